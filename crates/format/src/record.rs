@@ -244,7 +244,49 @@ pub enum OperationResult {
     },
 }
 
+/// What most operations need to know of a state, small enough to be kept in memory for every record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordMeta {
+    /// Which value this is.
+    pub version: Version,
+    /// When its time is up.
+    pub expiry: Expiry,
+    /// `None` for a value, else why there is none any more.
+    pub shadow: Option<ShadowReason>,
+    /// Reads left, for a value that may only be taken.
+    pub takes_left: Option<u32>,
+    /// Whether results of operations with ids are kept in the state.
+    pub has_operations: bool,
+    /// [`RecordState::value_len`], in bytes.
+    pub value_len: u32,
+}
+
+impl RecordMeta {
+    /// Whether there is a value whose time is not up.
+    #[must_use]
+    pub fn is_live(&self, high: Hlc) -> bool {
+        self.shadow.is_none() && !self.expiry.is_past(high)
+    }
+}
+
 impl RecordState {
+    /// The state without its bytes.
+    #[must_use]
+    pub fn meta(&self) -> RecordMeta {
+        let (shadow, takes_left) = match &self.content {
+            Content::Live(live) => (None, live.takes_left),
+            Content::Shadow(reason) => (Some(*reason), None),
+        };
+        RecordMeta {
+            version: self.version,
+            expiry: self.expiry,
+            shadow,
+            takes_left,
+            has_operations: !self.operations.is_empty(),
+            value_len: u32::try_from(self.value_len()).unwrap_or(u32::MAX),
+        }
+    }
+
     /// The value, if there is one whose time is not up.
     #[must_use]
     pub fn live(&self, high: Hlc) -> Option<&Live> {
