@@ -8,10 +8,14 @@
 pub mod clock;
 pub mod codec;
 pub mod error;
+pub mod head;
 pub mod ids;
 pub mod limits;
+pub mod manifest;
 pub mod namespace;
 pub mod operation;
+pub mod pages;
 pub mod record;
 pub mod rng;
+pub mod sealed;
 pub mod slot;
