@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::error::Kind;
 use crate::ids::{LeaseToken, OperationId};
 use crate::record::{Expiry, Version};
 
@@ -167,8 +168,27 @@ pub enum Refusal {
     /// Too many operations with ids on this record at once.
     #[error("too many operations with ids on this record at once; try again later")]
     TooManyOperations,
-    /// The value is one that may only be taken, and take was not asked (touch), or the value is an ordinary
-    /// one and take was.
+    /// The value is an ordinary one, and take was asked.
     #[error("this value cannot be taken; read it instead")]
     NotTakeable,
+    /// A put asked for 0 reads, or for more than [`TAKES_MAX`](crate::limits::TAKES_MAX).
+    #[error("a value may be taken 1 to {max} times", max = crate::limits::TAKES_MAX)]
+    TakesOutOfRange,
+}
+
+impl Refusal {
+    /// What the caller should do about it.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            // The first attempt under this id may have taken effect: only a read can tell.
+            Refusal::DeadlinePassed => Kind::Unknown,
+            Refusal::NotAfter | Refusal::TooManyOperations | Refusal::ClockAhead => Kind::Retry,
+            Refusal::DeadlineTooFar { .. }
+            | Refusal::BornExpired
+            | Refusal::ExpiryTooFar { .. }
+            | Refusal::NotTakeable
+            | Refusal::TakesOutOfRange => Kind::Invalid,
+        }
+    }
 }

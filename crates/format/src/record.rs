@@ -310,6 +310,17 @@ impl RecordState {
         live + taken.sum::<usize>()
     }
 
+    /// What stays of this state when its value goes: version, expiry and remembered operations.
+    #[must_use]
+    pub fn shadow(&self, reason: ShadowReason) -> Self {
+        Self {
+            version: self.version,
+            expiry: self.expiry,
+            content: Content::Shadow(reason),
+            operations: self.operations.clone(),
+        }
+    }
+
     /// The state's bytes, as stored and sent.
     #[must_use]
     pub fn encode(&self) -> Bytes {
