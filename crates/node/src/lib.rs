@@ -1,1 +1,24 @@
-//! placeholder
+//! The blind daemon. It holds records and blobs it cannot read, and never links `larder-seal`: that is
+//! visible in this crate's manifest and checked by a test.
+//!
+//! The way of a request, from the outside in:
+//! - [`listener`] accepts connections and admits only mutual TLS 1.3 from its own authority;
+//! - `grpc` turns messages into checked types (by `larder-wire`) and outcomes into messages;
+//! - [`registers`] joins the register's rules (`larder-mesh`) with this machine's storage (`larder-store`);
+//!   [`blobs`] does the same for blobs and leases;
+//! - `chores` does in the background what nobody waits for: expiry, leases, collection, time marks.
+//!
+//! [`server::run`] puts it together.
+
+pub mod blobs;
+mod chores;
+pub mod config;
+mod grpc;
+pub mod listener;
+pub mod namespaces;
+pub mod registers;
+pub mod server;
+pub mod time;
+
+pub use config::NodeConfig;
+pub use server::{NodeError, run};

@@ -1,0 +1,132 @@
+//! Writes a local file so that its name shows the old content or the new, never half of it: everything goes
+//! to a temporary file beside it, which takes its name at the end.
+
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use larder_format::rng::{Rng, SystemRng};
+
+/// Shortest run of zeros left as a hole, in bytes: a file system block.
+const HOLE_BYTES_MIN: usize = 4096;
+
+/// A file being written. Dropped before [`Target::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Target {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    finished: bool,
+}
+
+impl Target {
+    /// Begins writing the file that will be at `path`. Nobody else can read it until it is finished.
+    ///
+    /// # Errors
+    /// The system's error, for instance because the folder is missing or read-only.
+    pub fn create(path: &Path) -> std::io::Result<Self> {
+        let name = path.file_name().ok_or_else(|| {
+            std::io::Error::new(std::io::ErrorKind::InvalidInput, "a file name is needed")
+        })?;
+        // The name may be as long as the file system allows, so the temporary one does not contain it.
+        let temporary = path.with_file_name(format!(".larder-{:016x}.part", SystemRng.u64()));
+        debug_assert_ne!(temporary.file_name(), Some(name), "a random name");
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        Ok(Self { file, temporary, path: path.to_path_buf(), finished: false })
+    }
+
+    /// Writes a part. Long runs of zeros are left as holes. Parts may come in any order.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+        if bytes.len() >= HOLE_BYTES_MIN && bytes.iter().all(|b| *b == 0) {
+            return Ok(());
+        }
+        self.file.write_all_at(bytes, offset)
+    }
+
+    /// Gives the file its length, attributes and name, replacing what had it.
+    ///
+    /// # Errors
+    /// The system's error; then the old file is still there.
+    pub fn finish(mut self, len: u64, mode: u32, mtime_ns: i64, sync: bool) -> std::io::Result<()> {
+        self.file.set_len(len)?;
+        if mode != 0 {
+            self.file.set_permissions(Permissions::from_mode(mode & 0o7777))?;
+        }
+        if mtime_ns != 0 {
+            self.file.set_modified(time_of(mtime_ns))?;
+        }
+        if sync {
+            self.file.sync_all()?;
+        }
+        std::fs::rename(&self.temporary, &self.path)?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Nothing to be told to anyone: the error that led here is.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+fn time_of(ns: i64) -> SystemTime {
+    let distance = Duration::from_nanos(ns.unsigned_abs());
+    if ns >= 0 { SystemTime::UNIX_EPOCH + distance } else { SystemTime::UNIX_EPOCH - distance }
+}
+
+/// Makes a symbolic link, replacing a file or link of that name.
+///
+/// # Errors
+/// The system's error; then what was there still is.
+pub fn link(target: &Path, path: &Path) -> std::io::Result<()> {
+    let temporary = path.with_file_name(format!(".larder-{:016x}.part", SystemRng.u64()));
+    std::os::unix::fs::symlink(target, &temporary)?;
+    std::fs::rename(&temporary, path).inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn an_unfinished_file_leaves_the_old_one_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let old = Target::create(&path).unwrap();
+        old.write_at(b"old", 0).unwrap();
+        old.finish(3, 0o640, 1_000_000_001, false).unwrap();
+        let new = Target::create(&path).unwrap();
+        new.write_at(b"new content", 0).unwrap();
+        drop(new);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let metadata = std::fs::metadata(&path).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
+        assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1, 1));
+    }
+
+    #[test]
+    fn zeros_become_a_hole_and_read_back_as_zeros() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sparse");
+        let target = Target::create(&path).unwrap();
+        target.write_at(&vec![0; 1 << 20], 0).unwrap();
+        target.write_at(b"end", 1 << 20).unwrap();
+        target.finish((1 << 20) + 3, 0, 0, false).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), (1 << 20) + 3);
+        assert!(bytes.ends_with(b"\0end"));
+        assert!(std::fs::metadata(&path).unwrap().blocks() * 512 < 1 << 19);
+    }
+}

@@ -1,0 +1,153 @@
+//! Walks a local folder, parents before children, names in byte order.
+//!
+//! Symbolic links are reported and not followed. Sockets, pipes and devices have no content that could be
+//! kept; they are reported as skipped. A folder that cannot be read is an error of its own, not of the walk.
+
+use std::fs::Metadata;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// What was found.
+#[derive(Debug)]
+pub enum Found {
+    /// A folder; its children follow.
+    Folder(Item),
+    /// A regular file.
+    File(Item),
+    /// A symbolic link and where it points.
+    Link(Item, PathBuf),
+    /// Something without content that could be kept.
+    Skipped {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// Something that could not be looked at.
+    Failed {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// Something that can be kept.
+#[derive(Debug)]
+pub struct Item {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its path below where the walk began; empty for the beginning itself.
+    pub relative: PathBuf,
+    /// What the file system says of it (of the link itself, for links).
+    pub metadata: Metadata,
+}
+
+impl Item {
+    /// Time of last modification in nanoseconds since 1970.
+    #[must_use]
+    pub fn mtime_ns(&self) -> i64 {
+        self.metadata.mtime().saturating_mul(1_000_000_000).saturating_add(self.metadata.mtime_nsec())
+    }
+
+    /// Mode bits and file type.
+    #[must_use]
+    pub fn mode(&self) -> u32 {
+        self.metadata.mode()
+    }
+}
+
+/// A walk in progress.
+pub struct Walk {
+    root: PathBuf,
+    /// Still to be looked at, next one last.
+    stack: Vec<PathBuf>,
+}
+
+impl Walk {
+    /// Begins at a path, which is reported first.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let root = root.into();
+        Self { stack: vec![root.clone()], root }
+    }
+
+    fn look(&mut self, path: PathBuf) -> Found {
+        let metadata = match std::fs::symlink_metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) => return Found::Failed { path, error },
+        };
+        let kind = metadata.file_type();
+        let relative = path.strip_prefix(&self.root).unwrap_or(Path::new("")).to_path_buf();
+        if kind.is_dir() {
+            return match self.children(&path) {
+                Ok(children) => {
+                    self.stack.extend(children);
+                    Found::Folder(Item { path, relative, metadata })
+                }
+                Err(error) => Found::Failed { path, error },
+            };
+        }
+        if kind.is_symlink() {
+            return match std::fs::read_link(&path) {
+                Ok(target) => Found::Link(Item { path, relative, metadata }, target),
+                Err(error) => Found::Failed { path, error },
+            };
+        }
+        if kind.is_file() {
+            return Found::File(Item { path, relative, metadata });
+        }
+        let what = match () {
+            () if kind.is_socket() => "socket",
+            () if kind.is_fifo() => "named pipe",
+            () if kind.is_block_device() => "block device",
+            () if kind.is_char_device() => "character device",
+            () => "special file",
+        };
+        Found::Skipped { path, what }
+    }
+
+    /// Children in reverse order, so that the first is taken from the stack first.
+    fn children(&self, path: &Path) -> std::io::Result<Vec<PathBuf>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            names.push(entry?.path());
+        }
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(names)
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        let path = self.stack.pop()?;
+        Some(self.look(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_come_first_and_special_files_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("b/c")).unwrap();
+        std::fs::File::create(dir.path().join("b/c/file")).unwrap();
+        std::fs::File::create(dir.path().join("a")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        let seen: Vec<String> = Walk::new(dir.path())
+            .map(|found| match found {
+                Found::Folder(i) => format!("d:{}", i.relative.display()),
+                Found::File(i) => format!("f:{}", i.relative.display()),
+                Found::Link(i, target) => format!("l:{}:{}", i.relative.display(), target.display()),
+                Found::Skipped { what, .. } => format!("s:{what}"),
+                Found::Failed { error, .. } => format!("e:{error}"),
+            })
+            .collect();
+        assert_eq!(seen, ["d:", "f:a", "d:b", "d:b/c", "f:b/c/file", "l:link:nowhere", "s:socket"]);
+    }
+}

@@ -1,0 +1,135 @@
+//! Blobs of this node: checks what a blind node can check, and bounds what is in flight.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use larder_format::error::Kind;
+use larder_format::ids::{BlobId, LeaseToken};
+use larder_format::limits::{BLOB_LEN_MAX, LEASE_BLOBS_MAX, OPERATION_DEADLINE_MS_MAX};
+use larder_format::namespace::Privacy;
+use larder_store::api::{BlobStore, LeaseGrant, Ticket};
+use larder_wire::answer::Failure;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::namespaces::Namespaces;
+use crate::registers::store_failure;
+use crate::time::NodeTime;
+
+/// Most bytes of blobs that may wait for the disk, over all clients. A client that is faster than the disk is
+/// slowed down by gRPC flow control once this is reached.
+pub const QUEUED_BYTES_MAX: usize = 24 * 1024 * 1024;
+
+/// Permits are counted in units of this many bytes, because a semaphore counts in `u32`.
+const PERMIT_BYTES: usize = 1024;
+
+/// All blobs of this node.
+pub struct Blobs {
+    store: Arc<dyn BlobStore>,
+    namespaces: Arc<Namespaces>,
+    time: Arc<NodeTime>,
+    room: Arc<Semaphore>,
+}
+
+/// A blob on its way to the disk. Holds its share of the queue until it is dropped.
+#[derive(Debug)]
+pub struct Storing {
+    /// Resolves when the blob is durable.
+    pub ticket: Ticket,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Blobs {
+    /// Over this store.
+    #[must_use]
+    pub fn new(store: Arc<dyn BlobStore>, namespaces: Arc<Namespaces>, time: Arc<NodeTime>) -> Self {
+        let room = Arc::new(Semaphore::new(QUEUED_BYTES_MAX / PERMIT_BYTES));
+        Self { store, namespaces, time, room }
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &Arc<dyn BlobStore> {
+        &self.store
+    }
+
+    /// Checks a lease that a client asks for.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] if it has ended or ends too late; [`Kind::NotFound`] for an unknown namespace.
+    pub fn check_lease(&self, lease: &LeaseGrant) -> Result<(), Failure> {
+        self.namespaces.get(lease.namespace)?;
+        let now_ms = self.time.now().ms();
+        if lease.deadline_ms <= now_ms {
+            return Err(Failure::new(Kind::Invalid, "the lease asked for has ended already; check the clock"));
+        }
+        if lease.deadline_ms - now_ms > OPERATION_DEADLINE_MS_MAX {
+            let message = format!("the lease asked for ends too late max_ms={OPERATION_DEADLINE_MS_MAX}");
+            return Err(Failure::new(Kind::Invalid, message));
+        }
+        Ok(())
+    }
+
+    /// Checks a blob, waits for room in the queue and hands it to the store.
+    ///
+    /// # Errors
+    /// [`Failure`]; then nothing was stored.
+    pub async fn put(&self, id: BlobId, bytes: Bytes, lease: &LeaseGrant) -> Result<Storing, Failure> {
+        if bytes.len() > BLOB_LEN_MAX {
+            let message = format!("blob too long len={} max={BLOB_LEN_MAX}", bytes.len());
+            return Err(Failure::new(Kind::Invalid, message));
+        }
+        if self.namespaces.get(lease.namespace)?.privacy == Privacy::Sealed {
+            larder_format::sealed::check_blob(&bytes)
+                .map_err(|e| Failure::new(Kind::Invalid, format!("not a sealed blob: {e}")))?;
+        }
+        let permits = u32::try_from(bytes.len().div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        let room = self
+            .room
+            .clone()
+            .acquire_many_owned(permits)
+            .await
+            .map_err(|_| Failure::new(Kind::Closed, "the node is shutting down"))?;
+        let ticket = self.store.put(id, bytes, lease).map_err(store_failure)?;
+        Ok(Storing { ticket, _room: room })
+    }
+
+    /// Reads a blob, or a part of it; the whole is verified either way.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Damaged`], [`Kind::Invalid`] for a range beyond its end.
+    pub fn get(&self, id: BlobId, offset: u64, length: u64) -> Result<Bytes, Failure> {
+        let Some(whole) = self.store.get(id).map_err(store_failure)? else {
+            return Err(Failure::new(Kind::NotFound, format!("no such blob id={id}")));
+        };
+        let len = whole.len() as u64;
+        let end = if length == 0 { len } else { offset.saturating_add(length) };
+        if offset > end || end > len {
+            let message = format!("range is beyond the blob offset={offset} end={end} len={len}");
+            return Err(Failure::new(Kind::Invalid, message));
+        }
+        let at = |n: u64| usize::try_from(n).expect("an offset within a blob fits usize");
+        Ok(whole.slice(at(offset)..at(end)))
+    }
+
+    /// Leases those blobs that are here; waits until that is durable.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn lease(&self, lease: &LeaseGrant, ids: &[BlobId]) -> Result<Vec<bool>, Failure> {
+        if ids.len() > LEASE_BLOBS_MAX {
+            let message = format!("too many blobs in one request count={} max={LEASE_BLOBS_MAX}", ids.len());
+            return Err(Failure::new(Kind::Invalid, message));
+        }
+        self.check_lease(lease)?;
+        let (present, ticket) = self.store.lease(lease, ids).map_err(store_failure)?;
+        ticket.await.map_err(store_failure)?;
+        Ok(present)
+    }
+
+    /// Ends a lease.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn release(&self, token: LeaseToken) -> Result<(), Failure> {
+        self.store.release(token).map_err(store_failure)?.await.map_err(store_failure)
+    }
+}

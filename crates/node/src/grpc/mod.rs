@@ -1,0 +1,39 @@
+//! The gRPC door of the node: messages in, messages out. One file per service.
+
+mod blobs;
+mod node;
+mod records;
+
+pub(crate) use blobs::BlobsService;
+pub(crate) use node::NodeService;
+pub(crate) use records::RecordsService;
+
+use larder_format::error::Kind;
+use larder_wire::answer::Failure;
+use larder_wire::request::BadRequest;
+use tonic::{Code, Status};
+
+/// Answers of one stream that may wait for a slow reader before its requests stop being read.
+const ANSWERS_QUEUED_MAX: usize = 64;
+
+/// The one table from kinds of failure to gRPC codes.
+fn status(failure: Failure) -> Status {
+    let code = match failure.kind {
+        Kind::Invalid => Code::InvalidArgument,
+        Kind::NotFound => Code::NotFound,
+        Kind::Conflict => Code::FailedPrecondition,
+        Kind::Full => Code::ResourceExhausted,
+        Kind::Damaged => Code::DataLoss,
+        Kind::Denied | Kind::Locked => Code::PermissionDenied,
+        Kind::Retry => Code::Aborted,
+        Kind::Unknown => Code::DeadlineExceeded,
+        Kind::TooNew => Code::Unimplemented,
+        Kind::Closed => Code::Unavailable,
+        _ => Code::Internal,
+    };
+    Status::new(code, failure.message)
+}
+
+fn bad_request(error: &BadRequest) -> Failure {
+    Failure::new(Kind::Invalid, error.to_string())
+}

@@ -1,0 +1,136 @@
+//! The records service.
+
+use std::sync::Arc;
+
+use larder_format::ids::NamespaceId;
+use larder_format::limits::KEY_LEN_MAX;
+use larder_store::api::Want;
+use larder_wire::answer::{answer_message, found_message};
+use larder_wire::request::RecordRequest;
+use larder_wire::v1;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{ANSWERS_QUEUED_MAX, bad_request, status};
+use crate::registers::{Registers, ScanAsk, store_failure};
+
+/// Operations of one stream that may be waiting for the disk. Many, because one sync serves them all.
+const OPERATIONS_WAITING_MAX: usize = 1024;
+
+pub(crate) struct RecordsService {
+    pub(crate) registers: Arc<Registers>,
+}
+
+#[tonic::async_trait]
+impl v1::records_server::Records for RecordsService {
+    async fn apply(
+        &self,
+        request: Request<v1::ApplyRequest>,
+    ) -> Result<Response<v1::ApplyResponse>, Status> {
+        let request = RecordRequest::from_message(request.into_inner()).map_err(|e| status(bad_request(&e)))?;
+        let tag = request.tag;
+        let answer = self.registers.apply(request).await;
+        Ok(Response::new(answer_message(tag, answer)))
+    }
+
+    type ApplyStreamStream = ReceiverStream<Result<v1::ApplyResponse, Status>>;
+
+    async fn apply_stream(
+        &self,
+        request: Request<Streaming<v1::ApplyRequest>>,
+    ) -> Result<Response<Self::ApplyStreamStream>, Status> {
+        let mut requests = request.into_inner();
+        let registers = self.registers.clone();
+        let (begun, mut waiting) = mpsc::channel(OPERATIONS_WAITING_MAX);
+        let (answers, receiver) = mpsc::channel(ANSWERS_QUEUED_MAX);
+        // Requests are begun in the order they come, without waiting for the disk; their answers leave in
+        // the same order as their tickets resolve.
+        let failed = answers.clone();
+        tokio::spawn(async move {
+            loop {
+                let message = match requests.next().await {
+                    None => return,
+                    Some(Ok(message)) => message,
+                    Some(Err(error)) => {
+                        let _ = failed.send(Err(error)).await;
+                        return;
+                    }
+                };
+                let tag = message.tag;
+                let result = RecordRequest::from_message(message)
+                    .map_err(|e| bad_request(&e))
+                    .and_then(|request| registers.begin(request));
+                if begun.send((tag, result)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        tokio::spawn(async move {
+            while let Some((tag, result)) = waiting.recv().await {
+                let answer = match result {
+                    Ok((outcome, ticket)) => ticket.await.map(|()| outcome).map_err(store_failure),
+                    Err(failure) => Err(failure),
+                };
+                if answers.send(Ok(answer_message(tag, answer))).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    type ScanStream = ReceiverStream<Result<v1::ScanPage, Status>>;
+
+    async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
+        let message = request.into_inner();
+        let mut ask = ScanAsk {
+            namespace: NamespaceId(message.namespace),
+            prefix: message.prefix,
+            cursor: message.cursor,
+            limit: usize::try_from(message.limit).unwrap_or(usize::MAX),
+            key_len_max: match message.key_len_max {
+                0 => KEY_LEN_MAX,
+                n => usize::try_from(n).unwrap_or(KEY_LEN_MAX),
+            },
+            want: if message.head_only { Want::Head } else { Want::All },
+        };
+        let registers = self.registers.clone();
+        let pages_max = if message.pages == 0 { u32::MAX } else { message.pages };
+        // One page waits while the next is read; a client that stops reading stops the scan.
+        let (pages, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            for _ in 0..pages_max {
+                let page = match registers.scan(&ask).await {
+                    Ok(page) => page,
+                    Err(failure) => {
+                        let _ = pages.send(Err(status(failure))).await;
+                        return;
+                    }
+                };
+                let next = page.next.clone();
+                let message = v1::ScanPage {
+                    records: page
+                        .records
+                        .into_iter()
+                        .map(|(key, found)| v1::ScanRecord {
+                            key: key.to_bytes(),
+                            found: Some(found_message(found)),
+                        })
+                        .collect(),
+                    damaged: page.damaged.iter().map(larder_format::record::Key::to_bytes).collect(),
+                    cursor: page.next.unwrap_or_default(),
+                };
+                if pages.send(Ok(message)).await.is_err() {
+                    return;
+                }
+                match next {
+                    Some(cursor) => ask.cursor = cursor,
+                    None => return,
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}

@@ -1,0 +1,147 @@
+//! The namespaces this node knows. Their settings are records in the system namespace, held here as well so
+//! that no request reads them from disk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use larder_format::clock::Hlc;
+use larder_format::error::Kind;
+use larder_format::ids::NamespaceId;
+use larder_format::limits::NAMESPACES_MAX;
+use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
+use larder_format::record::{Content, Expiry, Key, Live, RecordSlot, RecordState, Version};
+use larder_format::slot::Slot;
+use larder_store::api::{Address, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
+use larder_wire::answer::Failure;
+use parking_lot::RwLock;
+
+use crate::registers::store_failure;
+
+/// All namespaces, by id.
+pub struct Namespaces {
+    disk: Arc<dyn RecordStore>,
+    known: RwLock<HashMap<NamespaceId, Arc<Namespace>>>,
+}
+
+impl Namespaces {
+    /// Reads the settings that the disk store holds.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read, [`StoreError::Damaged`] if they make no sense.
+    pub fn load(disk: Arc<dyn RecordStore>) -> Result<Self, StoreError> {
+        let mut known = HashMap::new();
+        let mut request = ScanRequest {
+            prefix: bytes::Bytes::new(),
+            cursor: bytes::Bytes::new(),
+            limit: 256,
+            key_len_max: larder_format::limits::KEY_LEN_MAX,
+            want: Want::All,
+        };
+        loop {
+            let page = disk.scan(NamespaceId::SYSTEM, &request)?;
+            if let Some(key) = page.damaged.first() {
+                return Err(damaged_settings(key, "unreadable"));
+            }
+            for (key, state) in page.records {
+                let Content::Live(live) = state.content else { continue };
+                let settings = Namespace::decode(live.body)
+                    .map_err(|e| damaged_settings(&key, &e.to_string()))?;
+                known.insert(settings.id(), Arc::new(settings));
+            }
+            match page.next {
+                Some(cursor) => request.cursor = cursor,
+                None => break,
+            }
+        }
+        Ok(Self { disk, known: RwLock::new(known) })
+    }
+
+    /// The settings of a namespace.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] if there is no such namespace here.
+    pub fn get(&self, id: NamespaceId) -> Result<Arc<Namespace>, Failure> {
+        self.known.read().get(&id).cloned().ok_or_else(|| {
+            Failure::new(Kind::NotFound, format!("no such namespace id={id}; create it first"))
+        })
+    }
+
+    /// All of them, by name.
+    pub fn list(&self) -> Vec<Arc<Namespace>> {
+        let mut all: Vec<_> = self.known.read().values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Creates a namespace. Answers whether it is new, and when that is durable.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for settings that are not allowed, [`Kind::Conflict`] if it exists with others.
+    pub fn create(&self, settings: Namespace, now: Hlc) -> Result<(bool, Ticket), Failure> {
+        settings.check().map_err(|e| Failure::new(Kind::Invalid, e.to_string()))?;
+        if settings.replicas != 1 {
+            let message = format!(
+                "this node is alone and can hold one replica replicas={}; ask for one",
+                settings.replicas
+            );
+            return Err(Failure::new(Kind::Invalid, message));
+        }
+        let mut known = self.known.write();
+        if let Some(existing) = known.get(&settings.id()) {
+            if **existing == settings {
+                return Ok((false, Ticket::done()));
+            }
+            let message = format!("namespace exists with other settings name={}", settings.name);
+            return Err(Failure::new(Kind::Conflict, message));
+        }
+        if known.len() >= NAMESPACES_MAX {
+            return Err(Failure::new(Kind::Full, format!("too many namespaces max={NAMESPACES_MAX}")));
+        }
+        let key = Key::new(settings.name.clone().into_bytes())
+            .map_err(|e| Failure::new(Kind::Invalid, e.to_string()))?;
+        let address =
+            Address { namespace: NamespaceId::SYSTEM, slot: Slot::of_raw(key.as_bytes()), key: &key };
+        let state = RecordState {
+            version: Version(now),
+            expiry: Expiry::NEVER,
+            content: Content::Live(Live { body: settings.encode(), ..Live::default() }),
+            operations: Vec::new(),
+        };
+        let slot = RecordSlot { ballots: None, state: Some(state) };
+        let ticket = self
+            .disk
+            .update(address, &mut |_| Ok(Next::Store(slot.clone())))
+            .map_err(store_failure)?;
+        known.insert(settings.id(), Arc::new(settings));
+        Ok((true, ticket))
+    }
+}
+
+fn damaged_settings(key: &Key, why: &str) -> StoreError {
+    StoreError::Damaged { what: format!("settings of namespace {key:?}: {why}").into(), place: "log".into() }
+}
+
+/// The slot of a key in a namespace.
+#[must_use]
+pub fn slot_of(namespace: &Namespace, key: &Key) -> Slot {
+    match namespace.privacy {
+        Privacy::Sealed => Slot::of_sealed(key.as_bytes()),
+        Privacy::Raw => Slot::of_raw(key.as_bytes()),
+    }
+}
+
+/// Whether a namespace's class and order go together: memory tables scan by hash, the log by key.
+///
+/// # Errors
+/// [`Kind::Invalid`] names the combination that is not there.
+pub fn check_order(settings: &Namespace) -> Result<(), Failure> {
+    let fits = match settings.class {
+        Class::Memory => settings.scan_order == ScanOrder::Hash,
+        Class::Disk => settings.scan_order == ScanOrder::Key,
+    };
+    if fits {
+        return Ok(());
+    }
+    let message = "memory namespaces are scanned by hash, disk namespaces by key";
+    Err(Failure::new(Kind::Invalid, message))
+}

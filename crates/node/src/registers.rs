@@ -1,0 +1,333 @@
+//! Records of this node: the register's rules joined with storage.
+//!
+//! A request is resolved (namespace, slot, absolute expiry), decided by `larder_mesh::single` under the
+//! record's shard lock, and answered when all it did or saw is durable.
+
+use std::sync::Arc;
+
+use larder_format::clock::Hlc;
+use larder_format::error::Kind;
+use larder_format::ids::NamespaceId;
+use larder_format::limits::SCAN_PAGE_RECORDS_MAX;
+use larder_format::namespace::{Class, LifetimeRequest, Namespace, Privacy};
+use larder_format::operation::{Found, Identity, Lifetime, Operation, Outcome, Put};
+use larder_format::record::{Ballot, Content, Expiry, Key, RecordSlot, RecordState, Version};
+use larder_format::sealed;
+use larder_mesh::single::{self, Applied, Context};
+use larder_store::api::{Address, Current, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
+use larder_wire::answer::Failure;
+use larder_wire::request::{Ask, AskPut, RecordRequest};
+
+use crate::namespaces::{Namespaces, slot_of};
+use crate::time::NodeTime;
+
+/// Records a scan page holds when the client leaves it to the node.
+const SCAN_PAGE_RECORDS_DEFAULT: usize = 1_000;
+
+/// All records of this node.
+pub struct Registers {
+    memory: Arc<dyn RecordStore>,
+    disk: Arc<dyn RecordStore>,
+    namespaces: Arc<Namespaces>,
+    time: Arc<NodeTime>,
+    value_len_max: usize,
+}
+
+/// One page of records that are there, as a client sees it.
+#[derive(Debug)]
+pub struct Page {
+    /// Keys and values.
+    pub records: Vec<(Key, Found)>,
+    /// Keys that exist but whose bytes are damaged.
+    pub damaged: Vec<Key>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<bytes::Bytes>,
+}
+
+/// What the client is told about a storage error.
+#[must_use]
+pub fn store_failure(error: StoreError) -> Failure {
+    Failure::new(error.kind(), error.to_string())
+}
+
+impl Registers {
+    /// Joins storage, settings and time.
+    #[must_use]
+    pub fn new(
+        memory: Arc<dyn RecordStore>,
+        disk: Arc<dyn RecordStore>,
+        namespaces: Arc<Namespaces>,
+        time: Arc<NodeTime>,
+        value_len_max: usize,
+    ) -> Self {
+        Self { memory, disk, namespaces, time, value_len_max }
+    }
+
+    /// The table that holds a class of records.
+    pub(crate) fn table(&self, class: Class) -> &Arc<dyn RecordStore> {
+        match class {
+            Class::Memory => &self.memory,
+            Class::Disk => &self.disk,
+        }
+    }
+
+    /// Takes a request into effect, without waiting for durability. The outcome may be told only when the
+    /// ticket has resolved. Requests on one key take effect in the order of these calls.
+    ///
+    /// # Errors
+    /// [`Failure`]; then nothing was changed.
+    pub fn begin(&self, request: RecordRequest) -> Result<(Outcome, Ticket), Failure> {
+        let namespace = self.namespaces.get(request.namespace)?;
+        self.check_value(&namespace, &request.ask)?;
+        let now = self.time.now();
+        let at = Address {
+            namespace: request.namespace,
+            slot: slot_of(&namespace, &request.key),
+            key: &request.key,
+        };
+        let table = self.table(namespace.class).as_ref();
+        if let Ask::Get { head_only } = request.ask {
+            let want = if head_only { Want::Head } else { Want::All };
+            return self.get(table, at, want, now);
+        }
+        let operation = resolve(&namespace, request.ask, now)?;
+        let context = Context::at(now).with_ttl_max_ms(namespace.ttl_max_ms);
+        let free_expired = self.time.may_free();
+        let mut outcome = None;
+        let ticket = table
+            .update(at, &mut |current| {
+                let applied = apply(current, &operation, request.identity.as_ref(), context)?;
+                outcome = Some(applied.outcome);
+                match applied.next {
+                    // What this answer treats as expired must never be seen again, not even after a restart
+                    // with a clock set back: it goes before the answer does.
+                    single::Next::Keep if free_expired => removal_of_expired(current, context),
+                    next => Ok(store_next(next)),
+                }
+            })
+            .map_err(store_failure)?;
+        let outcome = outcome.ok_or_else(|| Failure::new(Kind::Bug, "the store decided nothing"))?;
+        match outcome {
+            Outcome::Refused(refusal) => Err(Failure::new(refusal.kind(), refusal.to_string())),
+            outcome => Ok((outcome, ticket)),
+        }
+    }
+
+    /// The path of a plain read: no update unless the value's time is up.
+    fn get(
+        &self,
+        table: &dyn RecordStore,
+        at: Address<'_>,
+        want: Want,
+        now: Hlc,
+    ) -> Result<(Outcome, Ticket), Failure> {
+        let (state, ticket) = table.read(at, want).map_err(store_failure)?;
+        let Some(state) = state else { return Ok((Outcome::Absent, ticket)) };
+        let is_shadow = matches!(state.content, Content::Shadow(_));
+        if let Some(found) = shown(state, now) {
+            return Ok((Outcome::Found(found), ticket));
+        }
+        if is_shadow || !self.time.may_free() {
+            return Ok((Outcome::Absent, ticket));
+        }
+        // Its time is up. Another operation may have replaced it since: then that is what is read.
+        let context = Context::at(now);
+        let mut outcome = Outcome::Absent;
+        let ticket = table
+            .update(at, &mut |current| {
+                let live = current.meta().is_some_and(|m| m.is_live(now));
+                if live {
+                    let found = current.load()?.and_then(|state| shown(state, now));
+                    outcome = found.map_or(Outcome::Absent, Outcome::Found);
+                    return Ok(Next::Keep);
+                }
+                removal_of_expired(current, context)
+            })
+            .map_err(store_failure)?;
+        Ok((outcome, ticket))
+    }
+
+    /// Removes a record whose time is up, if it still is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn remove_expired(
+        &self,
+        class: Class,
+        at: Address<'_>,
+        now: Hlc,
+    ) -> Result<(), StoreError> {
+        // Nobody waits for this to be durable: until it is, the record is expired all the same.
+        let _durable = self
+            .table(class)
+            .update(at, &mut |current| removal_of_expired(current, Context::at(now)))?;
+        Ok(())
+    }
+
+    /// One page of a namespace. Values whose time is up are left out; of values that may only be taken, only
+    /// the head is not shown either.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn scan(&self, ask: &ScanAsk) -> Result<Page, Failure> {
+        let namespace = self.namespaces.get(ask.namespace)?;
+        let request = ScanRequest {
+            prefix: ask.prefix.clone(),
+            cursor: ask.cursor.clone(),
+            limit: match ask.limit {
+                0 => SCAN_PAGE_RECORDS_DEFAULT,
+                n => n.min(SCAN_PAGE_RECORDS_MAX),
+            },
+            key_len_max: ask.key_len_max,
+            want: ask.want,
+        };
+        let page = self.table(namespace.class).scan(ask.namespace, &request).map_err(store_failure)?;
+        page.durable.await.map_err(store_failure)?;
+        let now = self.time.now();
+        let records =
+            page.records.into_iter().filter_map(|(key, state)| Some((key, shown(state, now)?))).collect();
+        Ok(Page { records, damaged: page.damaged, next: page.next })
+    }
+
+    /// Applies the limits that a blind node can check.
+    fn check_value(&self, namespace: &Namespace, ask: &Ask) -> Result<(), Failure> {
+        let Ask::Put(put) = ask else { return Ok(()) };
+        let len = put.head.len() + put.body.len();
+        if len > self.value_len_max {
+            let message = format!("value too long len={len} max={}", self.value_len_max);
+            return Err(Failure::new(Kind::Invalid, message));
+        }
+        match namespace.privacy {
+            Privacy::Raw if !put.head.is_empty() || !put.tokens.is_empty() => {
+                Err(Failure::new(Kind::Invalid, "values of raw namespaces have no head and no leases"))
+            }
+            Privacy::Raw => Ok(()),
+            Privacy::Sealed => {
+                let shape = sealed::check_head(&put.head).and_then(|()| sealed::check_body(&put.body));
+                shape.map(|_| ()).map_err(|e| Failure::new(e.kind(), e.to_string()))
+            }
+        }
+    }
+
+    /// [`Registers::begin`], and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`Failure`]; of kind [`Kind::Closed`] if the store stopped meanwhile, and then the outcome is unknown.
+    pub async fn apply(&self, request: RecordRequest) -> Result<Outcome, Failure> {
+        let (outcome, ticket) = self.begin(request)?;
+        ticket.await.map_err(store_failure)?;
+        Ok(outcome)
+    }
+}
+
+/// What to scan, as a client asks for it.
+#[derive(Debug, Clone)]
+pub struct ScanAsk {
+    /// Which namespace.
+    pub namespace: NamespaceId,
+    /// Only keys that begin with this.
+    pub prefix: bytes::Bytes,
+    /// Where the page before ended; empty for the first.
+    pub cursor: bytes::Bytes,
+    /// Most records in a page; 0: the node's choice.
+    pub limit: usize,
+    /// Longest key wanted.
+    pub key_len_max: usize,
+    /// How much of each record.
+    pub want: Want,
+}
+
+/// What a reader is shown of a state: nothing if there is no value (any more), and no bytes of a value that
+/// may only be taken.
+fn shown(state: RecordState, now: Hlc) -> Option<Found> {
+    let expired = state.expiry.is_past(now);
+    let Content::Live(live) = state.content else { return None };
+    if expired {
+        return None;
+    }
+    let hidden = live.takes_left.is_some();
+    Some(Found {
+        version: state.version,
+        expiry: state.expiry,
+        takes_left: live.takes_left,
+        tokens: if hidden { Vec::new() } else { live.tokens },
+        head: if hidden { bytes::Bytes::new() } else { live.head },
+        body: if hidden { bytes::Bytes::new() } else { live.body },
+    })
+}
+
+/// Turns relative lifetimes into absolute ones by the namespace's settings.
+fn resolve(namespace: &Namespace, ask: Ask, now: Hlc) -> Result<Operation, Failure> {
+    let expiry = |lifetime: LifetimeRequest| {
+        namespace.expiry(lifetime, now).map_err(|e| Failure::new(Kind::Invalid, e.to_string()))
+    };
+    Ok(match ask {
+        Ask::Get { .. } => Operation::Get,
+        Ask::Put(put) => Operation::Put(resolve_put(put, expiry)?),
+        Ask::Touch { condition, lifetime } => Operation::Touch { condition, expiry: expiry(lifetime)? },
+        Ask::Delete { condition } => Operation::Delete { condition },
+        Ask::Take => Operation::Take,
+    })
+}
+
+fn resolve_put(
+    put: AskPut,
+    expiry: impl Fn(LifetimeRequest) -> Result<Expiry, Failure>,
+) -> Result<Put, Failure> {
+    let until = expiry(put.lifetime)?;
+    Ok(Put {
+        condition: put.condition,
+        lifetime: if put.keep_lifetime { Lifetime::Keep(until) } else { Lifetime::Until(until) },
+        takes: put.takes,
+        tokens: put.tokens,
+        not_after_ms: put.not_after_ms,
+        head: put.head,
+        body: put.body,
+    })
+}
+
+/// The rules of the register with what the store has at hand: the small part first, all of it if need be.
+fn apply(
+    current: &mut dyn Current,
+    operation: &Operation,
+    identity: Option<&Identity>,
+    context: Context,
+) -> Result<Applied, StoreError> {
+    let context = context.with_floor(Version::from_u64(current.floor().round));
+    let known = current.meta();
+    let small = known.as_ref().map_or(single::Current::Absent, single::Current::Meta);
+    if let Ok(applied) = single::apply(small, operation, identity, &context) {
+        return Ok(applied);
+    }
+    let state = current.load()?;
+    let whole = state.as_ref().map_or(single::Current::Absent, single::Current::State);
+    single::apply(whole, operation, identity, &context).map_err(|_| undecided())
+}
+
+/// What becomes of a record whose time is up; nothing if it is not.
+fn removal_of_expired(current: &mut dyn Current, context: Context) -> Result<Next, StoreError> {
+    let Some(meta) = current.meta() else { return Ok(Next::Keep) };
+    if meta.is_live(context.now) {
+        return Ok(Next::Keep);
+    }
+    if let Ok(next) = single::sweep(single::Current::Meta(&meta), &context) {
+        return Ok(store_next(next));
+    }
+    let state = current.load()?;
+    let whole = state.as_ref().map_or(single::Current::Absent, single::Current::State);
+    single::sweep(whole, &context).map(store_next).map_err(|_| undecided())
+}
+
+fn undecided() -> StoreError {
+    StoreError::Invalid { what: "a record could not be decided from its whole state".into() }
+}
+
+fn store_next(next: single::Next) -> Next {
+    match next {
+        single::Next::Keep => Next::Keep,
+        single::Next::Store(state) => Next::Store(RecordSlot { ballots: None, state: Some(state) }),
+        single::Next::Remove { floor } => {
+            Next::Remove { floor: Ballot { round: floor.to_u64(), proposer: 0 } }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Puts a node together, runs it, and takes it apart without losing anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use larder_format::clock::{Clock, SystemClock};
+use larder_format::ids::NodeId;
+use larder_store::api::{RecordStore, StoreError};
+use larder_store::log::LogStore;
+use larder_store::memory::MemoryTable;
+use larder_wire::v1::blobs_server::BlobsServer;
+use larder_wire::v1::node_server::NodeServer;
+use larder_wire::v1::records_server::RecordsServer;
+use larder_wire::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, MESSAGE_LEN_MAX, STREAM_WINDOW_BYTES};
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+
+use crate::blobs::Blobs;
+use crate::chores::{self, Chores};
+use crate::config::NodeConfig;
+use crate::grpc::{BlobsService, NodeService, RecordsService};
+use crate::listener::{self, TlsError};
+use crate::namespaces::Namespaces;
+use crate::registers::Registers;
+use crate::time::NodeTime;
+
+/// How long requests in flight may take to finish once the node is told to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Streams one connection may have open at a time.
+const STREAMS_PER_CONNECTION_MAX: u32 = 256;
+
+/// Why a node cannot start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}; choose another with --listen")]
+    Listen {
+        /// Address asked for.
+        address: std::net::SocketAddr,
+        /// The system's message.
+        reason: String,
+    },
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The store cannot be opened, or stopped itself.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The gRPC server failed.
+    #[error("server failed: {0}")]
+    Server(String),
+}
+
+/// What `status` says beside the counts.
+pub(crate) struct Health {
+    log: Arc<LogStore>,
+}
+
+/// A look at [`Health`].
+pub(crate) struct HealthNow {
+    /// Why the store does not serve; empty if it does.
+    pub(crate) closed_reason: String,
+    /// Known damage.
+    pub(crate) damage: Vec<String>,
+}
+
+impl Health {
+    pub(crate) fn look(&self) -> HealthNow {
+        HealthNow {
+            closed_reason: self.log.closed_reason().map(|r| r.to_string()).unwrap_or_default(),
+            damage: self.log.damage(),
+        }
+    }
+}
+
+/// Runs a node until `shutdown` resolves. `ready` is called once, with the address it listens on, when it
+/// answers.
+///
+/// # Errors
+/// [`NodeError`].
+pub async fn run(
+    config: NodeConfig,
+    ready: impl FnOnce(std::net::SocketAddr),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), NodeError> {
+    let tls = listener::server_config(&config)?;
+    // The port first: it is the quickest thing to fail, and nothing is touched yet.
+    let listen_error = |e: std::io::Error| NodeError::Listen { address: config.listen, reason: e.to_string() };
+    let socket = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+    let address = socket.local_addr().map_err(listen_error)?;
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let data_dir = config.data_dir.clone();
+    let open_clock = clock.clone();
+    let log = tokio::task::spawn_blocking(move || LogStore::open(&data_dir, open_clock))
+        .await
+        .map_err(|e| NodeError::Server(e.to_string()))??;
+    let log = Arc::new(log);
+    let memory: Arc<dyn RecordStore> = Arc::new(MemoryTable::new(config.memory_cap_bytes));
+    let time = Arc::new(NodeTime::resume(clock, RecordStore::time(log.as_ref())));
+    let namespaces = Arc::new(Namespaces::load(log.clone())?);
+    let registers = Arc::new(Registers::new(
+        memory,
+        log.clone(),
+        namespaces.clone(),
+        time.clone(),
+        config.value_len_max,
+    ));
+    let blobs = Arc::new(Blobs::new(log.clone(), namespaces.clone(), time.clone()));
+    let chores = chores::start(Chores {
+        registers: registers.clone(),
+        namespaces: namespaces.clone(),
+        time: time.clone(),
+        log: log.clone(),
+    });
+
+    let services = Services {
+        records: RecordsService { registers: registers.clone() },
+        blobs: BlobsService { blobs: blobs.clone() },
+        node: NodeService {
+            node_id: NodeId(log.store_id().0),
+            registers,
+            blobs,
+            namespaces,
+            time,
+            health: Arc::new(Health { log: log.clone() }),
+        },
+    };
+    let result = serve(socket, tls, services, shutdown, || ready(address)).await;
+    chores.stop().await;
+    let closing = log.clone();
+    tokio::task::spawn_blocking(move || closing.close())
+        .await
+        .map_err(|e| NodeError::Server(e.to_string()))??;
+    result
+}
+
+struct Services {
+    records: RecordsService,
+    blobs: BlobsService,
+    node: NodeService,
+}
+
+async fn serve(
+    socket: TcpListener,
+    tls: rustls::ServerConfig,
+    services: Services,
+    shutdown: impl Future<Output = ()>,
+    ready: impl FnOnce(),
+) -> Result<(), NodeError> {
+    let failed = |e: &dyn std::fmt::Display| NodeError::Server(e.to_string());
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(larder_wire::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|e| failed(&e))?;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<NodeServer<NodeService>>().await;
+
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(
+            RecordsServer::new(services.records)
+                .max_decoding_message_size(MESSAGE_LEN_MAX)
+                .max_encoding_message_size(MESSAGE_LEN_MAX),
+        )
+        .add_service(
+            BlobsServer::new(services.blobs)
+                .max_decoding_message_size(MESSAGE_LEN_MAX)
+                .max_encoding_message_size(MESSAGE_LEN_MAX),
+        )
+        .add_service(NodeServer::new(services.node))
+        .serve_with_incoming_shutdown(listener::accept(socket, tls), async {
+            let _ = stopped.await;
+        });
+    let mut server = std::pin::pin!(server);
+    let mut shutdown = std::pin::pin!(shutdown);
+    ready();
+    tokio::select! {
+        result = &mut server => return result.map_err(|e| failed(&e)),
+        () = &mut shutdown => {}
+    }
+    tracing::info!("stopping: finishing what is in flight");
+    let _ = stop.send(());
+    match tokio::time::timeout(DRAIN_TIMEOUT, server).await {
+        Ok(result) => result.map_err(|e| failed(&e)),
+        Err(_) => {
+            tracing::warn!("some clients did not finish in time; their unanswered requests are unknown to them");
+            Ok(())
+        }
+    }
+}
