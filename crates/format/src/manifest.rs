@@ -12,7 +12,7 @@ use crate::head::{Attributes, FileId, FileKind};
 use crate::ids::VaultId;
 use crate::limits::INLINE_FILE_LEN_MAX;
 use crate::pages::{
-    CHUNK_LEN_MAX, ChunkEntry, PAGE_LEVELS_MAX, PageRef, decode_chunks, decode_refs, encode_chunks,
+    CHUNK_LEN_MAX, CHUNK_LEN_MIN, ChunkEntry, PAGE_LEVELS_MAX, PageRef, decode_chunks, decode_refs, encode_chunks,
     encode_refs,
 };
 use crate::record::unknown_format;
@@ -23,12 +23,6 @@ pub const MANIFEST_FORMAT: u8 = 1;
 /// Longest encoded manifest whose content is a list of entries or references, in bytes: bodies stay small
 /// enough that reading one costs nothing beside the round trip.
 pub const MANIFEST_LEN_MAX: usize = 4096;
-
-/// Shortest fixed chunk length, in bytes.
-pub const CHUNK_LEN_MIN: usize = 64 * 1024;
-
-/// Default fixed chunk length, in bytes: fits a core's second-level cache through all stages.
-pub const CHUNK_LEN_DEFAULT: usize = 1024 * 1024;
 
 /// How a file was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

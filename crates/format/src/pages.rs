@@ -21,6 +21,12 @@ pub const PAGE_LEVELS_MAX: u8 = 5;
 /// Longest chunk before compression, in bytes.
 pub const CHUNK_LEN_MAX: usize = 4 * 1024 * 1024;
 
+/// Shortest fixed chunk length, in bytes.
+pub const CHUNK_LEN_MIN: usize = 64 * 1024;
+
+/// Default fixed chunk length, in bytes: fits a core's second-level cache through all stages.
+pub const CHUNK_LEN_DEFAULT: usize = 1024 * 1024;
+
 /// Longest encoded page, in bytes.
 pub const PAGE_LEN_MAX: usize = 1 + 1 + 4 + PAGE_ITEMS_MAX * PageRef::LEN;
 

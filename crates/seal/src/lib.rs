@@ -1,1 +1,26 @@
-//! placeholder
+//! Sealing: what happens to bytes before they leave a machine that may read them, and after they come back.
+//!
+//! No sockets, no async, no clock. Randomness comes in through [`larder_format::rng::Rng`]. The way of a file:
+//! [`pipeline`] cuts it into chunks and seals each ([`compress`], [`pad`], [`chunk`]); [`tree`] gathers the chunks
+//! in pages; [`manifest`] describes and signs the whole; [`record`] seals that under a blinded key ([`names`]).
+//! All keys follow from one root ([`keys`]), which [`header`] keeps wrapped under a passphrase and a recovery code
+//! ([`slots`], [`recovery`]). [`watermark`] remembers what was seen. The bytes are in
+//! `docs/design/format-seal.md`, with what they do not hide.
+
+pub mod chunk;
+pub mod compress;
+pub mod error;
+pub mod header;
+pub mod keys;
+pub mod manifest;
+pub mod names;
+pub mod pad;
+mod primitives;
+pub mod record;
+pub mod recovery;
+pub mod slots;
+pub mod tree;
+pub mod watermark;
+
+pub use error::SealError;
+pub use primitives::Secret;

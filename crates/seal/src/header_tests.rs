@@ -1,0 +1,170 @@
+//! Opening, changing and tampering with vault headers.
+
+use larder_format::rng::SeededRng;
+
+use super::*;
+use crate::primitives::Secret;
+use crate::recovery::RecoveryCode;
+
+/// Cheap, so that tests that flip every byte finish.
+const CHEAP: Argon2Cost = Argon2Cost { memory_kib: 32, passes: 1, lanes: 2 };
+
+fn phrase(text: &str) -> Unlock<'_> {
+    Unlock::Passphrase(text.as_bytes())
+}
+
+fn made() -> (VaultRoot, VaultHeader, RecoveryCode) {
+    let mut rng = SeededRng::new(11);
+    let root = VaultRoot::generate(&mut rng);
+    let mut header = VaultHeader::create(&root, phrase("apples"), CHEAP, &mut rng).unwrap();
+    let code = RecoveryCode::generate(&mut rng);
+    header.add_slot(&root, Unlock::RecoveryCode(&code), CHEAP, &mut rng).unwrap();
+    (root, header, code)
+}
+
+#[test]
+fn both_slots_open_the_same_root_and_nothing_else_does() {
+    let (root, header, code) = made();
+    let header = VaultHeader::decode(header.encode()).unwrap();
+    for unlock in [phrase("apples"), Unlock::RecoveryCode(&code)] {
+        assert_eq!(header.open(unlock).unwrap().secret().expose(), root.secret().expose());
+    }
+    assert_eq!(header.open(phrase("pears")).unwrap_err(), SealError::WrongSecret { what: "passphrase" });
+    assert_eq!(header.open(phrase("")).unwrap_err(), SealError::WrongSecret { what: "passphrase" });
+    let other = RecoveryCode::generate(&mut SeededRng::new(12));
+    assert_eq!(
+        header.open(Unlock::RecoveryCode(&other)).unwrap_err(),
+        SealError::WrongSecret { what: "recovery code" }
+    );
+}
+
+#[test]
+fn changing_the_passphrase_rewraps_only() {
+    let (root, mut header, code) = made();
+    let before = (header.revision(), header.public(), header.vault());
+    header.replace_slots(&root, phrase("quinces"), CHEAP, &mut SeededRng::new(5)).unwrap();
+    assert!(header.revision() > before.0);
+    assert_eq!((header.public(), header.vault()), (before.1, before.2));
+    assert_eq!(header.slots().len(), 2);
+    assert!(header.open(phrase("apples")).is_err());
+    assert_eq!(header.open(phrase("quinces")).unwrap().secret().expose(), root.secret().expose());
+    assert!(header.open(Unlock::RecoveryCode(&code)).is_ok());
+}
+
+#[test]
+fn the_last_way_in_cannot_be_removed() {
+    let (root, mut header, _) = made();
+    header.remove_slot(&root, 1).unwrap();
+    assert!(matches!(header.remove_slot(&root, 0), Err(SealError::Slots { .. })));
+    assert!(matches!(header.remove_slot(&root, 7), Err(SealError::Slots { .. })));
+    assert!(header.open(phrase("apples")).is_ok());
+}
+
+#[test]
+fn slots_of_kinds_yet_unknown_survive_rewriting() {
+    let (root, mut header, _) = made();
+    let unknown = Slot { kind: 3, body: Bytes::from(vec![0xab; 2_400]) };
+    header.slots.insert(0, unknown.clone());
+    header.renew(&root);
+    let mut header = VaultHeader::decode(header.encode()).unwrap();
+    header.replace_slots(&root, phrase("quinces"), CHEAP, &mut SeededRng::new(5)).unwrap();
+    let header = VaultHeader::decode(header.encode()).unwrap();
+    assert!(header.slots().contains(&unknown));
+    assert!(header.open(phrase("quinces")).is_ok());
+}
+
+#[test]
+fn every_flipped_byte_is_noticed_and_never_called_a_wrong_passphrase() {
+    let (_, header, _) = made();
+    let bytes = header.encode();
+    for at in 0..bytes.len() {
+        let mut bad = bytes.to_vec();
+        bad[at] ^= 0x20;
+        assert_eq!(
+            VaultHeader::decode(bad.into()).unwrap_err(),
+            SealError::Damaged { what: "vault header" },
+            "at={at}"
+        );
+    }
+    for len in 0..bytes.len() {
+        assert!(VaultHeader::decode(bytes.slice(..len)).is_err(), "len={len}");
+    }
+}
+
+/// Someone who can also mend the checksum.
+fn forge(header: &VaultHeader, change: impl Fn(&mut Vec<u8>)) -> Result<VaultHeader, SealError> {
+    let encoded = header.encode();
+    let mut bytes = encoded[..encoded.len() - CHECKSUM_LEN].to_vec();
+    change(&mut bytes);
+    let checksum = blake3::derive_key(CHECKSUM_CONTEXT, &bytes);
+    bytes.extend_from_slice(&checksum[..CHECKSUM_LEN]);
+    VaultHeader::decode(bytes.into())
+}
+
+#[test]
+fn a_forged_header_with_a_good_checksum_never_opens() {
+    let (_, header, code) = made();
+    let len = header.encode().len() - CHECKSUM_LEN;
+    for at in 0..len {
+        // Opened with the recovery code, so that changed Argon2 costs are not paid for here.
+        let opened = forge(&header, |bytes| bytes[at] ^= 0x01)
+            .and_then(|forged| forged.open(Unlock::RecoveryCode(&code)));
+        assert!(opened.is_err(), "at={at}");
+    }
+}
+
+#[test]
+fn a_foreign_slot_and_swapped_slots_are_refused() {
+    let (root, header, _) = made();
+    let mut rng = SeededRng::new(99);
+    let attacker = VaultRoot::from_parts(root.id(), Secret::random(&mut rng));
+    let mut forged = header.clone();
+    forged.slots[0] = Slot::wrap(root.id(), attacker.secret(), phrase("mine"), CHEAP, &mut rng).unwrap();
+    assert_eq!(forged.open(phrase("mine")).unwrap_err(), SealError::Damaged { what: "vault header" });
+
+    let mut swapped = header.clone();
+    swapped.slots.swap(0, 1);
+    assert_eq!(swapped.open(phrase("apples")).unwrap_err(), SealError::Damaged { what: "vault header" });
+}
+
+#[test]
+fn hostile_parameters_are_refused_before_they_cost_anything() {
+    let (root, _, _) = made();
+    let hostile = [
+        (Argon2Cost { memory_kib: 64 * 1024 * 1024, ..Argon2Cost::default() }, "memory_kib"),
+        (Argon2Cost { passes: u32::MAX, ..Argon2Cost::default() }, "passes"),
+        (Argon2Cost { lanes: 0, ..Argon2Cost::default() }, "lanes"),
+        (Argon2Cost { memory_kib: 8, lanes: 4, passes: 1 }, "memory_kib"),
+    ];
+    for (cost, name) in hostile {
+        let mut w = Writer::new();
+        w.u32(cost.memory_kib).u32(cost.passes).u32(cost.lanes).raw(&[0; 16 + 32 + 48]);
+        let slot = Slot { kind: SlotKind::Passphrase as u8, body: w.finish() };
+        match slot.unwrap(root.id(), phrase("x")) {
+            Err(SealError::BadParameters { field, .. }) => assert_eq!(field, name),
+            other => panic!("cost={cost:?} gave {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn slots_and_header_are_bounded() {
+    let (root, mut header, code) = made();
+    let mut rng = SeededRng::new(3);
+    while header.slots().len() < SLOTS_MAX {
+        header.add_slot(&root, Unlock::RecoveryCode(&code), CHEAP, &mut rng).unwrap();
+    }
+    let more = header.add_slot(&root, Unlock::RecoveryCode(&code), CHEAP, &mut rng);
+    assert!(matches!(more, Err(SealError::Slots { .. })));
+    assert!(header.encode().len() <= VAULT_HEADER_LEN_MAX);
+    assert!(larder_format::sealed::check_body(&header.encode()).is_ok());
+}
+
+#[test]
+fn without_a_slot_of_the_kind_the_error_says_so() {
+    let mut rng = SeededRng::new(2);
+    let root = VaultRoot::generate(&mut rng);
+    let code = RecoveryCode::generate(&mut rng);
+    let header = VaultHeader::create(&root, Unlock::RecoveryCode(&code), CHEAP, &mut rng).unwrap();
+    assert_eq!(header.open(phrase("x")).unwrap_err(), SealError::NoSlot { what: "passphrase" });
+}

@@ -1,0 +1,240 @@
+//! Rollback memory: the newest that this device has seen of each record, so that a node cannot pass off older data
+//! as current. A pure data structure with its bytes; the client keeps them in a file.
+//!
+//! The file is a log: a header, then marks, later ones raising earlier ones; [`Watermarks::snapshot`] compacts it.
+//! It detects what this device has seen and nothing else: a new device has no memory (invitations and checkpoints
+//! give it one), and what is shown to other devices only is noticed when they compare.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use larder_format::codec::{DecodeError, Reader, Writer};
+use larder_format::error::Kind;
+use thiserror::Error;
+
+/// Version of the file that this program writes.
+pub const WATERMARK_FORMAT: u8 = 1;
+
+/// Most records remembered: 32 bytes each, so 128 MiB at most. Beyond it [`Watermarks::observe`] refuses to go on
+/// silently.
+pub const WATERMARKS_MAX: usize = 4 * 1024 * 1024;
+
+/// Length of the file's header, in bytes.
+pub const WATERMARK_HEADER_LEN: usize = 8;
+
+/// Length of one mark in the file, in bytes.
+pub const WATERMARK_LEN: usize = 16 + 8 + 8 + 8;
+
+/// The log is compacted when it is this many times as long as a snapshot.
+const COMPACT_FACTOR: usize = 4;
+/// … and has at least this many bytes, so that a small log is left alone.
+const COMPACT_LEN_MIN: usize = 64 * 1024;
+
+const MAGIC: &[u8; 7] = b"larderw";
+const KEY_CONTEXT: &str = "larder 2026 watermark key";
+const MARK_CONTEXT: &str = "larder 2026 watermark check";
+
+/// What was seen of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// The record version, as the node says it.
+    pub version: u64,
+    /// The manifest's revision, which only the vault's owner can write; 0 where there is no manifest.
+    pub revision: u64,
+}
+
+/// What is shown is older than what this device has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum WatermarkError {
+    /// The record went back.
+    #[error(
+        "the node shows an older state than this device has seen seen_version={} seen_revision={} \
+         version={} revision={}", seen.version, seen.revision, shown.version, shown.revision
+    )]
+    Rollback {
+        /// Seen before.
+        seen: Mark,
+        /// Shown now.
+        shown: Mark,
+    },
+    /// No more records can be remembered.
+    #[error("rollback memory is full max={WATERMARKS_MAX}")]
+    Full,
+}
+
+impl WatermarkError {
+    /// What the caller should do.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Rollback { .. } => Kind::Damaged,
+            Self::Full => Kind::Full,
+        }
+    }
+}
+
+type ShortKey = [u8; 16];
+
+/// The newest seen of each record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Watermarks {
+    marks: HashMap<ShortKey, Mark>,
+}
+
+/// What [`Watermarks::load`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The marks.
+    pub watermarks: Watermarks,
+    /// How many bytes of the file are good. Fewer than it has: its end was torn by a crash; cut it there.
+    pub good_len: usize,
+}
+
+fn short_key(namespace: u64, key: &[u8]) -> ShortKey {
+    let mut hasher = blake3::Hasher::new_derive_key(KEY_CONTEXT);
+    hasher.update(&namespace.to_le_bytes()).update(key);
+    let mut out = ShortKey::default();
+    out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    out
+}
+
+fn encode_mark(w: &mut Writer, key: &ShortKey, mark: Mark) {
+    let mut fields = Writer::with_capacity(WATERMARK_LEN);
+    fields.raw(key).u64(mark.version).u64(mark.revision);
+    let fields = fields.finish();
+    let check = blake3::derive_key(MARK_CONTEXT, &fields);
+    w.raw(&fields).raw(&check[..8]);
+}
+
+impl Watermarks {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many records are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// Whether nothing was seen yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// What was seen of a record.
+    #[must_use]
+    pub fn seen(&self, namespace: u64, key: &[u8]) -> Option<Mark> {
+        self.marks.get(&short_key(namespace, key)).copied()
+    }
+
+    /// Takes note of what a node shows, once it has verified. Returns bytes to append to the file if this is
+    /// news. Deletions this device makes are noted with the version they made and the revision they ended.
+    ///
+    /// # Errors
+    /// [`WatermarkError::Rollback`] if it is older in version or revision than what was seen; then nothing
+    /// changes. [`WatermarkError::Full`].
+    pub fn observe(
+        &mut self,
+        namespace: u64,
+        key: &[u8],
+        shown: Mark,
+    ) -> Result<Option<Bytes>, WatermarkError> {
+        let key = short_key(namespace, key);
+        let seen = self.marks.get(&key).copied().unwrap_or_default();
+        if shown.version < seen.version || shown.revision < seen.revision {
+            return Err(WatermarkError::Rollback { seen, shown });
+        }
+        if shown == seen {
+            return Ok(None);
+        }
+        if self.marks.len() >= WATERMARKS_MAX && !self.marks.contains_key(&key) {
+            return Err(WatermarkError::Full);
+        }
+        self.marks.insert(key, shown);
+        let mut w = Writer::with_capacity(WATERMARK_LEN);
+        encode_mark(&mut w, &key, shown);
+        Ok(Some(w.finish()))
+    }
+
+    /// The whole as a new file, sorted by key, so that equal memories are equal files.
+    #[must_use]
+    pub fn snapshot(&self) -> Bytes {
+        let mut w = Writer::with_capacity(WATERMARK_HEADER_LEN + self.marks.len() * WATERMARK_LEN);
+        w.raw(MAGIC).u8(WATERMARK_FORMAT);
+        let mut keys: Vec<_> = self.marks.iter().collect();
+        keys.sort_unstable_by_key(|(key, _)| **key);
+        for (key, mark) in keys {
+            encode_mark(&mut w, key, *mark);
+        }
+        w.finish()
+    }
+
+    /// Whether a file of this length is worth replacing by a snapshot.
+    #[must_use]
+    pub fn should_compact(&self, file_len: usize) -> bool {
+        let snapshot_len = WATERMARK_HEADER_LEN + self.marks.len() * WATERMARK_LEN;
+        file_len >= COMPACT_LEN_MIN && file_len / COMPACT_FACTOR >= snapshot_len
+    }
+
+    /// Reads a file: a snapshot and what was appended to it. Marks never sink while reading. An end torn by a
+    /// crash is left out and reported by [`Loaded::good_len`].
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the header is not one of ours, or a mark in the middle is damaged: a memory that
+    /// forgot something silently would be worth nothing.
+    pub fn load(file: &Bytes) -> Result<Loaded, DecodeError> {
+        let mut r = Reader::new(file.clone());
+        if r.array::<7>("watermark magic")? != *MAGIC {
+            return Err(DecodeError::BadValue { field: "watermark magic", value: 0 });
+        }
+        match r.u8("watermark format")? {
+            WATERMARK_FORMAT => {}
+            0 => return Err(DecodeError::BadValue { field: "watermark format", value: 0 }),
+            newer => {
+                let supported = WATERMARK_FORMAT.into();
+                return Err(DecodeError::TooNew { what: "watermarks", version: newer.into(), supported });
+            }
+        }
+        let mut watermarks = Self::new();
+        let mut good_len = WATERMARK_HEADER_LEN;
+        while r.remaining() >= WATERMARK_LEN {
+            let fields = r.array::<32>("mark")?;
+            let check = r.array::<8>("mark check")?;
+            if blake3::derive_key(MARK_CONTEXT, &fields)[..8] != check {
+                if r.remaining() == 0 {
+                    break;
+                }
+                return Err(DecodeError::BadValue { field: "mark check", value: good_len as u64 });
+            }
+            watermarks.raise(Bytes::copy_from_slice(&fields))?;
+            good_len += WATERMARK_LEN;
+        }
+        Ok(Loaded { watermarks, good_len })
+    }
+
+    fn raise(&mut self, fields: Bytes) -> Result<(), DecodeError> {
+        let mut r = Reader::new(fields);
+        let key: ShortKey = r.array("mark key")?;
+        let (version, revision) = (r.u64("mark version")?, r.u64("mark revision")?);
+        let full = self.marks.len() >= WATERMARKS_MAX;
+        if full && !self.marks.contains_key(&key) {
+            return Err(DecodeError::TooLong {
+                field: "marks",
+                len: self.marks.len() + 1,
+                max: WATERMARKS_MAX,
+            });
+        }
+        let mark = self.marks.entry(key).or_default();
+        mark.version = mark.version.max(version);
+        mark.revision = mark.revision.max(revision);
+        r.finish()
+    }
+}
+
+#[cfg(test)]
+#[path = "watermark_tests.rs"]
+mod tests;
