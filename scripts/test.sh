@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# All tests. Prints what each part took, and ends with every "test result" line and one verdict.
+#
+# The simulator is built apart from the rest: it turns on the feature that compiles planted bugs into the
+# register, and cargo would otherwise share that build with the binary under test.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+failed=()
+times=()
+
+part() {
+    local name=$1 from=$SECONDS
+    shift
+    echo "== $name"
+    if ! "$@" 2>&1 | tee -a "$log"; then
+        failed+=("$name")
+    fi
+    times+=("$(printf '%5d s  %s' $((SECONDS - from)) "$name")")
+}
+
+# What the outside checks need. As root they are installed; otherwise the reader is told.
+tools() {
+    local missing=()
+    command -v strace >/dev/null || missing+=(strace)
+    command -v python3 >/dev/null || missing+=(python3)
+    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+    [ ${#missing[@]} -eq 0 ] && return 0
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null 2>&1 && return 0
+    fi
+    echo "missing: ${missing[*]} (Debian packages; install them and run again)"
+    return 1
+}
+
+reader() {
+    tools/reader/setup.sh && for check in tools/reader/check_*.py; do
+        .venv/bin/python "$check" || return 1
+    done
+}
+
+part "tools" tools
+[ -e tools/reader/setup.sh ] && part "an independent reader opens the vectors" reader
+part "build" cargo test --workspace --exclude larder-sim --no-run --quiet
+part "unit, model, crash-point and end-to-end tests" cargo test --workspace --exclude larder-sim --no-fail-fast
+part "build the simulator" cargo test -p larder-sim --no-run --quiet
+part "simulation and planted bugs" cargo test -p larder-sim --no-fail-fast
+
+echo
+grep '^test result:' "$log" || true
+echo
+printf '%s\n' "${times[@]}"
+awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
+     END { printf "%5d tests passed, %d failed, %d ignored\n", passed, failed, ignored }' "$log"
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'FAILED: %s\n' "${failed[@]}"
+    exit 1
+fi
+echo "all passed in $SECONDS s"
