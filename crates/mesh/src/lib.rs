@@ -11,6 +11,11 @@
 //! Why each rule is as it is, what is persisted when, what is not promised, and which planted bug shows that
 //! the rule is needed: `docs/design/register.md`. The proof by simulation is in `larder-sim`.
 
+pub mod acceptor;
+pub mod attempt;
+pub mod join;
+pub mod message;
 pub mod planted;
+pub mod proposer;
 pub mod rules;
 pub mod single;
