@@ -181,6 +181,8 @@ pub enum EntryTarget {
     Directory {
         /// Its identity; its own record says where it really hangs.
         id: DirId,
+        /// Mode, time, custom attributes. Not signed: a folder has no manifest.
+        attributes: Attributes,
     },
 }
 
@@ -249,9 +251,11 @@ impl Head {
                         w.raw(&id.0).u64(*size);
                         attributes.encode_into(&mut w);
                     }
-                    EntryTarget::Directory { id } => {
+                    EntryTarget::Directory { id, attributes } => {
+                        attributes.check()?;
                         w.u8(HEAD_CHILD_DIRECTORY).bytes(entry.name.as_bytes()).u64(entry.moves);
                         w.raw(&id.0);
+                        attributes.encode_into(&mut w);
                     }
                 }
             }
@@ -303,7 +307,8 @@ impl Head {
             HEAD_CHILD_DIRECTORY => {
                 let moves = r.u64("moves")?;
                 let id = DirId(r.array("directory id")?);
-                Self::Entry(Entry { name, moves, target: EntryTarget::Directory { id } })
+                let attributes = Attributes::decode(&mut r)?;
+                Self::Entry(Entry { name, moves, target: EntryTarget::Directory { id, attributes } })
             }
             HEAD_VALUE => Self::Value(ValueHead { name, attributes: Attributes::decode(&mut r)? }),
             other => {

@@ -21,9 +21,12 @@ fn any_head() -> impl Strategy<Value = Head> {
             let target = EntryTarget::File { id: FileId(id), kind, size, attributes };
             Head::Entry(Entry { name, moves, target })
         });
-    let child = ("\\PC{0,60}", any::<u64>(), any::<[u8; 16]>()).prop_map(|(name, moves, id)| {
-        Head::Entry(Entry { name, moves, target: EntryTarget::Directory { id: DirId(id) } })
-    });
+    let child = ("\\PC{0,60}", any::<u64>(), any::<[u8; 16]>(), any_attributes()).prop_map(
+        |(name, moves, id, attributes)| {
+            let target = EntryTarget::Directory { id: DirId(id), attributes };
+            Head::Entry(Entry { name, moves, target })
+        },
+    );
     let own = ("\\PC{0,60}", any::<u64>(), any::<[u8; 16]>(), any::<[u8; 16]>(), any::<bool>()).prop_map(
         |(name, moves, id, parent, open)| {
             let state = if open { DirState::Open } else { DirState::Closing };
