@@ -251,7 +251,7 @@ impl VaultHeader {
     ///
     /// # Errors
     /// [`SealError::Damaged`] if the checksum does not fit; shape and decoding errors.
-    pub fn decode(bytes: Bytes) -> Result<Self, SealError> {
+    pub fn decode(bytes: &Bytes) -> Result<Self, SealError> {
         let len = bytes.len();
         if !(VAULT_HEADER_LEN_MIN..=VAULT_HEADER_LEN_MAX).contains(&len) {
             let (min, max) = (VAULT_HEADER_LEN_MIN, VAULT_HEADER_LEN_MAX);

@@ -25,7 +25,7 @@ fn made() -> (VaultRoot, VaultHeader, RecoveryCode) {
 #[test]
 fn both_slots_open_the_same_root_and_nothing_else_does() {
     let (root, header, code) = made();
-    let header = VaultHeader::decode(header.encode()).unwrap();
+    let header = VaultHeader::decode(&header.encode()).unwrap();
     for unlock in [phrase("apples"), Unlock::RecoveryCode(&code)] {
         assert_eq!(header.open(unlock).unwrap().secret().expose(), root.secret().expose());
     }
@@ -66,9 +66,9 @@ fn slots_of_kinds_yet_unknown_survive_rewriting() {
     let unknown = Slot { kind: 3, body: Bytes::from(vec![0xab; 2_400]) };
     header.slots.insert(0, unknown.clone());
     header.renew(&root);
-    let mut header = VaultHeader::decode(header.encode()).unwrap();
+    let mut header = VaultHeader::decode(&header.encode()).unwrap();
     header.replace_slots(&root, phrase("quinces"), CHEAP, &mut SeededRng::new(5)).unwrap();
-    let header = VaultHeader::decode(header.encode()).unwrap();
+    let header = VaultHeader::decode(&header.encode()).unwrap();
     assert!(header.slots().contains(&unknown));
     assert!(header.open(phrase("quinces")).is_ok());
 }
@@ -81,13 +81,13 @@ fn every_flipped_byte_is_noticed_and_never_called_a_wrong_passphrase() {
         let mut bad = bytes.to_vec();
         bad[at] ^= 0x20;
         assert_eq!(
-            VaultHeader::decode(bad.into()).unwrap_err(),
+            VaultHeader::decode(&bad.into()).unwrap_err(),
             SealError::Damaged { what: "vault header" },
             "at={at}"
         );
     }
     for len in 0..bytes.len() {
-        assert!(VaultHeader::decode(bytes.slice(..len)).is_err(), "len={len}");
+        assert!(VaultHeader::decode(&bytes.slice(..len)).is_err(), "len={len}");
     }
 }
 
@@ -98,7 +98,7 @@ fn forge(header: &VaultHeader, change: impl Fn(&mut Vec<u8>)) -> Result<VaultHea
     change(&mut bytes);
     let checksum = blake3::derive_key(CHECKSUM_CONTEXT, &bytes);
     bytes.extend_from_slice(&checksum[..CHECKSUM_LEN]);
-    VaultHeader::decode(bytes.into())
+    VaultHeader::decode(&bytes.into())
 }
 
 #[test]

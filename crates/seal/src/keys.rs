@@ -71,6 +71,9 @@ impl VaultRoot {
     }
 
     /// The key that signs for this vault.
+    ///
+    /// # Panics
+    /// Never: the seed has the length that Ed25519 wants.
     #[must_use]
     pub fn signer(&self) -> Signer {
         let seed = self.derive("sign");

@@ -9,12 +9,15 @@
 
 pub mod chunk;
 pub mod compress;
+pub mod content_hash;
+pub mod cut;
 pub mod error;
 pub mod header;
 pub mod keys;
 pub mod manifest;
 pub mod names;
 pub mod pad;
+pub mod pipeline;
 mod primitives;
 pub mod record;
 pub mod recovery;

@@ -63,6 +63,9 @@ impl TreeBuilder {
     ///
     /// # Errors
     /// As [`TreeBuilder::push`].
+    ///
+    /// # Panics
+    /// Never: levels are bounded when they are closed.
     pub fn finish(mut self) -> Result<(Content, Vec<SealedPage>), SealError> {
         let mut pages = Vec::new();
         if self.levels.is_empty() && self.chunks.is_empty() {
