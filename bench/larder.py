@@ -1,0 +1,85 @@
+"""Larder itself: a home of its own, its node and agent started as a user would start them."""
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import harness
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Larder:
+    """A running Larder in a new folder."""
+
+    binary = None  # Set once it is built.
+
+    def __init__(self, name, home=None):
+        self.folder = Path(home) if home else harness.fresh(name)
+        self.home = self.folder / "home"
+        self.passphrase = self.folder / "passphrase"
+        if not self.passphrase.exists():
+            self.passphrase.write_text("a passphrase for measuring\n")
+            self.passphrase.chmod(0o600)
+        self.port = free_port()
+        self.up()
+
+    def command(self, *arguments, keep_output=False):
+        return harness.run([self.binary, "--home", self.home, *arguments], keep_output=keep_output)
+
+    def up(self):
+        """Starts what is not running; returns what it took until everything answered."""
+        return self.command("up", "--passphrase-file", self.passphrase, "--listen", f"127.0.0.1:{self.port}")
+
+    def put(self, local, remote):
+        return self.command("put", local, remote)
+
+    def get(self, remote, local):
+        return self.command("get", remote, local)
+
+    def listed(self, remote):
+        return self.command("ls", "-l", "-R", remote, keep_output=True)
+
+    def status(self):
+        return json.loads(self.command("status", "--json", keep_output=True).output)
+
+    def node_pid(self):
+        """The node's process, found by its command line under our own home."""
+        return self._pid("node")
+
+    def agent_pid(self):
+        return self._pid("agent")
+
+    def _pid(self, role):
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            ours = any(str(self.home).encode() in word for word in words)
+            if ours and role.encode() in words and b"run" in words:
+                return int(entry.name)
+        raise harness.Failed(f"no {role} of {self.home} is running")
+
+    def kill_node(self):
+        """Ends the node as a power cut would end it, as far as a process can tell."""
+        pid = self.node_pid()
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+            time.sleep(0.005)
+
+    def down(self):
+        return self.command("down")
+
+    def close(self):
+        self.down()
+        harness.remove(self.folder)
