@@ -54,6 +54,12 @@ impl Slot {
         Self(crc16(&key[..key.len().min(SEALED_PREFIX_LEN)]) % SLOTS)
     }
 
+    /// The slot with this number; `None` from [`SLOTS`] on.
+    #[must_use]
+    pub fn from_number(number: u16) -> Option<Self> {
+        (number < SLOTS).then_some(Self(number))
+    }
+
     /// The slot's number.
     #[must_use]
     pub fn number(self) -> u16 {

@@ -51,7 +51,9 @@ pub enum StoreError {
         place: Arc<str>,
     },
     /// The folder was written by a newer program.
-    #[error("data is of a newer version than this program: {what} version={version} supported={supported}; upgrade larder")]
+    #[error(
+        "data is of a newer version than this program: {what} version={version} supported={supported}; upgrade larder"
+    )]
     TooNew {
         /// What carries the version.
         what: &'static str,

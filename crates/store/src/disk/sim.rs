@@ -1,0 +1,1 @@
+//! A simulated disk. Follows with the crash-point explorer.

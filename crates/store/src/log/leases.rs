@@ -1,0 +1,165 @@
+//! Leases in memory: which blobs a token keeps, until when, and which tokens are spent.
+//!
+//! What a lease is only ever grows (blobs, deadline, confirmed) until it is released, and a release beats
+//! everything, so that frames of one lease may be repeated by compaction in any order.
+//!
+//! **Spent tokens.** A released token is remembered until its latest known deadline (at least
+//! [`REMEMBER_MS`] from the release) has passed by the store's own high-water time. After that a late
+//! repetition of an old grant is refused because its deadline is past.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use larder_format::ids::{LeaseToken, NamespaceId};
+use larder_format::record::Key;
+
+use crate::api::{LeaseGrant, LeaseInfo, StoreError};
+
+/// Shortest time for which a released token is remembered, in milliseconds of hybrid time (one day): longer
+/// than any request can wander about.
+pub(super) const REMEMBER_MS: u64 = 24 * 3600 * 1000;
+
+/// Most tokens released before they were ever granted that are remembered. They cost 50 bytes each and
+/// anyone may send them.
+pub(super) const UNKNOWN_RELEASES_MAX: usize = 1 << 20;
+
+/// A lease that holds.
+#[derive(Debug, Clone)]
+pub(super) struct Lease {
+    pub(super) namespace: NamespaceId,
+    pub(super) key: Key,
+    pub(super) deadline_ms: u64,
+    pub(super) confirmed: bool,
+    /// Handles of the blobs it keeps.
+    pub(super) blobs: HashSet<u32>,
+    /// Number of the newest frame about it.
+    pub(super) sequence: u64,
+    /// Oldest segment that may hold a grant of it.
+    pub(super) since: u32,
+}
+
+/// A token that can never be granted again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spent {
+    pub(super) remember_until_ms: u64,
+    pub(super) sequence: u64,
+}
+
+/// All leases.
+#[derive(Default)]
+pub(super) struct Leases {
+    held: HashMap<LeaseToken, Lease>,
+    spent: HashMap<LeaseToken, Spent>,
+    spent_order: BTreeSet<(u64, LeaseToken)>,
+    deadlines: BTreeSet<(u64, LeaseToken)>,
+}
+
+impl Leases {
+    pub(super) fn get(&self, token: LeaseToken) -> Option<&Lease> {
+        self.held.get(&token)
+    }
+
+    pub(super) fn spent(&self, token: LeaseToken) -> Option<&Spent> {
+        self.spent.get(&token)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(super) fn spent_len(&self) -> usize {
+        self.spent.len()
+    }
+
+    /// Whether this grant may be made.
+    pub(super) fn check(&self, grant: &LeaseGrant, now_ms: u64) -> Result<(), StoreError> {
+        let refused = |what: &str| Err(StoreError::Invalid { what: what.into() });
+        if self.spent.contains_key(&grant.token) {
+            return refused("lease token was released");
+        }
+        match self.held.get(&grant.token) {
+            Some(lease) if lease.namespace != grant.namespace || lease.key != grant.key => {
+                refused("lease token belongs to another record")
+            }
+            Some(_) => Ok(()),
+            None if grant.deadline_ms <= now_ms => refused("lease deadline is past"),
+            None => Ok(()),
+        }
+    }
+
+    /// Grants or adds to a lease; answers it, for its blobs to be added.
+    pub(super) fn grant(
+        &mut self,
+        grant: &LeaseGrant,
+        confirmed: bool,
+        sequence: u64,
+        segment: u32,
+    ) -> &mut Lease {
+        let lease = self.held.entry(grant.token).or_insert_with(|| Lease {
+            namespace: grant.namespace,
+            // What is kept for long does not share a request's buffer.
+            key: Key::new(bytes::Bytes::copy_from_slice(grant.key.as_bytes())).expect("a copy of a key"),
+            deadline_ms: 0,
+            confirmed: false,
+            blobs: HashSet::new(),
+            sequence: 0,
+            since: segment,
+        });
+        self.deadlines.remove(&(lease.deadline_ms, grant.token));
+        lease.deadline_ms = lease.deadline_ms.max(grant.deadline_ms);
+        lease.confirmed |= confirmed;
+        lease.sequence = lease.sequence.max(sequence);
+        lease.since = lease.since.min(segment);
+        if !lease.confirmed {
+            self.deadlines.insert((lease.deadline_ms, grant.token));
+        }
+        lease
+    }
+
+    /// Takes the deadline off. Answers false for an unknown token.
+    pub(super) fn confirm(&mut self, token: LeaseToken, sequence: u64) -> bool {
+        let Some(lease) = self.held.get_mut(&token) else { return false };
+        self.deadlines.remove(&(lease.deadline_ms, token));
+        lease.confirmed = true;
+        lease.sequence = lease.sequence.max(sequence);
+        true
+    }
+
+    /// Ends a lease; answers what it was.
+    pub(super) fn release(&mut self, token: LeaseToken, spent: Spent) -> Option<Lease> {
+        if let Some(old) = self.spent.insert(token, spent) {
+            self.spent_order.remove(&(old.remember_until_ms, token));
+        }
+        self.spent_order.insert((spent.remember_until_ms, token));
+        let lease = self.held.remove(&token)?;
+        self.deadlines.remove(&(lease.deadline_ms, token));
+        Some(lease)
+    }
+
+    /// Forgets tokens whose time has passed.
+    pub(super) fn forget_spent(&mut self, now_ms: u64) {
+        while let Some((until, token)) = self.spent_order.first().copied() {
+            if until >= now_ms {
+                return;
+            }
+            self.spent_order.remove(&(until, token));
+            self.spent.remove(&token);
+        }
+    }
+
+    /// Leases whose deadline is at or before `now_ms`, soonest first.
+    pub(super) fn due(&self, now_ms: u64, limit: usize) -> Vec<LeaseInfo> {
+        let past = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now_ms);
+        past.take(limit).filter_map(|(_, token)| self.info(*token)).collect()
+    }
+
+    fn info(&self, token: LeaseToken) -> Option<LeaseInfo> {
+        let lease = self.held.get(&token)?;
+        Some(LeaseInfo {
+            token,
+            namespace: lease.namespace,
+            key: lease.key.clone(),
+            deadline_ms: (!lease.confirmed).then_some(lease.deadline_ms),
+            blobs: lease.blobs.len() as u64,
+        })
+    }
+}

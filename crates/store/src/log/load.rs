@@ -1,0 +1,207 @@
+//! Reading a segment from front to back: which frames it holds, where it stops making sense, and what its
+//! frames say about how far the log was durable. Judging that is for [`super::open`].
+
+use std::io;
+use std::sync::Arc;
+
+use larder_format::ids::BlobId;
+use larder_format::segment::body::RecordName;
+use larder_format::segment::sidecar::SidecarEntry;
+use larder_format::segment::{ALIGN, FRAME_HEADER_LEN, FrameHeader, FrameKind, Stamp, checksum};
+
+use super::segments::FIRST_FRAME;
+use crate::disk::DiskFile;
+
+/// Read-ahead while scanning, in bytes.
+const WINDOW_LEN: usize = 1 << 20;
+
+/// Values of frames that are known durable are only read when somebody asks for them; longer ones than this
+/// are not even read past, in bytes.
+const SKIP_LEN: u64 = 64 * 1024;
+
+/// What a segment holds.
+pub(super) struct Loaded {
+    pub(super) stamp: Stamp,
+    pub(super) file: Arc<dyn DiskFile>,
+    /// Its frames, as a sidecar lists them.
+    pub(super) list: Vec<u8>,
+    /// Where frames are missing, in order.
+    pub(super) gaps: Vec<Gap>,
+    /// Frames whose value part is not what was written, as far as it was checked.
+    pub(super) torn_values: Vec<Gap>,
+    /// Where the last frame ends.
+    pub(super) end: u64,
+    /// Number of the last frame; one before the first if there is none.
+    pub(super) last_sequence: u64,
+    /// Chain value of the last frame.
+    pub(super) chain: u64,
+    /// Whether its last frame says that it ends.
+    pub(super) ended: bool,
+    /// The highest number that any frame says was durable.
+    pub(super) durable_through: u64,
+}
+
+/// A stretch of a segment without a frame that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gap {
+    /// Number of the first frame missing.
+    pub(super) from: u64,
+    /// Number of the last frame missing.
+    pub(super) through: u64,
+    /// Where it begins.
+    pub(super) offset: u64,
+    /// Chain value of the frame before.
+    pub(super) chain: u64,
+}
+
+/// A window on a file that moves forward.
+struct Window<'a> {
+    file: &'a dyn DiskFile,
+    file_len: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// `len` bytes at `offset`; fewer if the file ends before.
+    fn at(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
+        let left = usize::try_from(self.file_len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = len.min(left);
+        let held = self.start + self.bytes.len() as u64;
+        if offset < self.start || offset + len as u64 > held {
+            self.bytes.resize(len.max(WINDOW_LEN.min(left)), 0);
+            self.start = offset;
+            let read = self.file.read_at(offset, &mut self.bytes)?;
+            self.bytes.truncate(read);
+        }
+        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
+        let to = (from + len).min(self.bytes.len());
+        Ok(self.bytes.get(from..to).unwrap_or(&[]))
+    }
+}
+
+/// Reads a whole segment. `durable` is what is known durable from elsewhere: values of later frames are
+/// checked, because they may be torn.
+pub(super) fn load_segment(file: Arc<dyn DiskFile>, stamp: Stamp, durable: u64) -> io::Result<Loaded> {
+    let file_len = file.len()?;
+    let mut window = Window { file: file.as_ref(), file_len, start: 0, bytes: Vec::new() };
+    let mut loaded = Loaded {
+        stamp,
+        list: Vec::new(),
+        gaps: Vec::new(),
+        torn_values: Vec::new(),
+        end: FIRST_FRAME,
+        last_sequence: stamp.second - 1,
+        chain: stamp.third,
+        ended: false,
+        durable_through: durable,
+        file: file.clone(),
+    };
+    let mut offset = FIRST_FRAME;
+    while !loaded.ended && offset + FRAME_HEADER_LEN as u64 <= file_len {
+        if let Some(next) = take_frame(&mut window, &mut loaded, offset)? {
+            offset = next;
+            continue;
+        }
+        let Some(found) = next_header(&mut window, &loaded, offset + ALIGN)? else { break };
+        let header = found.1;
+        loaded.gaps.push(Gap {
+            from: loaded.last_sequence + 1,
+            through: header.sequence - 1,
+            offset,
+            chain: loaded.chain,
+        });
+        loaded.last_sequence = header.sequence - 1;
+        loaded.chain = header.follows;
+        offset = found.0;
+    }
+    Ok(loaded)
+}
+
+/// Takes the frame at `offset` in, if one that fits is there; answers where the next begins.
+fn take_frame(window: &mut Window<'_>, loaded: &mut Loaded, offset: u64) -> io::Result<Option<u64>> {
+    let salt = loaded.stamp.first;
+    let head = window.at(offset, FRAME_HEADER_LEN)?;
+    let Some(header) = FrameHeader::decode(head, salt, place_of(offset)) else { return Ok(None) };
+    let mut sum = [0; 8];
+    sum.copy_from_slice(&head[FRAME_HEADER_LEN - 8..]);
+    if header.sequence != loaded.last_sequence + 1 || header.follows != loaded.chain {
+        return Ok(None);
+    }
+    let name_len = header.name_len as usize;
+    let whole = window.at(offset, FRAME_HEADER_LEN + name_len)?;
+    let Some(name) = whole.get(FRAME_HEADER_LEN..FRAME_HEADER_LEN + name_len) else { return Ok(None) };
+    if checksum(name, 0) != header.name_sum || !append_entry(&mut loaded.list, &header, name) {
+        return Ok(None);
+    }
+    loaded.durable_through = loaded.durable_through.max(header.durable_through);
+    if header.sequence > loaded.durable_through && header.value_len > 0 {
+        let blob = (header.kind == FrameKind::Blob).then(|| name.to_vec());
+        let value_at = offset + (FRAME_HEADER_LEN + name_len) as u64;
+        let value = window.at(value_at, header.value_len as usize)?;
+        let holds = match blob {
+            Some(id) => BlobId::of(value).0[..] == id[..],
+            None => value.len() == header.value_len as usize && checksum(value, 0) == header.value_sum,
+        };
+        if !holds {
+            let (from, through, chain) = (header.sequence, header.sequence, loaded.chain);
+            loaded.torn_values.push(Gap { from, through, offset, chain });
+        }
+    }
+    loaded.last_sequence = header.sequence;
+    loaded.chain = u64::from_le_bytes(sum);
+    loaded.ended = header.kind == FrameKind::End;
+    loaded.end = offset + header.frame_len();
+    Ok(Some(loaded.end))
+}
+
+fn place_of(offset: u64) -> u32 {
+    u32::try_from(offset / ALIGN).unwrap_or(u32::MAX)
+}
+
+/// Adds a frame to a list, keeping only what the index needs of its name part. Answers false if that part
+/// makes no sense.
+fn append_entry(list: &mut Vec<u8>, header: &FrameHeader, name: &[u8]) -> bool {
+    let kept = match header.kind {
+        FrameKind::Record | FrameKind::Promise => match RecordName::decode(name) {
+            Ok((_, len)) => &name[..len],
+            Err(_) => return false,
+        },
+        _ => name,
+    };
+    let entry = SidecarEntry {
+        kind: header.kind,
+        place: header.place,
+        name_len: header.name_len,
+        value_len: header.value_len,
+        sequence: header.sequence,
+        name: kept,
+    };
+    entry.encode_into(list);
+    true
+}
+
+/// Looks for the next header of this segment with a later number, at `from` or behind.
+fn next_header(
+    window: &mut Window<'_>,
+    loaded: &Loaded,
+    from: u64,
+) -> io::Result<Option<(u64, FrameHeader)>> {
+    let mut offset = from;
+    loop {
+        let bytes = window.at(offset, SKIP_LEN as usize)?;
+        if bytes.len() < FRAME_HEADER_LEN {
+            return Ok(None);
+        }
+        let last = bytes.len() - FRAME_HEADER_LEN;
+        for at in (0..=last).step_by(ALIGN as usize) {
+            let place = place_of(offset + at as u64);
+            if let Some(header) = FrameHeader::decode(&bytes[at..], loaded.stamp.first, place)
+                && header.sequence > loaded.last_sequence
+            {
+                return Ok(Some((offset + at as u64, header)));
+            }
+        }
+        offset += (last as u64 / ALIGN + 1) * ALIGN;
+    }
+}

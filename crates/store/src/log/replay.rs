@@ -1,0 +1,260 @@
+//! From frames to index: every frame of the log, in order, says what it said when it was written.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use larder_format::codec::DecodeError;
+use larder_format::record::{Key, RecordMeta};
+use larder_format::segment::FrameKind;
+use larder_format::segment::body::{
+    Accept, Floor, Grant, RecordName, Release, Remove, decode_blob, decode_number, decode_time, decode_token,
+};
+use larder_format::segment::sidecar::SidecarEntry;
+use larder_format::slot::Slot;
+
+use super::index::{BallotsAt, Entry, Group, Shard};
+use super::leases::Spent;
+use super::queue::Appended;
+use super::records::promised;
+use super::segments::Place;
+use super::{Core, Time};
+use crate::api::LeaseGrant;
+use crate::shard::{SHARDS, shard_of};
+
+/// The frames of one segment, as a sidecar lists them.
+pub(super) struct FrameList<'a> {
+    pub(super) segment: u32,
+    pub(super) list: &'a [u8],
+}
+
+/// What only the log's own order knows.
+#[derive(Default)]
+pub(super) struct Replayed {
+    /// Frames applied.
+    pub(super) frames: u64,
+    /// Lost frames up to here were accepted as lost.
+    pub(super) accepted_through: u64,
+    /// Segments that were freed.
+    pub(super) freed: BTreeSet<u32>,
+}
+
+fn entries<'a>(list: &'a FrameList<'a>, before: u64) -> impl Iterator<Item = SidecarEntry<'a>> {
+    let mut rest = list.list;
+    std::iter::from_fn(move || {
+        let (entry, next) = SidecarEntry::decode(rest)?;
+        rest = next;
+        Some(entry)
+    })
+    .take_while(move |entry| entry.sequence < before)
+}
+
+fn appended(segment: u32, entry: &SidecarEntry<'_>) -> Appended {
+    let place = Place { segment, at: entry.place, name_len: entry.name_len, value_len: entry.value_len };
+    Appended { sequence: entry.sequence, place }
+}
+
+/// Applies all frames with numbers below `before`, records on `threads` threads.
+pub(super) fn replay(
+    core: &Core,
+    lists: &[FrameList<'_>],
+    before: u64,
+    threads: usize,
+) -> Result<Replayed, DecodeError> {
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..threads)
+            .map(|part| scope.spawn(move || replay_records(core, lists, before, (part, threads))))
+            .collect();
+        replay_records(core, lists, before, (0, threads))?;
+        let replayed = replay_others(core, lists, before)?;
+        for worker in workers {
+            worker.join().expect("replay does not panic")?;
+        }
+        Ok(replayed)
+    })
+}
+
+/// Applies records whose shard falls to this part.
+fn replay_records(
+    core: &Core,
+    lists: &[FrameList<'_>],
+    before: u64,
+    part: (usize, usize),
+) -> Result<(), DecodeError> {
+    let mut shards: Vec<_> =
+        (0..SHARDS).map(|i| (i % part.1 == part.0).then(|| core.records.shard(i).lock())).collect();
+    for list in lists {
+        for entry in entries(list, before) {
+            let said = appended(list.segment, &entry);
+            match entry.kind {
+                FrameKind::Record | FrameKind::Promise => {
+                    let (name, _) = RecordName::decode(entry.name)?;
+                    let slot = slot(name.slot)?;
+                    if let Some(shard) = &mut shards[shard_of(slot)] {
+                        record(core, shard, &name, entry.kind, &said);
+                    }
+                }
+                FrameKind::Remove => {
+                    let body = Remove::decode(Bytes::copy_from_slice(entry.name))?;
+                    let slot = slot(body.slot)?;
+                    if let Some(shard) = &mut shards[shard_of(slot)] {
+                        remove(core, shard, &body, &said);
+                    }
+                }
+                FrameKind::Floor => {
+                    let body = Floor::decode(Bytes::copy_from_slice(entry.name))?;
+                    if let Some(Some(shard)) = shards.get_mut(usize::from(body.group)) {
+                        raise_floor(shard.groups.entry(body.namespace).or_default(), body.floor, &said);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn slot(number: u16) -> Result<Slot, DecodeError> {
+    Slot::from_number(number).ok_or(DecodeError::BadValue { field: "slot", value: number.into() })
+}
+
+fn record(core: &Core, shard: &mut Shard, name: &RecordName<'_>, kind: FrameKind, said: &Appended) {
+    let group = shard.groups.entry(name.namespace).or_default();
+    let entry = if kind == FrameKind::Promise {
+        promised(group.records.get(name.key), said, name.slot, name.ballots.unwrap_or_default())
+    } else {
+        let meta: Option<RecordMeta> = name.meta;
+        let mut entry = Entry::new(said.sequence, said.place, name.slot, meta);
+        entry.ballots = name.ballots.map(|ballots| Box::new(BallotsAt { ballots, promise: None }));
+        entry
+    };
+    core.replace_entry(group, name.key, Some(entry), true);
+}
+
+fn remove(core: &Core, shard: &mut Shard, body: &Remove, said: &Appended) {
+    let group = shard.groups.entry(body.namespace).or_default();
+    core.replace_entry(group, body.key.as_bytes(), None, true);
+    raise_floor(group, body.floor, said);
+    core.log.segments.count_live(said.place.segment, i64::try_from(said.place.frame_len()).unwrap_or(0));
+}
+
+fn raise_floor(group: &mut Group, floor: larder_format::record::Ballot, said: &Appended) {
+    if floor >= group.floor {
+        group.floor = floor;
+        group.floor_segment = said.place.segment;
+    }
+    group.removed_sequence = said.sequence;
+}
+
+/// Applies everything that is not a record.
+fn replay_others(core: &Core, lists: &[FrameList<'_>], before: u64) -> Result<Replayed, DecodeError> {
+    let mut replayed = Replayed::default();
+    let mut blobs = core.blobs.lock();
+    for list in lists {
+        for entry in entries(list, before) {
+            replayed.frames += 1;
+            let said = appended(list.segment, &entry);
+            let len = i64::try_from(said.place.frame_len()).unwrap_or(0);
+            let name = || Bytes::copy_from_slice(entry.name);
+            match entry.kind {
+                FrameKind::Blob => {
+                    let handle = blobs.ensure(decode_blob(name())?);
+                    core.log.segments.count_live(list.segment, len);
+                    if let Some(old) = blobs.locate(handle, said.place, said.sequence) {
+                        let old_len = i64::try_from(old.frame_len()).unwrap_or(0);
+                        core.log.segments.count_live(old.segment, -old_len);
+                    }
+                }
+                FrameKind::Grant => {
+                    core.log.segments.count_live(list.segment, len);
+                    grant(&mut blobs, &Grant::decode(name())?, &said);
+                }
+                FrameKind::Release => {
+                    core.log.segments.count_live(list.segment, len);
+                    let body = Release::decode(name())?;
+                    let spent = Spent { remember_until_ms: body.remember_until_ms, sequence: said.sequence };
+                    blobs.release(body.token, spent);
+                }
+                FrameKind::Confirm => {
+                    blobs.leases.confirm(decode_token(name())?, said.sequence);
+                }
+                FrameKind::Time => {
+                    let high = decode_time(name())?;
+                    let mut time = core.time.lock();
+                    if high >= time.high {
+                        *time = Time { high, sequence: said.sequence, segment: list.segment };
+                    }
+                }
+                FrameKind::Accept => {
+                    let body = Accept::decode(name())?;
+                    replayed.accepted_through = replayed.accepted_through.max(body.through);
+                    let mut floor = core.damage.floor.lock();
+                    *floor = floor.max(body.floor);
+                }
+                FrameKind::Freed => {
+                    let number = decode_number(name())?;
+                    replayed.freed.extend(u32::try_from(number).ok());
+                }
+                _ => {}
+            }
+        }
+    }
+    let now_ms = core.time.lock().high.ms();
+    blobs.leases.forget_spent(now_ms);
+    Ok(replayed)
+}
+
+fn grant(blobs: &mut super::blobs::BlobIndex, body: &Grant, said: &Appended) {
+    // Only a grant that compaction repeated can come after its release.
+    if blobs.leases.spent(body.token).is_some() {
+        return;
+    }
+    // A blob may come later in the log than its lease, because compaction moved it.
+    let handles: Vec<u32> = body.blobs.iter().map(|id| blobs.ensure(*id)).collect();
+    let grant = LeaseGrant {
+        token: body.token,
+        namespace: body.namespace,
+        key: body.key.clone(),
+        deadline_ms: body.deadline_ms,
+    };
+    blobs.grant(&grant, body.confirmed, &handles, said.sequence, said.place.segment);
+}
+
+impl Core {
+    /// Puts an entry in the place of what is known of a key, and counts what is needed. `counts_new`: the
+    /// new entry's frame was not counted when it was appended.
+    pub(super) fn replace_entry(
+        &self,
+        group: &mut Group,
+        key: &[u8],
+        entry: Option<Entry>,
+        counts_new: bool,
+    ) {
+        let kept: Vec<Place> = entry.iter().flat_map(Entry::places).collect();
+        let new_size = entry.as_ref().map(Entry::value_len);
+        let old = match entry {
+            Some(entry) => group.set(key, entry),
+            None => group.unset(key),
+        };
+        let signed = |place: &Place| i64::try_from(place.frame_len()).unwrap_or(0);
+        let old_places: Vec<Place> = old.iter().flat_map(Entry::places).collect();
+        for place in old_places.iter().filter(|place| !kept.contains(place)) {
+            self.log.segments.count_live(place.segment, -signed(place));
+        }
+        if counts_new {
+            for place in kept.iter().filter(|place| !old_places.contains(place)) {
+                self.log.segments.count_live(place.segment, signed(place));
+            }
+        }
+        self.records.count(key.len(), old.as_ref().map(Entry::value_len), new_size);
+    }
+
+    /// Nothing is durable that was not applied: for assertions.
+    pub(super) fn key_of(bytes: &[u8]) -> Key {
+        Key::new(Bytes::copy_from_slice(bytes)).expect("the index holds only keys")
+    }
+
+    pub(super) fn lost_through(&self) -> u64 {
+        self.damage.lost_through.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,90 @@
+//! Disk space: how much is left, when writers are told that the disk is full, and the reserve that keeps
+//! deleting and compacting possible then.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::api::StoreError;
+use crate::disk::{Disk, OpenMode};
+
+/// Name of the file whose blocks are the reserve.
+pub(super) const RESERVE_NAME: &str = "reserve";
+
+/// The last measurement of free space is trusted until this much was admitted since, in bytes.
+const MEASURE_EVERY_BYTES: u64 = 8 << 20;
+
+/// What the disk has left.
+pub(super) struct Space {
+    disk: Arc<dyn Disk>,
+    margin: u64,
+    reserve: u64,
+    free: AtomicU64,
+    admitted: AtomicU64,
+}
+
+impl Space {
+    pub(super) fn new(disk: Arc<dyn Disk>, margin: u64, reserve: u64) -> io::Result<Self> {
+        let free = disk.free_bytes()?;
+        let space = Self { disk, margin, reserve, free: AtomicU64::new(free), admitted: AtomicU64::new(0) };
+        Ok(space)
+    }
+
+    /// May `len` more bytes be written for somebody who could as well be refused?
+    pub(super) fn admit(&self, len: u64) -> Result<(), StoreError> {
+        let admitted = self.admitted.fetch_add(len, Ordering::Relaxed) + len;
+        let near = self.free.load(Ordering::Relaxed) < admitted + self.margin + MEASURE_EVERY_BYTES;
+        if admitted >= MEASURE_EVERY_BYTES || near {
+            self.measure();
+        }
+        let free = self.free.load(Ordering::Relaxed);
+        let admitted = self.admitted.load(Ordering::Relaxed).max(len);
+        if free < self.margin + admitted {
+            self.admitted.fetch_sub(len.min(admitted), Ordering::Relaxed);
+            return Err(StoreError::Full {
+                what: "disk",
+                used: admitted,
+                max: free.saturating_sub(self.margin),
+            });
+        }
+        Ok(())
+    }
+
+    /// Asks the system anew. What was admitted but not written yet is forgotten here; the queue bounds it
+    /// and the margin is larger than the queue.
+    pub(super) fn measure(&self) {
+        if let Ok(free) = self.disk.free_bytes() {
+            self.free.store(free, Ordering::Relaxed);
+            self.admitted.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes left when last measured.
+    pub(super) fn free(&self) -> u64 {
+        self.free.load(Ordering::Relaxed).saturating_sub(self.admitted.load(Ordering::Relaxed))
+    }
+
+    /// Takes the reserve if there is room for it. A disk too full for it is no reason not to open: deleting
+    /// may be just what the operator wants.
+    pub(super) fn take_reserve(&self) -> io::Result<()> {
+        if self.reserve == 0 || self.disk.list()?.iter().any(|(name, _)| name == RESERVE_NAME) {
+            return Ok(());
+        }
+        if self.disk.free_bytes()? < self.reserve.saturating_add(self.margin) {
+            return Ok(());
+        }
+        let file = self.disk.open(RESERVE_NAME, OpenMode::CreateNew)?;
+        match file.allocate(self.reserve) {
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => self.disk.remove(RESERVE_NAME),
+            other => other,
+        }
+    }
+
+    /// Gives the reserve's blocks back to the file system because a write found none. Answers whether there
+    /// was one.
+    pub(super) fn release_reserve(&self) -> bool {
+        let released = self.disk.remove(RESERVE_NAME).is_ok();
+        self.measure();
+        released
+    }
+}
