@@ -17,7 +17,7 @@ def free_port():
 
 
 class Larder:
-    """A running Larder in a new folder."""
+    """A running Larder in a new folder. Its pid files say which processes are its own."""
 
     binary = None  # Set once it is built.
 
@@ -51,24 +51,13 @@ class Larder:
         return json.loads(self.command("status", "--json", keep_output=True).output)
 
     def node_pid(self):
-        """The node's process, found by its command line under our own home."""
         return self._pid("node")
 
     def agent_pid(self):
         return self._pid("agent")
 
-    def _pid(self, role):
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            ours = any(str(self.home).encode() in word for word in words)
-            if ours and role.encode() in words and b"run" in words:
-                return int(entry.name)
-        raise harness.Failed(f"no {role} of {self.home} is running")
+    def _pid(self, name):
+        return json.loads((self.home / "state" / f"{name}.pid").read_text())["pid"]
 
     def kill_node(self):
         """Ends the node as a power cut would end it, as far as a process can tell."""

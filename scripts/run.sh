@@ -7,10 +7,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-run=${LARDER_RUN:-$PWD/.larder-run}
-umask 077
-mkdir -p "$run"
-
 if ! command -v cargo >/dev/null 2>&1; then
     echo "make run: cargo is missing: install Rust 1.95 or newer (https://rustup.rs)" >&2
     exit 1
@@ -20,13 +16,18 @@ if ! command -v cc >/dev/null 2>&1; then
     exit 1
 fi
 
+LARDER_HOME=${LARDER_RUN:-$PWD/.larder-run}
+export LARDER_HOME
+umask 077
+mkdir -p "$LARDER_HOME"
+
 cargo build -p larder --bin larder
-larder=${CARGO_TARGET_DIR:-target}/debug/larder
+bin=${CARGO_TARGET_DIR:-$PWD/target}/debug
 
-if [ ! -s "$run/passphrase" ]; then
-    # 18 random bytes as hexadecimal digits: 144 bits.
-    od -An -N18 -tx1 /dev/urandom | tr -d ' \n' >"$run/passphrase.new"
-    mv "$run/passphrase.new" "$run/passphrase"
-fi
+cat <<TEXT
 
-exec "$larder" --home "$run/home" up --foreground --passphrase-file "$run/passphrase" "$@"
+In another terminal, first:
+  export PATH="$bin:\$PATH" LARDER_HOME="$LARDER_HOME"
+
+TEXT
+exec "$bin/larder" up --foreground --generate-passphrase-file "$LARDER_HOME/passphrase" "$@"
