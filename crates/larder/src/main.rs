@@ -1,2 +1,38 @@
-//! placeholder
-fn main() {}
+//! The program `larder`: parses what was asked, does it, and ends with an exit code that means something.
+//!
+//! - [`cli`]: one verb, one file. Start there.
+//! - [`up`]: the steps of the first start, each its own file.
+//! - [`agent`]: the process that holds the opened vault; [`life`]: how background processes start, are found, and stop.
+//! - [`failure`], [`exit`], [`output`]: what a command says when it is done or failed, for people and for programs.
+//! - [`folders`], [`settings`], [`certificates`], [`atomic_file`]: what lies on this machine.
+//! - [`passphrase`], [`terminal`], [`descriptor`]: asking for secrets.
+//! - [`duration`], [`size`]: how people write lengths of time and sizes.
+
+#![allow(unreachable_pub, reason = "in a binary, `pub` says that an item is for other files of it")]
+
+mod agent;
+mod atomic_file;
+mod certificates;
+mod cli;
+mod descriptor;
+mod duration;
+mod exit;
+mod failure;
+mod folders;
+mod life;
+mod output;
+mod passphrase;
+mod settings;
+mod size;
+mod terminal;
+mod up;
+
+use std::process::ExitCode;
+
+/// Returns memory to the system sooner than the C library's allocator, and scales over threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ExitCode::from(cli::run())
+}

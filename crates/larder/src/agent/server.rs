@@ -1,0 +1,313 @@
+//! The agent's socket and what each request does.
+//!
+//! The socket lies in a private folder, has mode 0600, and every connection must come from this user
+//! (`SO_PEERCRED`). Connections, frames and waiting times are bounded, and one key derivation runs at a time, so the
+//! agent's memory is too.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use larder_format::clock::SystemClock;
+use larder_format::error::Kind;
+use larder_format::rng::SystemRng;
+use larder_seal::SealError;
+use larder_seal::header::{VAULT_HEADER_LEN_MAX, VaultHeader};
+use larder_seal::keys::VaultRoot;
+use larder_seal::recovery::RecoveryCode;
+use larder_seal::slots::{Argon2Cost, Unlock};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, Semaphore};
+use zeroize::Zeroizing;
+
+use crate::agent::open_vault::OpenVault;
+use crate::agent::protocol::{self, Request, Response, Secret, Status};
+use crate::agent::{client, hardening};
+use crate::atomic_file;
+use crate::failure::{Failure, Outcome};
+use crate::life::daemon::{self, Line, Mode};
+use crate::life::pid_file::{self, Running};
+use crate::settings::IdleLock;
+
+/// Most connections at a time; more wait in the listen queue.
+const CONNECTIONS_MAX: usize = 32;
+/// A connection that says nothing for this long is closed.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Longest sleep of the idle watch: how late it may notice that the wall clock jumped while the machine slept.
+const IDLE_LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What the agent needs to be told.
+#[derive(Debug)]
+pub struct AgentConfig {
+    /// Where to listen.
+    pub socket: PathBuf,
+    /// Pid and lock file.
+    pub pid_file: PathBuf,
+    /// The vault's header.
+    pub header_file: PathBuf,
+    /// When the open vault locks itself.
+    pub idle_lock: IdleLock,
+}
+
+struct Agent {
+    config: AgentConfig,
+    clock: SystemClock,
+    vault: Arc<Mutex<OpenVault>>,
+    /// One key derivation at a time.
+    derivation: Semaphore,
+    /// The vault was opened: the idle watch has something to watch.
+    opened: Notify,
+    stop: Notify,
+}
+
+/// Runs the agent until it is told to stop, by a request or a signal.
+///
+/// # Errors
+/// If it runs already, or cannot listen.
+pub fn run(config: AgentConfig, mode: Mode) -> Outcome {
+    daemon::begin(mode)?;
+    hardening::close_process();
+    let result = start(config, mode);
+    if let Err(failure) = &result {
+        tracing::error!("{failure}");
+        // If whoever started us is gone, there is nobody to tell.
+        let _ = daemon::announce(mode, &Line::of(failure));
+    }
+    result
+}
+
+fn start(config: AgentConfig, mode: Mode) -> Outcome {
+    let address = config.socket.to_string_lossy().into_owned();
+    let running = Running {
+        pid: rustix::process::getpid().as_raw_pid(),
+        address: address.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let _held = pid_file::hold(&config.pid_file, &running)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .map_err(|e| Failure::io_text(format!("cannot start the agent's runtime: {e}"), &e))?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let listener = bind(&config)?;
+        let agent = Rc::new(Agent {
+            vault: Arc::new(Mutex::new(OpenVault::new(config.idle_lock))),
+            config,
+            clock: SystemClock::new(),
+            derivation: Semaphore::new(1),
+            opened: Notify::new(),
+            stop: Notify::new(),
+        });
+        daemon::announce(mode, &Line::Ready { address })?;
+        tracing::info!("ready");
+        tokio::task::spawn_local(watch_idle(agent.clone()));
+        let result = tokio::select! {
+            result = daemon::stop_requested() => result,
+            () = agent.stop.notified() => Ok(()),
+            result = accept(&agent, listener) => result,
+        };
+        agent.with_vault(|vault| vault.lock());
+        // Only a courtesy: the next agent removes it too.
+        let _ = fs::remove_file(&agent.config.socket);
+        tracing::info!("stopped");
+        result
+    })
+}
+
+fn bind(config: &AgentConfig) -> Outcome<tokio::net::UnixListener> {
+    let failed = |e: io::Error| Failure::io("listen on", &config.socket, &e);
+    // We hold the pid file's lock, so whoever made this socket is gone.
+    match fs::remove_file(&config.socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let short = client::ShortPath::of(&config.socket).map_err(failed)?;
+    let listener = tokio::net::UnixListener::bind(short.path()).map_err(failed)?;
+    fs::set_permissions(&config.socket, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+async fn accept(agent: &Rc<Agent>, listener: tokio::net::UnixListener) -> Outcome {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, for instance: the next one may work, but not at full speed.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let agent = agent.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = agent.serve(stream).await {
+                tracing::debug!(%error, "a connection ended");
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn watch_idle(agent: Rc<Agent>) {
+    loop {
+        match agent.with_vault(|vault| vault.lock_if_idle(&agent.clock)) {
+            Some(left) => tokio::time::sleep(left.min(IDLE_LOOK_EVERY)).await,
+            None => agent.opened.notified().await,
+        }
+    }
+}
+
+impl Agent {
+    fn with_vault<T>(&self, look: impl FnOnce(&mut OpenVault) -> T) -> T {
+        // A panic while it was held can at worst have left the vault locked or open, both whole.
+        look(&mut self.vault.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn serve(&self, mut stream: UnixStream) -> io::Result<()> {
+        let peer = stream.peer_cred()?.uid();
+        if peer != rustix::process::geteuid().as_raw() {
+            tracing::warn!(uid = peer, "refused a connection of another user");
+            return Ok(());
+        }
+        loop {
+            let mut prefix = [0; 4];
+            match tokio::time::timeout(SILENCE_MAX, stream.read_exact(&mut prefix)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Ok(()),
+            }
+            let mut frame = Zeroizing::new(vec![0; protocol::frame_len(prefix)?]);
+            tokio::time::timeout(SILENCE_MAX, stream.read_exact(&mut frame)).await??;
+            let (response, stop) = match Request::decode(&frame) {
+                Ok(request) => {
+                    let stop = request == Request::Stop;
+                    (self.answer(request).await, stop)
+                }
+                Err(error) => (Response::Failed { kind: Kind::Invalid, message: error.to_string() }, false),
+            };
+            let answer = response.encode();
+            let send = async {
+                stream.write_all(&protocol::frame_prefix(&answer)).await?;
+                stream.write_all(&answer).await
+            };
+            tokio::time::timeout(SILENCE_MAX, send).await??;
+            if stop {
+                self.stop.notify_one();
+                return Ok(());
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        let result = match request {
+            Request::Status => Ok(self.status()),
+            Request::Root => self.root(),
+            Request::Unlock(secret) => self.unlock(secret).await,
+            Request::Lock => {
+                if self.with_vault(OpenVault::lock) {
+                    tracing::info!("the vault is locked");
+                }
+                Ok(Response::Done)
+            }
+            Request::Create(passphrase) => self.create(passphrase).await,
+            Request::Stop => Ok(Response::Done),
+        };
+        result.unwrap_or_else(|failure| Response::Failed {
+            kind: failure.kind().unwrap_or(Kind::Closed),
+            message: failure.message().to_owned(),
+        })
+    }
+
+    fn status(&self) -> Response {
+        let (left, open) =
+            self.with_vault(|vault| (vault.lock_if_idle(&self.clock), vault.vault(&self.clock)));
+        Response::Status(Status {
+            open,
+            locks_in_ms: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            pid: std::process::id(),
+        })
+    }
+
+    fn root(&self) -> Outcome<Response> {
+        self.with_vault(|vault| {
+            let (vault, root) = vault
+                .use_root(&self.clock)
+                .ok_or_else(|| Failure::new(Kind::Locked, "the vault is locked"))?;
+            Ok(Response::Root { vault, root: Zeroizing::new(*root) })
+        })
+    }
+
+    async fn unlock(&self, secret: Secret) -> Outcome<Response> {
+        let path = &self.config.header_file;
+        let bytes = atomic_file::read(path, VAULT_HEADER_LEN_MAX)?
+            .ok_or_else(|| Failure::new(Kind::NotFound, "there is no vault yet; `larder up` makes one"))?;
+        let root = self
+            .derive(move || {
+                let header = VaultHeader::decode(&Bytes::from(bytes))?;
+                match &secret {
+                    Secret::Passphrase(passphrase) => header.open(Unlock::Passphrase(passphrase)),
+                    Secret::RecoveryCode(text) => {
+                        let text = std::str::from_utf8(text).unwrap_or_default();
+                        // A mistyped code opens nothing, like a wrong one, but says more.
+                        match RecoveryCode::parse(text) {
+                            Ok(code) => header.open(Unlock::RecoveryCode(&code)),
+                            Err(bad) => return Ok(Err(Failure::new(bad.kind(), bad.to_string()))),
+                        }
+                    }
+                }
+                .map(Ok)
+            })
+            .await??;
+        self.opened(&root);
+        Ok(Response::Done)
+    }
+
+    async fn create(&self, passphrase: Zeroizing<Vec<u8>>) -> Outcome<Response> {
+        if self.config.header_file.exists() {
+            return Err(Failure::new(Kind::Conflict, "there is a vault already"));
+        }
+        let (root, header, code) = self
+            .derive(move || {
+                let rng = &mut SystemRng;
+                let root = VaultRoot::generate(rng);
+                let cost = Argon2Cost::default();
+                let mut header = VaultHeader::create(&root, Unlock::Passphrase(&passphrase), cost, rng)?;
+                let code = RecoveryCode::generate(rng);
+                header.add_slot(&root, Unlock::RecoveryCode(&code), cost, rng)?;
+                Ok((root, header.encode(), code.to_text()))
+            })
+            .await?;
+        self.opened(&root);
+        Ok(Response::Created { header, recovery_code: Zeroizing::new(code.as_bytes().to_vec()) })
+    }
+
+    fn opened(&self, root: &VaultRoot) {
+        self.with_vault(|vault| vault.open(root.id(), root.secret().expose(), &self.clock));
+        tracing::info!("the vault is open");
+        self.opened.notify_one();
+    }
+
+    /// Runs a key derivation on a thread of its own, one at a time.
+    async fn derive<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, SealError> + Send + 'static,
+    ) -> Outcome<T> {
+        let ended = |_| Failure::new(Kind::Bug, "the key derivation ended unexpectedly");
+        let _turn = self.derivation.acquire().await.map_err(|_| Failure::new(Kind::Closed, "stopping"))?;
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(ended)?
+            .map_err(|error| Failure::new(error.kind(), error.to_string()))
+    }
+}

@@ -1,0 +1,128 @@
+//! Small files that are either the old ones or the new ones, also after a power cut: written beside, synced,
+//! renamed or linked into place, folder synced. And reading them back without trusting their size.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use larder_format::error::Kind;
+use larder_format::rng::{Rng, SystemRng};
+
+use crate::failure::{Failure, Outcome, shown};
+
+/// Who may read the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// This user (0600).
+    OnlyMe,
+    /// Whoever can reach it (0644): certificates.
+    Anyone,
+}
+
+/// What to do when the file is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Put the new one in its place.
+    Replace,
+    /// Leave it alone and fail with a conflict.
+    Keep,
+}
+
+/// Writes a whole file.
+///
+/// # Errors
+/// A conflict with [`Existing::Keep`] if the file is there; otherwise what the file system says. Nothing is left
+/// behind.
+pub fn write(path: &Path, bytes: &[u8], readers: Readers, existing: Existing) -> Outcome {
+    let beside = beside(path)?;
+    let result = write_beside(&beside, bytes, readers).and_then(|()| match existing {
+        Existing::Replace => fs::rename(&beside, path),
+        // A hard link fails where a rename would replace.
+        Existing::Keep => fs::hard_link(&beside, path).and_then(|()| fs::remove_file(&beside)),
+    });
+    if let Err(error) = result {
+        // It may never have come into being; there is nothing better to do than to try.
+        let _ = fs::remove_file(&beside);
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return Err(Failure::new(Kind::Conflict, format!("{} is there already", shown(path))));
+        }
+        return Err(Failure::io("write", path, &error));
+    }
+    sync_folder(path)
+}
+
+/// Reads a whole file of at most `len_max` bytes; `None` if there is none.
+///
+/// # Errors
+/// What the file system says, or damage if the file is larger than it can be.
+pub fn read(path: &Path, len_max: usize) -> Outcome<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::io("read", path, &error)),
+    };
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(len_max).unwrap_or(u64::MAX).saturating_add(1);
+    (&file).take(limit).read_to_end(&mut bytes).map_err(|e| Failure::io("read", path, &e))?;
+    if bytes.len() > len_max {
+        let message = format!("{} is larger than it can be len_max={len_max}", shown(path));
+        return Err(Failure::new(Kind::Damaged, message));
+    }
+    Ok(Some(bytes))
+}
+
+fn beside(path: &Path) -> Outcome<PathBuf> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| Failure::invalid(format!("{} does not name a file", shown(path))))?
+        .to_string_lossy();
+    Ok(path.with_file_name(format!(".{name}.{:016x}", SystemRng.u64())))
+}
+
+fn write_beside(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
+    let mode = match readers {
+        Readers::OnlyMe => 0o600,
+        Readers::Anyone => 0o644,
+    };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn sync_folder(path: &Path) -> Outcome {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Failure::io("sync", folder, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn replaces_or_keeps_and_leaves_nothing_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        write(&path, b"one", Readers::OnlyMe, Existing::Keep).unwrap();
+        let failure = write(&path, b"two", Readers::OnlyMe, Existing::Keep).unwrap_err();
+        assert_eq!(failure.kind(), Some(Kind::Conflict));
+        assert_eq!(read(&path, 10).unwrap().unwrap(), b"one");
+        write(&path, b"three", Readers::OnlyMe, Existing::Replace).unwrap();
+        assert_eq!(read(&path, 5).unwrap().unwrap(), b"three");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_file_is_none_and_a_huge_one_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        assert_eq!(read(&path, 4).unwrap(), None);
+        write(&path, b"12345", Readers::Anyone, Existing::Replace).unwrap();
+        assert_eq!(read(&path, 4).unwrap_err().kind(), Some(Kind::Damaged));
+    }
+}

@@ -1,0 +1,149 @@
+//! The command line: what can be asked, and the frame every verb runs in.
+//!
+//! One verb, one file; each has its `Args` and a `run`. Global flags, the folders and the output form arrive as
+//! [`Context`]. A new verb is a file, a line in [`Verb`] and a line in [`dispatch`].
+
+pub mod agent;
+pub mod down;
+pub mod exit_codes;
+pub mod lock;
+pub mod status;
+pub mod unlock;
+pub mod up;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::failure::{Failure, Outcome};
+use crate::folders::Folders;
+use crate::output::Output;
+
+/// Private storage across machines you own, rent, or do not even trust.
+///
+/// Files stay, with versions, until you delete them; values live in memory until their time is up. What leaves this
+/// machine is sealed first: the node that stores it is blind.
+#[derive(Debug, Parser)]
+#[command(name = "larder", version, propagate_version = true, disable_help_subcommand = false)]
+#[command(after_help = "Start with: larder up\nExit codes: larder help exit-codes")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Flags that every verb takes.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Keep everything under this folder instead of the XDG folders
+    #[arg(long, global = true, value_name = "DIR", env = "LARDER_HOME", hide_env_values = true)]
+    home: Option<PathBuf>,
+    /// Answer in JSON: one document (or one a line) on stdout, errors as {"error": ...} on stderr
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make what is missing and start everything
+    Up(up::Args),
+    /// Stop everything; what is stored stays
+    Down,
+    /// What runs, what it holds, and whether the vault is open
+    Status,
+    /// Forget the opened vault's key
+    Lock,
+    /// Open the vault
+    Unlock(unlock::Args),
+    /// Run the agent itself (what `up` starts)
+    #[command(hide = true)]
+    Agent(agent::Args),
+    /// What each exit code means
+    #[command(name = "exit-codes", hide = true, long_about = exit_codes::long_about())]
+    ExitCodes,
+}
+
+/// What every verb gets.
+#[derive(Debug)]
+pub struct Context {
+    /// Where things lie.
+    pub folders: Folders,
+    /// Where words go.
+    pub output: Output,
+}
+
+/// Parses the arguments, runs the verb, says how it failed. Answers the exit code.
+pub fn run() -> u8 {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Needed before parsing, because a parse error has to come in the form asked for.
+    let json = arguments.iter().skip(1).take_while(|a| *a != "--").any(|a| a == "--json");
+    let output = Output::new(json);
+    let result = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => dispatch(cli, output),
+        Err(error) => refused(&error, output),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(failure) => {
+            if failure.reason() != crate::exit::Reason::BrokenPipe {
+                output.failure(&failure);
+            }
+            failure.reason().code()
+        }
+    }
+}
+
+fn dispatch(cli: Cli, output: Output) -> Outcome {
+    let folders = Folders::locate(cli.global.home.as_deref(), &|name| std::env::var_os(name))?;
+    let context = Context { folders, output };
+    match cli.verb {
+        Verb::Up(args) => up::run(&context, &args),
+        Verb::Down => down::run(&context),
+        Verb::Status => status::run(&context),
+        Verb::Lock => lock::run(&context),
+        Verb::Unlock(args) => unlock::run(&context, &args),
+        Verb::Agent(args) => agent::run(args),
+        Verb::ExitCodes => exit_codes::run(&context),
+    }
+}
+
+/// Help and version are answers; everything else is a request that could not be understood.
+fn refused(error: &clap::Error, output: Output) -> Outcome {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Output::new(false).text(&help_text(error)),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !output.json() => {
+            output.note(error.render().to_string().trim_end());
+            Err(Failure::invalid("no command was given"))
+        }
+        _ => {
+            let text = error.render().to_string();
+            let text = text.trim_end().trim_start_matches("error: ");
+            Err(Failure::invalid(text.to_owned()))
+        }
+    }
+}
+
+fn help_text(error: &clap::Error) -> String {
+    error.render().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_work_before_and_after_the_verb() {
+        for arguments in [["larder", "--json", "status"], ["larder", "status", "--json"]] {
+            assert!(Cli::try_parse_from(arguments).unwrap().global.json);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `larder up`: make what is missing and start everything. The steps are in [`crate::up`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::cli::Context;
+use crate::failure::Outcome;
+use crate::output::Tone;
+use crate::passphrase::PassphraseArgs;
+use crate::settings::{IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN};
+use crate::size;
+use crate::up::{self, Report, Wishes};
+
+/// Flags of `up`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    /// Take the passphrase from this file; make a random one in it if it is not there
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
+    generate_passphrase_file: Option<PathBuf>,
+    /// Also write the new vault's recovery code to this file (which must not exist)
+    #[arg(long, value_name = "FILE")]
+    recovery_code_file: Option<PathBuf>,
+    /// Address and port of the node (kept in the settings on first use)
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Most memory that expiring values may take (kept in the settings on first use)
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory_cap)]
+    memory_cap: Option<u64>,
+    /// Lock the vault after this long without a command, or never (kept in the settings on first use)
+    #[arg(long, value_name = "TIME", value_parser = IdleLock::parse)]
+    idle_lock: Option<IdleLock>,
+    /// Stay, and stop everything on ctrl-C
+    #[arg(long)]
+    foreground: bool,
+}
+
+fn parse_memory_cap(text: &str) -> Result<u64, String> {
+    size::parse(text, MEMORY_CAP_MIN, MEMORY_CAP_MAX)
+}
+
+/// Brings everything up.
+///
+/// # Errors
+/// What the first step that failed says; what was made stays and the next `up` goes on from there.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let mut passphrase_args = args.passphrase.clone();
+    if let Some(path) = &args.generate_passphrase_file {
+        crate::passphrase::generate_file(path)?;
+        passphrase_args.passphrase_file = Some(path.clone());
+    }
+    // First, before anything else in this process opens a file: an inherited descriptor is taken over here.
+    let passphrase = passphrase_args.resolve()?;
+    let wishes = Wishes {
+        listen: args.listen,
+        memory_cap_bytes: args.memory_cap,
+        idle_lock: args.idle_lock,
+        recovery_code_file: args.recovery_code_file.clone(),
+    };
+    let report = up::run(context, &wishes, passphrase)?;
+    say(context, &report, args.foreground)?;
+    if args.foreground { up::foreground::stay(context) } else { Ok(()) }
+}
+
+fn say(context: &Context, report: &Report, foreground: bool) -> Outcome {
+    let output = context.output;
+    output.document(&json!({
+        "node": { "address": report.node.address, "started": report.node.started },
+        "agent": { "started": report.agent.started },
+        "vault": { "id": report.vault.to_string(), "created": report.recovery_code.is_some(), "locked": report.locked },
+        "recovery_code": report.recovery_code.as_ref().map(|code| code.as_str()),
+        "namespaces_created": report.namespaces_created,
+    }))?;
+    if output.json() {
+        return Ok(());
+    }
+    let strong = |text: &str| output.paint(Tone::Strong, text);
+    let done =
+        if report.node.started || report.agent.started { "Larder is up" } else { "Larder is up already" };
+    let vault = if report.locked { "locked" } else { "open" };
+    let mut text = format!("{}: node on {}, vault {vault}.\n", strong(done), report.node.address);
+    if report.locked {
+        text.push_str(&format!("\nOpen the vault:\n  {}\n", command(context, "unlock")));
+    }
+    text.push_str("\nTry:\n");
+    for (verb, what) in [
+        ("put FILE", "seal and store a file or folder"),
+        ("ls -l", "what is stored"),
+        ("value set greeting hello --ttl 15m", "a value that expires"),
+        ("status", "how it is doing"),
+    ] {
+        text.push_str(&format!("  {:<42} {}\n", command(context, verb), output.paint(Tone::Faint, what)));
+    }
+    let end = if foreground {
+        "\nctrl-C stops everything; what is stored stays.\n".to_owned()
+    } else {
+        format!(
+            "  {:<42} {}\n",
+            command(context, "down"),
+            output.paint(Tone::Faint, "stop; what is stored stays")
+        )
+    };
+    text.push_str(&end);
+    output.text(&text)
+}
+
+/// A command to type, with the folder it belongs to if that is not the usual one.
+fn command(context: &Context, verb: &str) -> String {
+    let flag = context.folders.home().map(|home| format!(" --home {}", crate::failure::shown(home)));
+    let flag = flag.filter(|_| std::env::var_os("LARDER_HOME").is_none());
+    format!("larder{} {verb}", flag.unwrap_or_default())
+}

@@ -1,0 +1,10 @@
+//! Life of the background processes (node and agent): started apart from the terminal, found again, told to stop.
+//!
+//! [`pid_file`] says who runs, by a lock that dies with its holder, so a stale pid is never believed. [`spawn`] starts
+//! a daemon and waits for its one line: ready, or why not. [`daemon`] is the daemon's side of that. [`process`] stops
+//! one and waits for its end.
+
+pub mod daemon;
+pub mod pid_file;
+pub mod process;
+pub mod spawn;

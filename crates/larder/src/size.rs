@@ -1,0 +1,89 @@
+//! Sizes in bytes as people read and write them: `512 B`, `1.4 MiB`; `64MiB`, `1.5G`, `4096`.
+
+/// Units in powers of 1024.
+const UNITS: &[&str] = &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
+/// A size with three significant digits, in powers of 1024.
+pub fn show(bytes: u64) -> String {
+    let mut unit = 0;
+    let mut shift = 0;
+    while unit + 1 < UNITS.len() && (bytes >> shift) >= 1024 {
+        unit += 1;
+        shift += 10;
+    }
+    if unit == 0 {
+        return format!("{bytes} B");
+    }
+    // Hundredths, rounded down, so that a full disk never reads fuller than it is.
+    let hundredths = (u128::from(bytes) * 100) >> shift;
+    let (whole, part) = (hundredths / 100, hundredths % 100);
+    match whole {
+        0..=9 => format!("{whole}.{part:02} {}", UNITS[unit]),
+        10..=99 => format!("{whole}.{} {}", part / 10, UNITS[unit]),
+        _ => format!("{whole} {}", UNITS[unit]),
+    }
+}
+
+/// Parses a size: digits, perhaps with a point, and a unit (`B`, `K`, `KB`, `KiB`, …; all in powers of 1024).
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub fn parse(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    let range = || format!("allowed: {} to {}, like 512MiB, 2GiB or 1.5G", show(min), show(max));
+    let trimmed = text.trim();
+    let number_len = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(number_len);
+    let unit = unit.trim().to_ascii_lowercase();
+    let prefix = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
+    let shift = match ["", "k", "m", "g", "t", "p", "e"].iter().position(|name| *name == prefix) {
+        Some(0) if unit == "ib" => return Err(format!("not a size; {}", range())),
+        Some(power) => 10 * power,
+        None => return Err(format!("not a size; {}", range())),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() || fraction.len() > 6 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!("not a size; {}", range()));
+    }
+    let whole: u128 = whole.parse::<u64>().map_err(|_| format!("too big; {}", range()))?.into();
+    let fraction_scale = 10_u128.pow(u32::try_from(fraction.len()).unwrap_or(0));
+    let fraction: u128 = fraction.parse().unwrap_or(0);
+    let bytes = (whole << shift) + (fraction << shift) / fraction_scale;
+    match u64::try_from(bytes) {
+        Ok(bytes) if bytes < min => Err(format!("too small; {}", range())),
+        Ok(bytes) if bytes <= max => Ok(bytes),
+        _ => Err(format!("too big; {}", range())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown_with_three_digits() {
+        for (bytes, want) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.00 KiB"),
+            (1_500_000, "1.43 MiB"),
+            (64 << 20, "64.0 MiB"),
+            (500 << 30, "500 GiB"),
+            (u64::MAX, "15.9 EiB"),
+        ] {
+            assert_eq!(show(bytes), want);
+        }
+    }
+
+    #[test]
+    fn parsed_or_refused_with_the_range() {
+        let max = 1 << 40;
+        for (text, want) in
+            [("4096", 4096), ("64MiB", 64 << 20), ("1.5G", 3 << 29), ("2 gb", 2 << 30), ("1t", 1 << 40)]
+        {
+            assert_eq!(parse(text, 1, max), Ok(want), "{text}");
+        }
+        for text in ["", "-1", "x", "1.x", "1q", "2T", "0", "1é", "99999999999999999999", "16777216T"] {
+            assert!(parse(text, 1, max).is_err_and(|m| m.contains("allowed: 1 B to 1.00 TiB")), "{text}");
+        }
+    }
+}

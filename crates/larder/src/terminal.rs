@@ -1,0 +1,146 @@
+//! Asking a person: passphrases without echo, on the terminal itself and not on stdin, so that
+//! `generate | larder put - name` can still ask.
+//!
+//! While it asks, the terminal hands over single bytes and ctrl-C arrives as a byte; so an interrupted question
+//! always restores the echo before the process ends.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Read, Write};
+
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+use crate::failure::{Failure, Outcome};
+
+/// Longest passphrase, in bytes. Long enough for any sentence; a file given by mistake ends here.
+pub const PASSPHRASE_LEN_MAX: usize = 4096;
+
+/// A terminal with somebody in front of it.
+#[derive(Debug)]
+pub struct Terminal {
+    device: File,
+}
+
+impl Terminal {
+    /// Opens the controlling terminal, unless everything is redirected: a script run with all its streams elsewhere
+    /// must get an error at once, not a question nobody sees.
+    pub fn open() -> Option<Self> {
+        if !io::stdin().is_terminal() && !io::stderr().is_terminal() {
+            return None;
+        }
+        let device = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+        device.is_terminal().then_some(Self { device })
+    }
+
+    /// Shows text to the person.
+    ///
+    /// # Errors
+    /// What the terminal says.
+    pub fn show(&mut self, text: &str) -> Outcome {
+        self.device.write_all(text.as_bytes()).map_err(|e| terminal_failure(&e))
+    }
+
+    /// Asks for a passphrase without echo.
+    ///
+    /// # Errors
+    /// Interrupted on ctrl-C and at the end of input; invalid if too long.
+    pub fn ask_secret(&mut self, question: &str) -> Outcome<Zeroizing<Vec<u8>>> {
+        self.show(question)?;
+        let quiet = Quiet::on(&self.device).map_err(|e| terminal_failure(&e))?;
+        let answer = read_line(&mut (&self.device));
+        drop(quiet);
+        // The person's own newline was not echoed.
+        self.show("\n")?;
+        answer
+    }
+}
+
+fn terminal_failure(error: &io::Error) -> Failure {
+    Failure::io_text(format!("cannot use the terminal: {error}"), error)
+}
+
+/// No echo, no line editing by the terminal, no signals from keys, until dropped.
+struct Quiet<'a> {
+    device: &'a File,
+    before: Termios,
+}
+
+impl<'a> Quiet<'a> {
+    fn on(device: &'a File) -> io::Result<Self> {
+        let before = tcgetattr(device)?;
+        let mut quiet = before.clone();
+        quiet
+            .local_modes
+            .remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG | LocalModes::IEXTEN);
+        quiet.special_codes[SpecialCodeIndex::VMIN] = 1;
+        quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
+        // Flush: what was typed before the question was not meant for it.
+        tcsetattr(device, OptionalActions::Flush, &quiet)?;
+        Ok(Self { device, before })
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        // If this fails the terminal is gone.
+        let _ = tcsetattr(self.device, OptionalActions::Now, &self.before);
+    }
+}
+
+/// Reads one line of a terminal that edits nothing itself: backspace, ctrl-U and ctrl-W work as people expect.
+fn read_line(input: &mut impl Read) -> Outcome<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(PASSPHRASE_LEN_MAX));
+    let mut byte = [0];
+    loop {
+        match input.read(&mut byte) {
+            Ok(0) => return Err(Failure::interrupted()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(terminal_failure(&error)),
+        }
+        match byte[0] {
+            b'\r' | b'\n' => return Ok(line),
+            0x03 | 0x1c => return Err(Failure::interrupted()),
+            0x04 if line.is_empty() => return Err(Failure::interrupted()),
+            0x04 => return Ok(line),
+            0x08 | 0x7f => erase_character(&mut line),
+            0x15 | 0x17 => line.clear(),
+            other if line.len() < PASSPHRASE_LEN_MAX => line.push(other),
+            _ => {
+                return Err(Failure::invalid(format!(
+                    "the passphrase is longer than {PASSPHRASE_LEN_MAX} bytes"
+                )));
+            }
+        }
+    }
+}
+
+/// Removes the last character, which may be several bytes of UTF-8.
+fn erase_character(line: &mut Vec<u8>) {
+    while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(keys: &[u8]) -> Outcome<Vec<u8>> {
+        read_line(&mut &keys[..]).map(|line| line.to_vec())
+    }
+
+    #[test]
+    fn keys_edit_the_line() {
+        assert_eq!(typed(b"abc\r").unwrap(), b"abc");
+        assert_eq!(typed("aé\x7fb\n".as_bytes()).unwrap(), b"ab");
+        assert_eq!(typed(b"wrong\x15right\n").unwrap(), b"right");
+        assert_eq!(typed(b"\x7f\x7fx\n").unwrap(), b"x");
+    }
+
+    #[test]
+    fn ctrl_c_and_the_end_of_input_interrupt() {
+        for keys in [&b"abc\x03"[..], b"\x04", b"abc"] {
+            assert_eq!(typed(keys).unwrap_err().reason().code(), 130);
+        }
+        assert_eq!(typed(&[b'x'; PASSPHRASE_LEN_MAX + 1]).unwrap_err().reason().code(), 2);
+    }
+}

@@ -1,0 +1,42 @@
+//! Step: the agent runs and answers.
+
+use crate::agent::client::{Agent, NAME};
+use crate::failure::Outcome;
+use crate::folders::Folders;
+use crate::life::spawn::Daemon;
+use crate::life::{pid_file, process};
+use crate::settings::IdleLock;
+use crate::up::Up;
+
+/// Starts the agent unless it runs and answers.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn ensure(folders: &Folders, idle_lock: IdleLock) -> Outcome<Up> {
+    let pid_file = folders.pid_file(NAME);
+    if let Some(running) = pid_file::look(&pid_file)? {
+        if Agent::connect(folders).and_then(|mut agent| agent.status()).is_ok() {
+            return Ok(Up { address: running.address, started: false });
+        }
+        // It lives but cannot be reached: its socket was cleared away, as happens to runtime folders at log-out.
+        process::stop(NAME, &pid_file)?;
+    }
+    let daemon = Daemon {
+        name: NAME,
+        arguments: vec![
+            "agent".into(),
+            "run".into(),
+            "--detached".into(),
+            "--socket".into(),
+            folders.agent_socket().into(),
+            "--pid-file".into(),
+            pid_file.into(),
+            "--header".into(),
+            folders.vault_header_file().into(),
+            "--idle-lock".into(),
+            idle_lock.text().into(),
+        ],
+        log_file: folders.logs().join("agent.log"),
+    };
+    Ok(Up { address: daemon.start()?, started: true })
+}

@@ -1,0 +1,129 @@
+//! Bringing everything up: each step its own file, each idempotent, so that a `larder up` that was cut short anywhere
+//! is finished by the next one.
+//!
+//! Folders → settings → certificates → agent → vault → node → namespaces. The agent comes before the vault because keys
+//! are derived there; the vault before the node so that a missing passphrase ends the command before anything runs
+//! that would have to be stopped again.
+
+pub mod agent;
+pub mod foreground;
+pub mod node;
+pub mod vault;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use larder_format::clock::SystemClock;
+use larder_format::ids::VaultId;
+use zeroize::Zeroizing;
+
+use crate::certificates::Certificates;
+use crate::cli::Context;
+use crate::failure::Outcome;
+use crate::life::{pid_file, process};
+use crate::passphrase::Passphrase;
+use crate::settings::{IdleLock, Settings};
+
+/// The node's pid file name, and what people call it.
+pub const NODE: &str = "node";
+
+/// What the command line asked for.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    /// Another address for the node.
+    pub listen: Option<SocketAddr>,
+    /// Another memory cap, in bytes.
+    pub memory_cap_bytes: Option<u64>,
+    /// Another idle lock.
+    pub idle_lock: Option<IdleLock>,
+    /// Where to write a new vault's recovery code too.
+    pub recovery_code_file: Option<PathBuf>,
+}
+
+/// A daemon that is now running.
+#[derive(Debug)]
+pub struct Up {
+    /// Where it listens.
+    pub address: String,
+    /// Whether this command started it.
+    pub started: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    /// The node.
+    pub node: Up,
+    /// The agent.
+    pub agent: Up,
+    /// The vault's id.
+    pub vault: VaultId,
+    /// Whether the vault is locked.
+    pub locked: bool,
+    /// A new vault's recovery code: the only time it is seen.
+    pub recovery_code: Option<Zeroizing<String>>,
+    /// Namespaces that were made now.
+    pub namespaces_created: Vec<String>,
+}
+
+/// Brings everything up.
+///
+/// # Errors
+/// What the first step that failed says.
+pub fn run(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Outcome<Report> {
+    let Context { folders, output } = context;
+    folders.create()?;
+    let _turn = pid_file::wait_for_turn(&folders.work_lock(), || {
+        output.note("Another `larder up` or `down` is at work here; waiting for it.");
+    })?;
+    let settings = settings(context, wishes)?;
+    Certificates::in_folder(folders.certificates()).ensure(settings.listen.ip(), &SystemClock::new())?;
+    vault::check_before_start(folders, wishes, &passphrase)?;
+    let agent = agent::ensure(folders, settings.idle_lock)?;
+    let vault = vault::ensure(context, wishes, passphrase)?;
+    let node = node::ensure(folders, &settings)?;
+    let namespaces_created = Vec::new();
+    Ok(Report {
+        node,
+        agent,
+        vault: vault.id,
+        locked: vault.locked,
+        recovery_code: vault.recovery_code,
+        namespaces_created,
+    })
+}
+
+/// Settings from the file, made on first use, with this command's wishes over them.
+fn settings(context: &Context, wishes: &Wishes) -> Outcome<Settings> {
+    let path = context.folders.settings_file();
+    let stored = Settings::load(&path)?;
+    let mut settings = stored.unwrap_or_default();
+    settings.listen = wishes.listen.unwrap_or(settings.listen);
+    settings.memory_cap_bytes = wishes.memory_cap_bytes.unwrap_or(settings.memory_cap_bytes);
+    settings.idle_lock = wishes.idle_lock.unwrap_or(settings.idle_lock);
+    if stored.is_none() {
+        settings.create(&path)?;
+    }
+    Ok(settings)
+}
+
+/// Stops agent and node; answers the names of those that ran.
+///
+/// # Errors
+/// If one does not end in time.
+pub fn stop_all(context: &Context) -> Outcome<Vec<&'static str>> {
+    let folders = &context.folders;
+    if !folders.state().is_dir() {
+        return Ok(Vec::new());
+    }
+    let _turn = pid_file::wait_for_turn(&folders.work_lock(), || {
+        context.output.note("A `larder up` is at work here; waiting for it.");
+    })?;
+    let mut stopped = Vec::new();
+    for name in [crate::agent::client::NAME, NODE] {
+        if process::stop(name, &folders.pid_file(name))? {
+            stopped.push(name);
+        }
+    }
+    Ok(stopped)
+}
