@@ -23,9 +23,12 @@ PEERS = {"large_file": ("restic", "restic"), "small_files": ("restic", "restic")
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--long", action="store_true", help="more rounds, and a 10 GiB file")
-    parser.add_argument("figures", nargs="*", choices=[[], *FIGURES], help="only these")
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"only these: {', '.join(FIGURES)}")
     arguments = parser.parse_args()
     wanted = arguments.figures or FIGURES
+    unknown = set(wanted) - set(FIGURES)
+    if unknown:
+        parser.error(f"no such figure: {', '.join(sorted(unknown))}")
 
     started = time.monotonic()
     Larder.binary = harness.build("-p", "larder") / "larder"

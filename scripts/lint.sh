@@ -2,7 +2,7 @@
 # Formatting, clippy without a warning, the project's own tidiness, scripts, and licences, bans and advisories.
 # Tools that are missing are skipped and named; with LINT_INSTALL=1 they are installed first.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 failed=()
 skipped=()

@@ -4,7 +4,7 @@
 # The simulator is built apart from the rest: it turns on the feature that compiles planted bugs into the
 # register, and cargo would otherwise share that build with the binary under test.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
