@@ -157,3 +157,18 @@ fn empty_and_oversized_chunks_are_refused() {
         assert!(matches!(refused, Err(SealError::TooLong { .. })));
     }
 }
+
+#[test]
+fn padding_other_than_zeros_is_refused_even_under_the_right_key() {
+    let sealer = BlobSealer::new(&root(1), 0);
+    let mut padded = vec![0; BLOB_PADDED_LEN_MIN];
+    padded[..10].copy_from_slice(b"ten bytes.");
+    padded[400] = 1;
+    let mut out = vec![0; blob_len(10)];
+    let refused = SealError::Contradiction { what: "padding" };
+    let (key, blob, _) = sealer.seal_padded(SealedKind::Chunk, &padded, &mut out).unwrap();
+    let entry = ChunkEntry { blob, key, plain_len: 10, stored_len: 10, flags: 0 };
+    assert_eq!(open(sealer.opener(), &entry, &out).unwrap_err(), refused);
+    let (key, _, _) = sealer.seal_padded(SealedKind::Page, &padded, &mut out).unwrap();
+    assert_eq!(sealer.opener().open_page(&key, 10, &out).unwrap_err(), refused);
+}

@@ -176,3 +176,30 @@ fn lengths_show_padded_sizes_only() {
     assert_eq!(len(1), len(60));
     assert_eq!(len(1_000), len(1_020));
 }
+
+#[test]
+fn padding_that_sealing_would_not_make_is_refused_even_under_the_right_key() {
+    let (_, sealer, opener) = vault(1);
+    let aad = place().associated_data(sealer.vault, SealedKind::Head, None);
+    let seal = |padded: &[u8]| {
+        let mut part = vec![0; padded.len() + PART_OVERHEAD_LEN];
+        let (header, sealed) = part.split_at_mut(PART_HEADER_LEN);
+        header[0] = SUITE_1;
+        header[1] = SealedKind::Head.byte();
+        header[6..22].copy_from_slice(&sealer.salt);
+        sealer.key.seal(nonce(0), &aad, padded, sealed).unwrap();
+        part
+    };
+    let mut padded = [0; 64];
+    padded[..6].copy_from_slice(&[2, 0, 0, 0, b'o', b'k']);
+    assert_eq!(opener.open_head(place(), &seal(&padded)).unwrap(), &b"ok"[..]);
+    let refused = Err(SealError::Contradiction { what: "padding" });
+    let with = |at: usize, byte: u8| {
+        let mut changed = padded;
+        changed[at] = byte;
+        changed
+    };
+    assert_eq!(opener.open_head(place(), &seal(&with(50, 1))), refused, "not zero");
+    assert_eq!(opener.open_head(place(), &seal(&with(0, 61))), refused, "longer than what is there");
+    assert_eq!(opener.open_head(place(), &seal(&[padded, [0; 64]].concat())), refused, "padded too far");
+}

@@ -303,12 +303,15 @@ fn today_s_program_makes_the_committed_bytes() {
     assert_eq!(sealed.len(), committed("sealed.txt").len());
 }
 
+/// Sealed head and body by namespace and key.
+type Records = BTreeMap<(String, Vec<u8>), (Vec<u8>, Vec<u8>)>;
+
 /// A vault read back from the committed text.
 struct Vault {
     root: VaultRoot,
     header: VaultHeader,
     code: RecoveryCode,
-    records: BTreeMap<(String, Vec<u8>), (Vec<u8>, Vec<u8>)>,
+    records: Records,
     blobs: BTreeMap<BlobId, Bytes>,
     watermarks: Bytes,
 }
