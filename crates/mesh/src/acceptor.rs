@@ -13,6 +13,11 @@ use larder_format::record::{Ballot, Ballots, Content, RecordSlot, RecordState, V
 use crate::message::{Answer, Ask, Refused, Reply, Request, Summary, Value};
 use crate::planted::{Faults, Planted};
 
+/// How many clock bounds beyond the longest time to live a shadow stays. The ballot that wrote it may be
+/// stamped one bound early; a competing write may have been decided on up to two bounds later (messages that
+/// took longer are refused as too old) by a clock one bound ahead.
+pub const SWEEP_SLACK_BOUNDS: u64 = 4;
+
 /// What an acceptor is told when it is made.
 #[derive(Debug, Clone, Copy)]
 pub struct AcceptorConfig {
@@ -340,24 +345,25 @@ impl Acceptor {
         Some(self.record())
     }
 
-    /// Drops what is kept for a key if no older copy of it can come back any more. Call now and then for keys
-    /// whose time is up, and for those that only hold a promise.
+    /// Drops what is kept for a key if no older copy of it can come back any more: a shadow when every older
+    /// value would have expired by itself, or a promise that nobody can be using. Call now and then for keys
+    /// whose time is up. Values whose time is up stay until somebody's read has made shadows of them.
     pub fn sweep(&mut self, slot: Slot<'_>) -> Reaction {
         let mut reaction = Reaction { change: Change::Keep, partition: None, reply: None };
         let Some(ballots) = slot.ballots else { return reaction };
-        let high_ms = self.high.ms();
-        let slack_ms = 2 * self.config.clock_bound_ms;
+        let old =
+            |ballot: Ballot, ms: u64| Hlc::from_u64(ballot.round).ms().saturating_add(ms) <= self.high.ms();
+        let slack_ms = SWEEP_SLACK_BOUNDS * self.config.clock_bound_ms;
         let done = match slot.state {
             // Only a promise: whoever got it has long given up, and the floor goes on keeping it.
-            None => Hlc::from_u64(ballots.promised.round).ms() + slack_ms <= high_ms,
-            Some(state) => {
-                let gone = matches!(state.content, Content::Shadow(_)) || state.expiry.is_past(self.high);
-                let copies_over = self.config.ttl_max_ever_ms.is_some_and(|max_ms| {
-                    state.version.0.ms().saturating_add(max_ms).saturating_add(slack_ms) <= high_ms
-                });
-                let early = self.config.faults.has(Planted::ShadowDroppedEarly);
-                gone && self.operations_over(state) && (copies_over || early)
+            None => old(ballots.promised, slack_ms),
+            Some(state) if matches!(state.content, Content::Shadow(_)) && self.operations_over(state) => {
+                // The ballot's round is when the shadow was written; older copies have lower ballots.
+                let max_ms = self.config.ttl_max_ever_ms;
+                max_ms.is_some_and(|max_ms| old(ballots.accepted, max_ms.saturating_add(slack_ms)))
+                    || self.config.faults.has(Planted::ShadowDroppedEarly)
             }
+            Some(_) => false,
         };
         if done {
             reaction.partition = self.drop_slot(ballots, slot.state.map(|s| s.version));

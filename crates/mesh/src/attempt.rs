@@ -63,6 +63,8 @@ pub struct Attempt {
     tag: u64,
     attempts: u32,
     ballot: Ballot,
+    /// The time this phase's question carried, or a little before.
+    asked: Hlc,
     /// Whether an accept of this operation's own effect was sent and not settled: it may surface.
     at_risk: bool,
     /// What replicas reported in this phase.
@@ -107,6 +109,7 @@ impl Attempt {
             tag: 0,
             attempts: 0,
             ballot: Ballot::ZERO,
+            asked: Hlc::ZERO,
             at_risk: false,
             seen: Vec::new(),
             refused: Vec::new(),
@@ -188,12 +191,13 @@ impl Attempt {
     }
 
     fn broadcast(
-        &self,
+        &mut self,
         proposer: &mut Proposer,
         wall_ms: u64,
         out: &mut Vec<Action>,
         ask: impl Fn(ReplicaIndex) -> Ask,
     ) {
+        self.asked = proposer.clock.tick(wall_ms);
         for to in 0..proposer.config.replicas {
             self.send(proposer, wall_ms, to, ask(to), out);
         }
@@ -354,12 +358,12 @@ impl Attempt {
         out: &mut Vec<Action>,
     ) -> Option<(Decision, Context)> {
         let floor = self.seen.iter().map(|s| s.summary.floor.round).max().unwrap_or(0);
+        // The time the quorum has seen, not this machine's: acceptors believed what is judged by.
+        let seen = self.seen.iter().map(|s| s.high).max().unwrap_or_default();
+        let wall_order = proposer.config.faults.has(Planted::WallClockOrder);
+        let now = if wall_order { Hlc::from_ms(wall_ms) } else { seen.max(self.asked) };
         let ctx = Context {
-            now: if proposer.config.faults.has(Planted::WallClockOrder) {
-                Hlc::from_ms(wall_ms)
-            } else {
-                proposer.clock.tick(wall_ms)
-            },
+            now,
             floor: Version::from_u64(floor),
             ttl_max_ms: proposer.config.ttl_max_ms,
             faults: proposer.config.faults,
@@ -419,21 +423,21 @@ impl Attempt {
         }
     }
 
-    /// Whether it may be said that this value's time is up: a majority must have seen it, or a later read
-    /// could find it alive. True for whatever is not a value.
-    fn expiry_known(&self, proposer: &Proposer, meta: Option<&RecordMeta>, now: Hlc) -> bool {
-        let Some(meta) = meta.filter(|m| m.shadow.is_none() && m.expiry.is_past(now)) else { return true };
-        let known = self.seen.iter().filter(|s| meta.expiry.is_past(s.high)).count();
-        known >= proposer.majority() || proposer.config.faults.has(Planted::ExpiredByOne)
+    /// Whether what was found is a value whose time is up, and nobody has written that down yet. It must be
+    /// (as a shadow, under a new ballot) before anyone is told: a touch that some replica accepted in time
+    /// could otherwise be completed later and revive what was called expired.
+    fn is_unwritten_end(proposer: &Proposer, meta: Option<&RecordMeta>, now: Hlc) -> bool {
+        let ended = meta.is_some_and(|m| m.shadow.is_none() && m.expiry.is_past(now));
+        ended && !proposer.config.faults.has(Planted::ExpiryNotWritten)
     }
 
     fn answer_read(&mut self, proposer: &mut Proposer, wall_ms: u64, out: &mut Vec<Action>) {
         let basis = self.basis(true);
         let Some((decision, ctx)) = self.apply_rules(proposer, basis, true, wall_ms, out) else { return };
-        if self.expiry_known(proposer, self.meta_of(basis).as_ref(), ctx.now) {
-            self.finish(Ok(decision.outcome), out);
-        } else {
+        if Self::is_unwritten_end(proposer, self.meta_of(basis).as_ref(), ctx.now) {
             self.prepare(proposer, wall_ms, out);
+        } else {
+            self.finish(Ok(decision.outcome), out);
         }
     }
 
@@ -461,8 +465,13 @@ impl Attempt {
             self.accept(proposer, wall_ms, out);
             return;
         }
-        let settled =
-            self.holders(basis) >= proposer.majority() && self.expiry_known(proposer, meta.as_ref(), ctx.now);
+        if self.at_risk && decision.outcome == Outcome::Refused(Refusal::DeadlinePassed) {
+            // Whether the accept before took effect can no longer be looked up.
+            self.finish(Err(Failure::Unknown), out);
+            return;
+        }
+        let settled = self.holders(basis) >= proposer.majority()
+            && !Self::is_unwritten_end(proposer, meta.as_ref(), ctx.now);
         let recalled = matches!(
             decision.outcome,
             Outcome::Written { .. } | Outcome::Deleted { .. } | Outcome::Taken { .. }

@@ -51,8 +51,8 @@ planted! {
     TimeNotMerged = "time-not-merged",
     /// The high-water mark of time is lost in a crash.
     TimeNotDurable = "time-not-durable",
-    /// A value is called expired because one replica has seen its time pass.
-    ExpiredByOne = "expired-by-one",
+    /// A value is called expired without that being written down first.
+    ExpiryNotWritten = "expiry-not-written",
     /// Acceptors accept what rests on a value whose time they know is up.
     LateAccept = "late-accept",
     /// Times beyond the bound are believed.

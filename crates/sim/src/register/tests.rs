@@ -1,0 +1,1 @@
+//! Small runs that must always hold.
