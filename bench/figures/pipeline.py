@@ -9,7 +9,7 @@ from figures import Row
 
 
 def measure(long):
-    done = subprocess.run(["cargo", "bench", "--quiet", "-p", "larder-seal"], cwd=harness.ROOT, stdout=subprocess.PIPE, env=os.environ, check=True)
+    done = subprocess.run(["cargo", "bench", "--quiet", "-p", "larder-seal", "--bench", "pipeline"], cwd=harness.ROOT, stdout=subprocess.PIPE, env=os.environ, check=True)
     lines = done.stdout.decode().strip().splitlines()
     figures = json.loads(next(line for line in reversed(lines) if line.startswith("{")))
     rows = []
