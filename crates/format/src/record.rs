@@ -235,6 +235,8 @@ pub enum OperationResult {
     Taken {
         /// The version the take made.
         version: Version,
+        /// Until when the rest lived.
+        expiry: Expiry,
         /// Reads left after it.
         takes_left: u32,
         /// Head of the value taken.
@@ -426,8 +428,9 @@ impl OperationRecord {
             OperationResult::Deleted { version } => {
                 w.u8(1).u64(version.to_u64());
             }
-            OperationResult::Taken { version, takes_left, head, body } => {
-                w.u8(2).u64(version.to_u64()).u32(*takes_left).bytes(head).bytes(body);
+            OperationResult::Taken { version, expiry, takes_left, head, body } => {
+                w.u8(2).u64(version.to_u64()).u64(expiry.to_u64());
+                w.u32(*takes_left).bytes(head).bytes(body);
             }
         }
     }
@@ -442,6 +445,7 @@ impl OperationRecord {
             1 => OperationResult::Deleted { version },
             2 => OperationResult::Taken {
                 version,
+                expiry: Expiry(r.u64("operation expiry")?),
                 takes_left: r.u32("operation takes left")?,
                 head: r.bytes("taken head", HEAD_LEN_MAX)?,
                 body: r.bytes("taken body", VALUE_LEN_MAX)?,

@@ -15,9 +15,12 @@ fn any_result() -> impl Strategy<Value = OperationResult> {
             expiry: Expiry::at_ms(e)
         }),
         any::<u64>().prop_map(|v| OperationResult::Deleted { version: Version::from_u64(v) }),
-        (any::<u64>(), any::<u32>(), any_bytes(40), any_bytes(40)).prop_map(|(v, takes_left, head, body)| {
-            OperationResult::Taken { version: Version::from_u64(v), takes_left, head, body }
-        }),
+        (any::<u64>(), any::<u64>(), any::<u32>(), any_bytes(40), any_bytes(40)).prop_map(
+            |(v, e, takes_left, head, body)| {
+                let (version, expiry) = (Version::from_u64(v), Expiry::at_ms(e));
+                OperationResult::Taken { version, expiry, takes_left, head, body }
+            }
+        ),
     ]
 }
 
@@ -38,9 +41,8 @@ fn any_content() -> impl Strategy<Value = Content> {
 }
 
 fn any_state() -> impl Strategy<Value = RecordState> {
-    let operation = (any::<[u8; 16]>(), any::<u64>(), any_result()).prop_map(|(id, deadline_ms, result)| {
-        OperationRecord { id: OperationId(id), deadline_ms, result }
-    });
+    let operation = (any::<[u8; 16]>(), any::<u64>(), any_result())
+        .prop_map(|(id, deadline_ms, result)| OperationRecord { id: OperationId(id), deadline_ms, result });
     (any::<u64>(), any::<u64>(), any_content(), prop::collection::vec(operation, 0..4)).prop_map(
         |(version, expiry, content, operations)| RecordState {
             version: Version::from_u64(version),

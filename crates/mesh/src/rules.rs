@@ -236,9 +236,9 @@ fn recall(base: &Base<'_>, identity: &Identity, ctx: &Context) -> Result<Option<
             Outcome::Written { version: *version, expiry: *expiry }
         }
         OperationResult::Deleted { version } => Outcome::Deleted { version: *version },
-        OperationResult::Taken { version, takes_left, head, body } => Outcome::Taken {
+        OperationResult::Taken { version, expiry, takes_left, head, body } => Outcome::Taken {
             version: *version,
-            expiry: base.meta.map_or(Expiry::NEVER, |m| m.expiry),
+            expiry: *expiry,
             takes_left: *takes_left,
             head: head.clone(),
             body: body.clone(),
@@ -281,8 +281,9 @@ fn result_of(outcome: &Outcome) -> Option<OperationResult> {
             Some(OperationResult::Written { version: *version, expiry: *expiry })
         }
         Outcome::Deleted { version } => Some(OperationResult::Deleted { version: *version }),
-        Outcome::Taken { version, takes_left, head, body, .. } => Some(OperationResult::Taken {
+        Outcome::Taken { version, expiry, takes_left, head, body } => Some(OperationResult::Taken {
             version: *version,
+            expiry: *expiry,
             takes_left: *takes_left,
             head: head.clone(),
             body: body.clone(),

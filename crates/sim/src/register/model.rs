@@ -33,7 +33,7 @@ struct Applied {
 enum Effect {
     Written { end_ms: u64 },
     Deleted,
-    Taken { left: u32, body: u32 },
+    Taken { left: u32, body: u32, end_ms: u64 },
 }
 
 /// One record between two operations.
@@ -154,8 +154,8 @@ impl Record {
         let (effect, version) = match outcome {
             Outcome::Written { version, expiry } => (Effect::Written { end_ms: end_ms(*expiry) }, version),
             Outcome::Deleted { version } => (Effect::Deleted, version),
-            Outcome::Taken { version, takes_left, body, .. } => {
-                (Effect::Taken { left: *takes_left, body: word(body) }, version)
+            Outcome::Taken { version, expiry, takes_left, body, .. } => {
+                (Effect::Taken { left: *takes_left, body: word(body), end_ms: end_ms(*expiry) }, version)
             }
             _ => return,
         };
@@ -256,7 +256,7 @@ impl Record {
         };
         let left = left - 1;
         let rest = (left > 0).then_some(Value { takes_left: Some(left), version: None, ..value });
-        let effect = Effect::Taken { left, body: value.body };
+        let effect = Effect::Taken { left, body: value.body, end_ms: value.end_ms };
         match step.outcome {
             None => out.extend(self.change(rest, None, effect, step)),
             Some(Outcome::Taken { version, expiry, takes_left, body, .. }) => {
