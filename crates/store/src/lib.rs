@@ -9,5 +9,6 @@ pub mod api;
 pub mod disk;
 pub mod log;
 pub mod memory;
+pub mod planted;
 mod shard;
 mod ticket;

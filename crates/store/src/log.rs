@@ -7,13 +7,16 @@
 //! - [`index`], [`records`], [`scan`]: records in memory order, and what callers ask of them;
 //! - [`blobs`], [`leases`]: blobs and the reasons to keep them;
 //! - [`open`], [`load`], [`replay`]: from files to index;
+//! - [`collect`], [`compact`]: giving space back;
 //! - [`space`]: the reserve, and what is full.
 //!
 //! What a crash may lose: everything whose ticket has not resolved, from the first lost frame on, and nothing
 //! else. The index is in memory and is made anew from the log at every start.
 
 mod blobs;
+mod collect;
 mod commit;
+mod compact;
 mod index;
 mod leases;
 mod load;
@@ -29,13 +32,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_format::clock::Hlc;
-use larder_format::ids::StoreId;
+use larder_format::ids::{LeaseToken, StoreId};
 use larder_format::record::Ballot;
 use parking_lot::Mutex;
 
-use crate::api::{StoreError, Ticket};
+use crate::api::{LeaseInfo, StoreError, Ticket};
 use blobs::BlobIndex;
+pub use collect::CollectReport;
 use commit::Threads;
+pub use compact::CompactReport;
 use index::RecordIndex;
 pub use open::OpenReport;
 use queue::Log;
@@ -91,6 +96,7 @@ struct Core {
     blobs: Mutex<BlobIndex>,
     time: Mutex<Time>,
     damage: Damage,
+    compaction: Mutex<compact::Compaction>,
 }
 
 /// The high-water mark of hybrid time.
@@ -107,8 +113,18 @@ struct Damage {
     /// Highest sequence number among lost frames; 0: none. An answer that a frame up to here could have
     /// changed is an error.
     lost_through: AtomicU64,
-    /// Every floor is at least this, since the operator accepted a loss.
-    floor: Mutex<Ballot>,
+    accepted: Mutex<Accepted>,
+}
+
+/// What the operator accepted as lost.
+#[derive(Debug, Clone, Copy, Default)]
+struct Accepted {
+    /// Lost frames up to this number.
+    through: u64,
+    /// Every floor is at least this since.
+    floor: Ballot,
+    /// Segment of the frame that says so.
+    segment: u32,
 }
 
 impl Damage {
@@ -142,6 +158,24 @@ impl LogStore {
     #[must_use]
     pub fn open_report(&self) -> &OpenReport {
         &self.report
+    }
+
+    /// A lease, if it holds.
+    #[must_use]
+    pub fn lease_info(&self, token: LeaseToken) -> Option<LeaseInfo> {
+        self.core.blobs.lock().leases.info(token)
+    }
+
+    /// Whether a token was released and is still remembered as such.
+    #[must_use]
+    pub fn is_released(&self, token: LeaseToken) -> bool {
+        self.core.blobs.lock().leases.spent(token).is_some()
+    }
+
+    /// Why the store does not serve any more; `None` while it does.
+    #[must_use]
+    pub fn closed(&self) -> Option<StoreError> {
+        self.core.log.check_open().err()
     }
 
     /// Whether a write would be taken without holding up the calling thread.

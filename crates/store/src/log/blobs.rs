@@ -10,7 +10,7 @@ use larder_format::limits::BLOB_LEN_MAX;
 use larder_format::segment::body::{GRANT_BLOBS_MAX, Grant, Release};
 use larder_format::segment::{FrameKind, frame_len};
 
-use super::leases::{Leases, REMEMBER_MS, Spent, UNKNOWN_RELEASES_MAX};
+use super::leases::{Lease, Leases, REMEMBER_MS, Spent, UNKNOWN_RELEASES_MAX};
 use super::segments::{Place, ReadError};
 use super::{Core, LogStore};
 use crate::api::{BlobStore, BlobUsage, LeaseGrant, LeaseInfo, StoreError, Ticket};
@@ -139,10 +139,11 @@ impl BlobIndex {
         }
     }
 
-    /// Ends a lease for good.
-    pub(super) fn release(&mut self, token: LeaseToken, spent: Spent) {
-        let Some(lease) = self.leases.release(token, spent) else { return };
-        for handle in lease.blobs {
+    /// Ends a lease for good; answers what it was.
+    pub(super) fn release(&mut self, token: LeaseToken, spent: Spent) -> Option<Lease> {
+        let lease = self.leases.release(token, spent)?;
+        for handle in &lease.blobs {
+            let handle = *handle;
             let Some(Some(blob)) = self.slab.get_mut(handle as usize) else { continue };
             blob.leases -= 1;
             if blob.leases == 0 {
@@ -151,6 +152,7 @@ impl BlobIndex {
                 self.orphans.push_back(handle);
             }
         }
+        Some(lease)
     }
 
     /// Forgets a blob that nothing keeps.
@@ -167,15 +169,18 @@ impl BlobIndex {
         self.orphan_bytes -= len;
         Some(blob)
     }
-
-    /// Handles in use, for those who walk all blobs.
-    pub(super) fn handles_max(&self) -> u32 {
-        u32::try_from(self.slab.len()).expect("4 billion blobs do not fit in memory")
-    }
 }
 
 impl Core {
-    fn now_ms(&self) -> u64 {
+    /// Ends a lease; its grants are no longer needed.
+    pub(super) fn release(&self, index: &mut BlobIndex, token: LeaseToken, spent: Spent) {
+        let ended = index.release(token, spent);
+        for (segment, len) in ended.into_iter().flat_map(|lease| lease.frames) {
+            self.log.segments.count_live(segment, -i64::from(len));
+        }
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
         self.time.lock().high.ms()
     }
 
@@ -212,6 +217,7 @@ impl Core {
             let appended = self.log.append(FrameKind::Grant, body.encode(), Bytes::new())?;
             let handles: Vec<u32> = part.iter().map(|(handle, _)| *handle).collect();
             index.grant(grant, false, &handles, appended.sequence, appended.place.segment);
+            index.leases.add_frame(grant.token, &appended.place);
             sequence = appended.sequence;
         }
         Ok(sequence)
@@ -340,7 +346,8 @@ impl BlobStore for LogStore {
         let remember_until_ms = deadline_ms.max(now_ms.saturating_add(REMEMBER_MS));
         let body = Release { token, remember_until_ms, since, until };
         let appended = core.log.append(FrameKind::Release, body.encode(), Bytes::new())?;
-        index.release(token, Spent { remember_until_ms, sequence: appended.sequence });
+        core.log.segments.count_tomb(&appended.place, since, until, remember_until_ms);
+        core.release(&mut index, token, Spent { remember_until_ms, sequence: appended.sequence });
         Ok(core.log.ticket(appended.sequence))
     }
 
@@ -349,13 +356,17 @@ impl BlobStore for LogStore {
         core.log.check_open()?;
         let mut index = core.blobs.lock();
         match index.leases.get(token) {
-            None => return Ok(Ticket::done()),
+            None => {
+                let seen = index.leases.spent(token).map_or(0, |spent| spent.sequence);
+                return Ok(core.log.ticket(seen));
+            }
             Some(lease) if lease.confirmed => return Ok(core.log.ticket(lease.sequence)),
             Some(_) => {}
         }
         let body = Bytes::copy_from_slice(&token.0);
         let appended = core.log.append(FrameKind::Confirm, body, Bytes::new())?;
         index.leases.confirm(token, appended.sequence);
+        index.leases.add_frame(token, &appended.place);
         Ok(core.log.ticket(appended.sequence))
     }
 

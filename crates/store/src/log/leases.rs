@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use larder_format::ids::{LeaseToken, NamespaceId};
 use larder_format::record::Key;
 
+use super::segments::Place;
 use crate::api::{LeaseGrant, LeaseInfo, StoreError};
 
 /// Shortest time for which a released token is remembered, in milliseconds of hybrid time (one day): longer
@@ -35,6 +36,8 @@ pub(super) struct Lease {
     pub(super) sequence: u64,
     /// Oldest segment that may hold a grant of it.
     pub(super) since: u32,
+    /// Segments and lengths of the frames that say it.
+    pub(super) frames: Vec<(u32, u32)>,
 }
 
 /// A token that can never be granted again.
@@ -103,6 +106,7 @@ impl Leases {
             blobs: HashSet::new(),
             sequence: 0,
             since: segment,
+            frames: Vec::new(),
         });
         self.deadlines.remove(&(lease.deadline_ms, grant.token));
         lease.deadline_ms = lease.deadline_ms.max(grant.deadline_ms);
@@ -122,6 +126,22 @@ impl Leases {
         lease.confirmed = true;
         lease.sequence = lease.sequence.max(sequence);
         true
+    }
+
+    /// Notes a frame that this lease needs.
+    pub(super) fn add_frame(&mut self, token: LeaseToken, place: &Place) {
+        if let Some(lease) = self.held.get_mut(&token) {
+            lease.frames.push((place.segment, u32::try_from(place.frame_len()).unwrap_or(u32::MAX)));
+        }
+    }
+
+    /// Notes that a frame was copied out of a segment that is about to go.
+    pub(super) fn move_frame(&mut self, token: LeaseToken, from: u32, to: &Place) {
+        let Some(lease) = self.held.get_mut(&token) else { return };
+        if let Some(at) = lease.frames.iter().position(|(segment, _)| *segment == from) {
+            lease.frames.swap_remove(at);
+        }
+        self.add_frame(token, to);
     }
 
     /// Ends a lease; answers what it was.
@@ -152,7 +172,7 @@ impl Leases {
         past.take(limit).filter_map(|(_, token)| self.info(*token)).collect()
     }
 
-    fn info(&self, token: LeaseToken) -> Option<LeaseInfo> {
+    pub(super) fn info(&self, token: LeaseToken) -> Option<LeaseInfo> {
         let lease = self.held.get(&token)?;
         Some(LeaseInfo {
             token,

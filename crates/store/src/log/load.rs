@@ -52,6 +52,8 @@ pub(super) struct Gap {
     pub(super) offset: u64,
     /// Chain value of the frame before.
     pub(super) chain: u64,
+    /// The segment it is in.
+    pub(super) segment: u32,
 }
 
 /// A window on a file that moves forward.
@@ -110,6 +112,7 @@ pub(super) fn load_segment(file: Arc<dyn DiskFile>, stamp: Stamp, durable: u64) 
             through: header.sequence - 1,
             offset,
             chain: loaded.chain,
+            segment: loaded.stamp.number,
         });
         loaded.last_sequence = header.sequence - 1;
         loaded.chain = header.follows;
@@ -125,7 +128,12 @@ fn take_frame(window: &mut Window<'_>, loaded: &mut Loaded, offset: u64) -> io::
     let Some(header) = FrameHeader::decode(head, salt, place_of(offset)) else { return Ok(None) };
     let mut sum = [0; 8];
     sum.copy_from_slice(&head[FRAME_HEADER_LEN - 8..]);
-    if header.sequence != loaded.last_sequence + 1 || header.follows != loaded.chain {
+    // A frame that holds but belongs to another history (a write that never happened, a file copied back)
+    // has the wrong number or follows another frame.
+    let stale = crate::planted::is("stale recycled frame accepted");
+    let unchained = stale || crate::planted::is("chain not checked");
+    let follows = unchained || header.follows == loaded.chain;
+    if !follows || (!stale && header.sequence != loaded.last_sequence + 1) {
         return Ok(None);
     }
     let name_len = header.name_len as usize;
@@ -143,9 +151,10 @@ fn take_frame(window: &mut Window<'_>, loaded: &mut Loaded, offset: u64) -> io::
             Some(id) => BlobId::of(value).0[..] == id[..],
             None => value.len() == header.value_len as usize && checksum(value, 0) == header.value_sum,
         };
-        if !holds {
+        if !holds && !crate::planted::is("torn value accepted") {
             let (from, through, chain) = (header.sequence, header.sequence, loaded.chain);
-            loaded.torn_values.push(Gap { from, through, offset, chain });
+            let segment = loaded.stamp.number;
+            loaded.torn_values.push(Gap { from, through, offset, chain, segment });
         }
     }
     loaded.last_sequence = header.sequence;

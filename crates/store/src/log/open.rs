@@ -4,6 +4,7 @@
 //! nothing after it counts. It is *damage* if anything says so (a later frame, or the marks file): then it is
 //! kept for what it is, and every answer that it could have changed is an error.
 
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,11 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_format::ids::StoreId;
 use larder_format::rng::Rng;
-use larder_format::segment::{BLOCK_LEN, LOG_FORMAT, Stamp, StampKind, segment_salt};
+use larder_format::segment::body::{Segments as SegmentList, decode_number, encode_number};
+use larder_format::segment::sidecar::SidecarEntry;
+use larder_format::segment::{BLOCK_LEN, FrameKind, LOG_FORMAT, Stamp, StampKind, segment_salt};
 use parking_lot::{Condvar, Mutex};
 
 use super::blobs::BlobIndex;
 use super::commit::Threads;
+use super::compact::SPARE_MAX;
 use super::index::RecordIndex;
 use super::load::{Gap, Loaded, load_segment};
 use super::queue::{Log, Queue};
@@ -77,8 +81,10 @@ impl LogStore {
         })?;
         let head = read_head(&disk, rng)?;
         let marks = Marks::open(disk.as_ref(), head.store)?;
-        let judged = Judged::of(load_all(disk.as_ref(), head.store, marks.durable)?, marks.durable)?;
+        let found = load_all(disk.as_ref(), head.store, marks.durable)?;
+        let mut judged = Judged::of(found, marks.durable)?;
         judged.cut(disk.as_ref()).map_err(io_error("cutting off the torn tail"))?;
+        judged.check_segments(disk.as_ref()).map_err(io_error("removing a freed segment"))?;
         let core = Arc::new(build(disk, config, &head, &marks, &judged)?);
         let lists: Vec<FrameList<'_>> = judged
             .kept
@@ -302,7 +308,8 @@ impl Judged {
     }
 
     fn lose(&mut self, from: u64, through: u64, offset: u64) {
-        self.holes.push(Gap { from, through, offset, chain: self.chain });
+        let segment = self.kept.last().map_or(0, |last| last.stamp.number);
+        self.holes.push(Gap { from, through, offset, chain: self.chain, segment });
     }
 
     /// Takes the next segment in; answers whether the log ends in it.
@@ -316,7 +323,8 @@ impl Judged {
         let tail = loaded.last_sequence + 1;
         if has_next && !loaded.ended && tail > durable {
             let through = next_first.map_or(tail, |first| first.saturating_sub(1)).max(tail);
-            gaps.push(Gap { from: tail, through, offset: loaded.end, chain: loaded.chain });
+            let (offset, chain) = (loaded.end, loaded.chain);
+            gaps.push(Gap { from: tail, through, offset, chain, segment: number });
         }
         gaps.sort_by_key(|gap| gap.from);
         self.next_segment = number + 1;
@@ -371,11 +379,75 @@ impl Judged {
             disk.sync_dir()?;
         }
         let Some(last) = self.kept.last() else { return Ok(()) };
-        if self.goes_on {
+        if self.goes_on && !crate::planted::is("cut not made") {
             last.file.set_len(self.cut_at.unwrap_or(last.end))?;
         }
         Ok(())
     }
+}
+
+/// Entries of a loaded segment that count.
+fn entries(list: &[u8], before: u64) -> impl Iterator<Item = SidecarEntry<'_>> {
+    let mut rest = list;
+    let all = std::iter::from_fn(move || {
+        let (entry, next) = SidecarEntry::decode(rest)?;
+        rest = next;
+        Some(entry)
+    });
+    all.take_while(move |entry| entry.sequence < before)
+}
+
+impl Judged {
+    /// Leaves out segments that were freed, and notices those that should be there and are not.
+    fn check_segments(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        let mut freed = BTreeSet::new();
+        let mut listed: Vec<(u32, u64)> = Vec::new();
+        for loaded in &self.kept {
+            for entry in entries(&loaded.list, self.next_sequence) {
+                let name = || bytes::Bytes::copy_from_slice(entry.name);
+                match entry.kind {
+                    FrameKind::Freed => {
+                        freed.extend(decode_number(name()).ok().and_then(|n| u32::try_from(n).ok()));
+                    }
+                    FrameKind::Segments => {
+                        listed = SegmentList::decode(name()).map_or(listed, |list| list.0);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let gone: Vec<u32> =
+            self.kept.iter().map(|l| l.stamp.number).filter(|number| freed.contains(number)).collect();
+        for number in &gone {
+            disk.remove(&segment_name(*number))?;
+        }
+        if !gone.is_empty() {
+            disk.sync_dir()?;
+        }
+        self.kept.retain(|loaded| !freed.contains(&loaded.stamp.number));
+        self.holes.retain(|gap| !freed.contains(&gap.segment));
+        for (number, first) in listed.iter().filter(|(number, _)| !freed.contains(number)) {
+            if self.kept.iter().any(|loaded| loaded.stamp.number == *number) {
+                continue;
+            }
+            // The whole file is missing: its frames end where the next one's begin.
+            let later = self.kept.iter().map(|loaded| loaded.stamp.second).filter(|next| next > first).min();
+            let through = later.unwrap_or(self.next_sequence).saturating_sub(1);
+            self.holes.push(Gap { from: *first, through, offset: 0, chain: 0, segment: *number });
+        }
+        Ok(())
+    }
+}
+
+/// Freed files wait to be used again; more than needed are not kept.
+fn take_spares(disk: &dyn Disk) -> io::Result<Vec<String>> {
+    let names = disk.list()?;
+    let mut spares: Vec<String> =
+        names.into_iter().map(|(name, _)| name).filter(|name| numbered(name, ".free").is_some()).collect();
+    for extra in spares.split_off(spares.len().min(SPARE_MAX)) {
+        disk.remove(&extra)?;
+    }
+    Ok(spares)
 }
 
 fn build(
@@ -401,6 +473,7 @@ fn build(
             file: loaded.file.clone().into(),
             live: 0.into(),
             end: loaded.end.into(),
+            tombs: Mutex::default(),
         }));
     }
     let progress = Arc::new(Progress::default());
@@ -427,6 +500,7 @@ fn build(
     };
     let space = Space::new(disk.clone(), config.margin_bytes, config.reserve_bytes)
         .map_err(io_error("measuring free space"))?;
+    let spares = take_spares(disk.as_ref()).map_err(io_error("listing spare segments"))?;
     let log = Log {
         disk,
         config,
@@ -441,6 +515,7 @@ fn build(
         written: Condvar::new(),
         room: Condvar::new(),
         stopping: false.into(),
+        spares: Mutex::new(spares),
     };
     if !judged.goes_on {
         log.begin_segment(&mut log.queue.lock(), judged.next_segment);
@@ -451,14 +526,15 @@ fn build(
         records: RecordIndex::new(),
         blobs: Mutex::new(BlobIndex::default()),
         time: Mutex::new(Time::default()),
-        damage: Damage { lost_through: AtomicU64::new(0), floor: Mutex::default() },
+        damage: Damage { lost_through: AtomicU64::new(0), accepted: Mutex::default() },
+        compaction: Mutex::default(),
     })
 }
 
 fn start(core: Arc<Core>, report: OpenReport) -> Result<LogStore, StoreError> {
     core.log.space.take_reserve().map_err(io_error("making the reserve"))?;
-    let body = larder_format::segment::body::encode_number(core.log.boot);
-    core.log.append(larder_format::segment::FrameKind::Boot, body, bytes::Bytes::new())?;
+    let body = encode_number(core.log.boot);
+    core.log.append(FrameKind::Boot, body, bytes::Bytes::new())?;
     let threads = if core.log.config.threads {
         Some(Threads::start(&core).map_err(io_error("starting the log's threads"))?)
     } else {

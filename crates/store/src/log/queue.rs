@@ -41,6 +41,8 @@ pub(super) struct Log {
     /// Signalled when the queue has shrunk.
     pub(super) room: Condvar,
     pub(super) stopping: AtomicBool,
+    /// Names of freed segment files that wait to be used again.
+    pub(super) spares: Mutex<Vec<String>>,
 }
 
 /// Where the log ends, and what of it is not durable yet.
@@ -173,7 +175,8 @@ impl Log {
     /// Begins a segment at the end of the log. The file is made when the first group reaches it.
     pub(super) fn begin_segment(&self, queue: &mut Queue, number: u32) {
         let others = self.segments.all();
-        let salt = segment_salt(self.store_id, self.boot, number);
+        let stale = crate::planted::is("stale recycled frame accepted");
+        let salt = if stale { 0 } else { segment_salt(self.store_id, self.boot, number) };
         self.segments.insert(Arc::new(Segment {
             number,
             salt,
@@ -182,6 +185,7 @@ impl Log {
             file: OnceLock::new(),
             live: 0.into(),
             end: 0.into(),
+            tombs: Mutex::default(),
         }));
         queue.segment = number;
         queue.offset = FIRST_FRAME;

@@ -135,7 +135,7 @@ impl Core {
 
     /// The highest floor that binds a group.
     fn floor_of(&self, group: Option<&Group>) -> Ballot {
-        let accepted = *self.damage.floor.lock();
+        let accepted = self.damage.accepted.lock().floor;
         group.map_or(accepted, |group| group.floor.max(accepted))
     }
 
@@ -210,7 +210,9 @@ impl Core {
             // Not known before it has its place, and later is only more careful.
             until: self.log.last_segment().saturating_add(1),
         };
+        let (since, until) = (removal.since, removal.until);
         let appended = self.log.append(FrameKind::Remove, removal.encode(), Bytes::new())?;
+        self.log.segments.count_tomb(&appended.place, since, until, 0);
         self.set_floor(group, raised, &appended);
         self.replace_entry(group, at.key.as_bytes(), None, false);
         Ok(self.log.ticket(appended.sequence))
@@ -325,7 +327,7 @@ impl RecordStore for LogStore {
     fn usage(&self) -> RecordUsage {
         let records = self.core.records.records.load(Ordering::Relaxed);
         let payload_bytes = self.core.records.payload.load(Ordering::Relaxed);
-        let overhead = records * std::mem::size_of::<Entry>() as u64;
+        let overhead = records * size_of::<Entry>() as u64;
         RecordUsage { records, payload_bytes, accounted_bytes: payload_bytes + overhead, cap_bytes: 0 }
     }
 }

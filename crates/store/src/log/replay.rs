@@ -1,11 +1,10 @@
 //! From frames to index: every frame of the log, in order, says what it said when it was written.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use larder_format::codec::DecodeError;
-use larder_format::record::{Key, RecordMeta};
+use larder_format::record::RecordMeta;
 use larder_format::segment::FrameKind;
 use larder_format::segment::body::{
     Accept, Floor, Grant, RecordName, Release, Remove, decode_blob, decode_number, decode_time, decode_token,
@@ -135,7 +134,7 @@ fn remove(core: &Core, shard: &mut Shard, body: &Remove, said: &Appended) {
     let group = shard.groups.entry(body.namespace).or_default();
     core.replace_entry(group, body.key.as_bytes(), None, true);
     raise_floor(group, body.floor, said);
-    core.log.segments.count_live(said.place.segment, i64::try_from(said.place.frame_len()).unwrap_or(0));
+    core.log.segments.add_tomb(&said.place, body.since, body.until, 0);
 }
 
 fn raise_floor(group: &mut Group, floor: larder_format::record::Ballot, said: &Appended) {
@@ -166,17 +165,23 @@ fn replay_others(core: &Core, lists: &[FrameList<'_>], before: u64) -> Result<Re
                     }
                 }
                 FrameKind::Grant => {
-                    core.log.segments.count_live(list.segment, len);
-                    grant(&mut blobs, &Grant::decode(name())?, &said);
+                    if grant(&mut blobs, &Grant::decode(name())?, &said) {
+                        core.log.segments.count_live(list.segment, len);
+                    }
                 }
                 FrameKind::Release => {
-                    core.log.segments.count_live(list.segment, len);
                     let body = Release::decode(name())?;
+                    let until_ms = body.remember_until_ms;
+                    core.log.segments.add_tomb(&said.place, body.since, body.until, until_ms);
                     let spent = Spent { remember_until_ms: body.remember_until_ms, sequence: said.sequence };
-                    blobs.release(body.token, spent);
+                    core.release(&mut blobs, body.token, spent);
                 }
                 FrameKind::Confirm => {
-                    blobs.leases.confirm(decode_token(name())?, said.sequence);
+                    let token = decode_token(name())?;
+                    if blobs.leases.confirm(token, said.sequence) {
+                        core.log.segments.count_live(list.segment, len);
+                        blobs.leases.add_frame(token, &said.place);
+                    }
                 }
                 FrameKind::Time => {
                     let high = decode_time(name())?;
@@ -188,8 +193,10 @@ fn replay_others(core: &Core, lists: &[FrameList<'_>], before: u64) -> Result<Re
                 FrameKind::Accept => {
                     let body = Accept::decode(name())?;
                     replayed.accepted_through = replayed.accepted_through.max(body.through);
-                    let mut floor = core.damage.floor.lock();
-                    *floor = floor.max(body.floor);
+                    let mut accepted = core.damage.accepted.lock();
+                    accepted.through = accepted.through.max(body.through);
+                    accepted.floor = accepted.floor.max(body.floor);
+                    accepted.segment = list.segment;
                 }
                 FrameKind::Freed => {
                     let number = decode_number(name())?;
@@ -204,10 +211,10 @@ fn replay_others(core: &Core, lists: &[FrameList<'_>], before: u64) -> Result<Re
     Ok(replayed)
 }
 
-fn grant(blobs: &mut super::blobs::BlobIndex, body: &Grant, said: &Appended) {
-    // Only a grant that compaction repeated can come after its release.
+fn grant(blobs: &mut super::blobs::BlobIndex, body: &Grant, said: &Appended) -> bool {
+    // Nothing grants a token after its release.
     if blobs.leases.spent(body.token).is_some() {
-        return;
+        return false;
     }
     // A blob may come later in the log than its lease, because compaction moved it.
     let handles: Vec<u32> = body.blobs.iter().map(|id| blobs.ensure(*id)).collect();
@@ -218,6 +225,8 @@ fn grant(blobs: &mut super::blobs::BlobIndex, body: &Grant, said: &Appended) {
         deadline_ms: body.deadline_ms,
     };
     blobs.grant(&grant, body.confirmed, &handles, said.sequence, said.place.segment);
+    blobs.leases.add_frame(body.token, &said.place);
+    true
 }
 
 impl Core {
@@ -247,14 +256,5 @@ impl Core {
             }
         }
         self.records.count(key.len(), old.as_ref().map(Entry::value_len), new_size);
-    }
-
-    /// Nothing is durable that was not applied: for assertions.
-    pub(super) fn key_of(bytes: &[u8]) -> Key {
-        Key::new(Bytes::copy_from_slice(bytes)).expect("the index holds only keys")
-    }
-
-    pub(super) fn lost_through(&self) -> u64 {
-        self.damage.lost_through.load(Ordering::Acquire)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use larder_format::segment::{ALIGN, BLOCK_LEN, FRAME_HEADER_LEN, FrameHeader, checksum, frame_len};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::api::StoreError;
 use crate::disk::{DiskFile, read_exact_at};
@@ -28,6 +28,23 @@ pub(super) struct Segment {
     pub(super) live: AtomicI64,
     /// Where its frames end; 0 while it is the last one.
     pub(super) end: AtomicU64,
+    pub(super) tombs: Mutex<Tombs>,
+}
+
+/// Frames of a segment that only hide others: removals and releases. They are needed as long as one of the
+/// segments they may hide something in is left, or a token must be remembered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tombs {
+    pub(super) bytes: u64,
+    pub(super) since: u32,
+    pub(super) until: u32,
+    pub(super) remember_until_ms: u64,
+}
+
+impl Default for Tombs {
+    fn default() -> Self {
+        Self { bytes: 0, since: u32::MAX, until: 0, remember_until_ms: 0 }
+    }
 }
 
 /// All segments by number.
@@ -87,6 +104,31 @@ impl Segments {
 
     pub(super) fn all(&self) -> Vec<Arc<Segment>> {
         self.map.read().values().cloned().collect()
+    }
+
+    /// Counts a frame that was appended as one that only hides others.
+    pub(super) fn count_tomb(&self, place: &Place, since: u32, until: u32, remember_until_ms: u64) {
+        self.count_live(place.segment, -i64::try_from(place.frame_len()).unwrap_or(0));
+        self.add_tomb(place, since, until, remember_until_ms);
+    }
+
+    /// Counts a frame that only hides others.
+    pub(super) fn add_tomb(&self, place: &Place, since: u32, until: u32, remember_until_ms: u64) {
+        let Some(segment) = self.get(place.segment) else { return };
+        let mut tombs = segment.tombs.lock();
+        tombs.bytes += place.frame_len();
+        tombs.since = tombs.since.min(since);
+        tombs.until = tombs.until.max(until);
+        tombs.remember_until_ms = tombs.remember_until_ms.max(remember_until_ms);
+    }
+
+    /// Whether a segment in this range, both ends included, is left beside `victim`.
+    pub(super) fn any_but(&self, since: u32, until: u32, victim: u32) -> bool {
+        since <= until && self.map.read().range(since..=until).any(|(number, _)| *number != victim)
+    }
+
+    pub(super) fn remove(&self, number: u32) {
+        self.map.write().remove(&number);
     }
 
     /// Bytes of all segments, as far as they are written.
@@ -157,6 +199,14 @@ pub(super) enum ReadError {
     Damaged,
     /// The system could not read them.
     Io(io::Error),
+    /// The store has stopped.
+    Closed(StoreError),
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> Self {
+        ReadError::Closed(error)
+    }
 }
 
 impl From<io::Error> for ReadError {
@@ -173,6 +223,7 @@ impl ReadError {
                 place.damaged("stored bytes do not match their checksum")
             }
             ReadError::Io(error) => place.damaged(&format!("stored bytes cannot be read: {error}")),
+            ReadError::Closed(error) => error,
         }
     }
 }
