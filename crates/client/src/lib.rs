@@ -1,1 +1,22 @@
-//! placeholder
+//! What a client does: names become keyed hashes, files become sealed chunks and signed manifests, and nodes
+//! see neither. Everything here works on an open vault and one node connection.
+//!
+//! - [`connection`] and [`remote`]: a node as typed calls;
+//! - [`vault`]: the open vault, what [`path`]s mean in it and how records are sealed and opened;
+//! - [`directory`]: folders; [`files`]: one file; [`tree`]: whole folders in and out; [`values`]: what expires;
+//! - [`local`]: the user's own files; [`memory`]: what this device has seen, so that nothing older is accepted;
+//! - [`meter`]: progress.
+
+pub mod connection;
+pub mod directory;
+pub mod files;
+pub mod local;
+pub mod memory;
+pub mod meter;
+pub mod path;
+pub mod remote;
+pub mod tree;
+pub mod values;
+pub mod vault;
+
+pub use larder_wire::answer::Failure;

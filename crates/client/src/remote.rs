@@ -331,6 +331,11 @@ pub struct BlobSender {
 }
 
 impl BlobSender {
+    /// Sends the lease again with the next blob, because its deadline moved.
+    pub fn renew(&mut self, lease: &Lease) {
+        self.lease = Some(lease.message());
+    }
+
     /// Sends a blob; waits while the node is behind.
     ///
     /// # Errors

@@ -33,7 +33,10 @@ const LEASE_PORTION: usize = 256;
 /// How often space is given back.
 const SPACE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Bytes moved or freed before yielding.
+/// Blobs forgotten before yielding.
+const COLLECT_PORTION_BLOBS: usize = 1024;
+
+/// Bytes looked at for moving before yielding.
 const SPACE_PORTION_BYTES: u64 = 8 * 1024 * 1024;
 
 /// How often the time is noted, so that a clock set back while the node is down cannot make time fall by
@@ -178,7 +181,7 @@ impl Chores {
         if !self.time.may_free() {
             return Ok(false);
         }
-        let collected = self.log.collect(SPACE_PORTION_BYTES)?;
+        let collected = self.log.collect(COLLECT_PORTION_BLOBS)?;
         let compacted = self.log.compact(SPACE_PORTION_BYTES)?;
         Ok(collected.more || compacted.more)
     }

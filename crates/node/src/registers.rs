@@ -14,6 +14,7 @@ use larder_format::operation::{Found, Identity, Lifetime, Operation, Outcome, Pu
 use larder_format::record::{Ballot, Content, Expiry, Key, RecordSlot, RecordState, Version};
 use larder_format::sealed;
 use larder_mesh::single::{self, Applied, Context};
+use larder_store::log::LogStore;
 use larder_store::api::{Address, Current, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
 use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, AskPut, RecordRequest};
@@ -27,7 +28,7 @@ const SCAN_PAGE_RECORDS_DEFAULT: usize = 1_000;
 /// All records of this node.
 pub struct Registers {
     memory: Arc<dyn RecordStore>,
-    disk: Arc<dyn RecordStore>,
+    disk: Arc<LogStore>,
     namespaces: Arc<Namespaces>,
     time: Arc<NodeTime>,
     value_len_max: usize,
@@ -55,7 +56,7 @@ impl Registers {
     #[must_use]
     pub fn new(
         memory: Arc<dyn RecordStore>,
-        disk: Arc<dyn RecordStore>,
+        disk: Arc<LogStore>,
         namespaces: Arc<Namespaces>,
         time: Arc<NodeTime>,
         value_len_max: usize,
@@ -64,14 +65,23 @@ impl Registers {
     }
 
     /// The table that holds a class of records.
-    pub(crate) fn table(&self, class: Class) -> &Arc<dyn RecordStore> {
+    pub(crate) fn table(&self, class: Class) -> &dyn RecordStore {
         match class {
-            Class::Memory => &self.memory,
-            Class::Disk => &self.disk,
+            Class::Memory => self.memory.as_ref(),
+            Class::Disk => self.disk.as_ref(),
         }
     }
 
-    /// Takes a request into effect, without waiting for durability. The outcome may be told only when the
+    /// Waits until a change would not hold up the calling thread.
+    ///
+    /// # Errors
+    /// [`Kind::Closed`].
+    pub(crate) async fn room(&self) -> Result<(), Failure> {
+        if self.disk.has_room() { Ok(()) } else { self.disk.room().await.map_err(store_failure) }
+    }
+
+    /// Takes a request into effect, without waiting for durability. Asynchronous callers await
+    /// [`Registers::room`] before, because a full queue holds up the thread. The outcome may be told only when the
     /// ticket has resolved. Requests on one key take effect in the order of these calls.
     ///
     /// # Errors
@@ -85,7 +95,7 @@ impl Registers {
             slot: slot_of(&namespace, &request.key),
             key: &request.key,
         };
-        let table = self.table(namespace.class).as_ref();
+        let table = self.table(namespace.class);
         if let Ask::Get { head_only } = request.ask {
             let want = if head_only { Want::Head } else { Want::All };
             return self.get(table, at, want, now);
@@ -214,6 +224,7 @@ impl Registers {
     /// # Errors
     /// [`Failure`]; of kind [`Kind::Closed`] if the store stopped meanwhile, and then the outcome is unknown.
     pub async fn apply(&self, request: RecordRequest) -> Result<Outcome, Failure> {
+        self.room().await?;
         let (outcome, ticket) = self.begin(request)?;
         ticket.await.map_err(store_failure)?;
         Ok(outcome)

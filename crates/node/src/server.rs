@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use larder_format::clock::{Clock, SystemClock};
 use larder_format::ids::NodeId;
+use larder_format::rng::{Rng, SystemRng};
 use larder_store::api::{RecordStore, StoreError};
-use larder_store::log::LogStore;
-use larder_store::memory::MemoryTable;
+use larder_store::log::{LogConfig, LogStore};
+use larder_store::memory::{MemoryConfig, MemoryTable};
 use larder_wire::v1::blobs_server::BlobsServer;
 use larder_wire::v1::node_server::NodeServer;
 use larder_wire::v1::records_server::RecordsServer;
@@ -68,8 +69,14 @@ pub(crate) struct HealthNow {
 impl Health {
     pub(crate) fn look(&self) -> HealthNow {
         HealthNow {
-            closed_reason: self.log.closed_reason().map(|r| r.to_string()).unwrap_or_default(),
-            damage: self.log.damage(),
+            closed_reason: self.log.closed().map(|e| e.to_string()).unwrap_or_default(),
+            damage: self
+                .log
+                .open_report()
+                .lost
+                .iter()
+                .map(|(from, through)| format!("frames {from} to {through} of the log are lost"))
+                .collect(),
         }
     }
 }
@@ -92,12 +99,13 @@ pub async fn run(
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let data_dir = config.data_dir.clone();
-    let open_clock = clock.clone();
-    let log = tokio::task::spawn_blocking(move || LogStore::open(&data_dir, open_clock))
-        .await
-        .map_err(|e| NodeError::Server(e.to_string()))??;
+    let opening = move || LogStore::open(&data_dir, LogConfig::default(), &mut SystemRng);
+    let log = tokio::task::spawn_blocking(opening).await.map_err(|e| NodeError::Server(e.to_string()))??;
     let log = Arc::new(log);
-    let memory: Arc<dyn RecordStore> = Arc::new(MemoryTable::new(config.memory_cap_bytes));
+    let memory: Arc<dyn RecordStore> = Arc::new(MemoryTable::new(MemoryConfig {
+        cap_bytes: config.memory_cap_bytes,
+        hash_seed: SystemRng.u64(),
+    }));
     let time = Arc::new(NodeTime::resume(clock, RecordStore::time(log.as_ref())));
     let namespaces = Arc::new(Namespaces::load(log.clone())?);
     let registers = Arc::new(Registers::new(
@@ -119,7 +127,7 @@ pub async fn run(
         records: RecordsService { registers: registers.clone() },
         blobs: BlobsService { blobs: blobs.clone() },
         node: NodeService {
-            node_id: NodeId(log.store_id().0),
+            node_id: NodeId(log.id().0),
             registers,
             blobs,
             namespaces,
@@ -129,10 +137,12 @@ pub async fn run(
     };
     let result = serve(socket, tls, services, shutdown, || ready(address)).await;
     chores.stop().await;
-    let closing = log.clone();
-    tokio::task::spawn_blocking(move || closing.close())
-        .await
-        .map_err(|e| NodeError::Server(e.to_string()))??;
+    let closing = move || Arc::into_inner(log).map(LogStore::close);
+    match tokio::task::spawn_blocking(closing).await.map_err(|e| NodeError::Server(e.to_string()))? {
+        Some(closed) => closed?,
+        // A client that did not finish in time still holds on to it; it closes when the process ends.
+        None => tracing::warn!("the store is still in use; it is closed as the process ends"),
+    }
     result
 }
 

@@ -7,12 +7,15 @@
 //! - [`index`], [`records`], [`scan`]: records in memory order, and what callers ask of them;
 //! - [`blobs`], [`leases`]: blobs and the reasons to keep them;
 //! - [`open`], [`load`], [`replay`]: from files to index;
+//! - [`sidecar`]: lists of sealed segments, to open fast;
 //! - [`collect`], [`compact`]: giving space back;
+//! - [`scrub`], [`repair`], [`accept`]: damage: finding it, undoing it, living with it;
 //! - [`space`]: the reserve, and what is full.
 //!
 //! What a crash may lose: everything whose ticket has not resolved, from the first lost frame on, and nothing
 //! else. The index is in memory and is made anew from the log at every start.
 
+mod accept;
 mod blobs;
 mod collect;
 mod commit;
@@ -23,9 +26,12 @@ mod load;
 mod open;
 mod queue;
 mod records;
+mod repair;
 mod replay;
 mod scan;
+mod scrub;
 mod segments;
+mod sidecar;
 mod space;
 
 use std::sync::Arc;
@@ -44,6 +50,7 @@ pub use compact::CompactReport;
 use index::RecordIndex;
 pub use open::OpenReport;
 use queue::Log;
+pub use scrub::{DamagedItem, ScrubReport};
 
 /// How a log store is set up.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +104,8 @@ struct Core {
     time: Mutex<Time>,
     damage: Damage,
     compaction: Mutex<compact::Compaction>,
+    /// Where scrubbing goes on: segment and offset.
+    scrub: Mutex<(u32, u64)>,
 }
 
 /// The high-water mark of hybrid time.
@@ -195,7 +204,9 @@ impl LogStore {
     /// # Errors
     /// [`StoreError::Closed`] if a write or sync failed.
     pub fn pump(&self) -> Result<(), StoreError> {
-        self.core.log.pump()
+        self.core.log.pump()?;
+        while self.core.log.make_sidecar() {}
+        Ok(())
     }
 
     /// Commits all that is queued and stops. Dropping the store does the same and forgets the outcome.

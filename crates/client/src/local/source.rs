@@ -11,6 +11,7 @@ pub struct Source {
     file: File,
     path: PathBuf,
     before: Stamp,
+    mode: u32,
 }
 
 /// What changes when a file is written to.
@@ -49,7 +50,7 @@ impl Source {
         if !metadata.is_file() {
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Self { file, path: path.to_path_buf(), before: Stamp::of(&metadata) })
+        Ok(Self { file, path: path.to_path_buf(), before: Stamp::of(&metadata), mode: metadata.mode() })
     }
 
     /// Length when it was opened, in bytes.
@@ -78,6 +79,19 @@ impl Source {
     /// The system's error.
     pub fn unchanged(&self) -> std::io::Result<bool> {
         Ok(Stamp::of(&self.file.metadata()?) == self.before)
+    }
+
+    /// Mode bits and file type.
+    #[must_use]
+    pub fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// Time of last modification in nanoseconds since 1970.
+    #[must_use]
+    pub fn mtime_ns(&self) -> i64 {
+        let (seconds, ns) = self.before.mtime;
+        seconds.saturating_mul(1_000_000_000).saturating_add(ns)
     }
 
     /// Where it is.

@@ -82,6 +82,20 @@ fn time_of(ns: i64) -> SystemTime {
     if ns >= 0 { SystemTime::UNIX_EPOCH + distance } else { SystemTime::UNIX_EPOCH - distance }
 }
 
+/// Gives a folder its mode and time, once everything in it is written.
+///
+/// # Errors
+/// The system's error.
+pub fn finish_folder(path: &Path, mode: u32, mtime_ns: i64) -> std::io::Result<()> {
+    if mode != 0 {
+        std::fs::set_permissions(path, Permissions::from_mode(mode & 0o7777))?;
+    }
+    if mtime_ns != 0 {
+        File::open(path)?.set_modified(time_of(mtime_ns))?;
+    }
+    Ok(())
+}
+
 /// Makes a symbolic link, replacing a file or link of that name.
 ///
 /// # Errors

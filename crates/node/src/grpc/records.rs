@@ -59,9 +59,12 @@ impl v1::records_server::Records for RecordsService {
                     }
                 };
                 let tag = message.tag;
-                let result = RecordRequest::from_message(message)
-                    .map_err(|e| bad_request(&e))
-                    .and_then(|request| registers.begin(request));
+                let result = match registers.room().await {
+                    Ok(()) => RecordRequest::from_message(message)
+                        .map_err(|e| bad_request(&e))
+                        .and_then(|request| registers.begin(request)),
+                    Err(failure) => Err(failure),
+                };
                 if begun.send((tag, result)).await.is_err() {
                     return;
                 }

@@ -1,0 +1,230 @@
+//! Folders. A folder has a random id and a record of its own {parent, name, state}; its children are the
+//! records whose keys begin with a keyed hash of that id, so that listing is one scan and moving a folder
+//! touches none of its children. An entry that its folder's record does not confirm is ignored.
+
+use larder_format::error::Kind;
+use larder_format::head::{Attributes, DirId, DirState, Directory, Entry, EntryTarget, Head};
+use larder_format::operation::{Condition, Found, Outcome};
+use larder_format::record::Version;
+use larder_format::rng::{Rng, SystemRng};
+use larder_seal::names::{SEALED_KEY_LEN, SealedKey};
+use larder_wire::answer::Failure;
+use larder_wire::request::{Ask, AskPut, RecordRequest};
+
+use crate::path::VaultPath;
+use crate::remote::Scan;
+use crate::vault::{Vault, unexpected};
+
+/// An entry of a folder, as found.
+#[derive(Debug, Clone)]
+pub struct EntryNow {
+    /// Its record's key.
+    pub(crate) key: SealedKey,
+    /// What the head says.
+    pub entry: Entry,
+    /// The record, still sealed; without its body if only the head was read.
+    pub(crate) found: Found,
+}
+
+impl Vault {
+    /// Looks up one name in a folder.
+    pub(crate) async fn lookup(
+        &self,
+        dir: DirId,
+        name: &str,
+        head_only: bool,
+    ) -> Result<Option<EntryNow>, Failure> {
+        let key = self.names.entry_key(dir, name);
+        let Some(found) = self.read(self.files, key.as_bytes(), head_only).await? else { return Ok(None) };
+        let entry = self.open_entry(key.as_bytes(), &found)?;
+        if let EntryTarget::Directory { id, .. } = entry.target
+            && !self.confirms(id, dir, name).await?
+        {
+            return Ok(None);
+        }
+        Ok(Some(EntryNow { key, entry, found }))
+    }
+
+    /// The folder's own record.
+    pub(crate) async fn folder_record(&self, id: DirId) -> Result<Option<(Version, Directory)>, Failure> {
+        let key = self.names.directory_key(id);
+        let Some(found) = self.read(self.files, key.as_bytes(), true).await? else { return Ok(None) };
+        match self.open_head(self.files, key.as_bytes(), &found.head)? {
+            Head::Directory(directory) if directory.id == id => Ok(Some((found.version, directory))),
+            _ => Err(Failure::new(Kind::Damaged, "the node shows another record where a folder's belongs")),
+        }
+    }
+
+    /// Whether the folder's own record says that it hangs here, under this name.
+    async fn confirms(&self, id: DirId, parent: DirId, name: &str) -> Result<bool, Failure> {
+        let record = self.folder_record(id).await?;
+        Ok(record.is_some_and(|(_, d)| d.parent == parent && d.name == name && d.state == DirState::Open))
+    }
+
+    /// The folder at a path.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]; [`Kind::Conflict`] if a file stands in the way.
+    pub async fn folder(&self, path: &VaultPath) -> Result<DirId, Failure> {
+        let mut dir = self.names.root_dir();
+        let mut at = VaultPath::default();
+        for name in path.names() {
+            at = at.join(name)?;
+            match self.lookup(dir, name, true).await? {
+                None => return Err(Failure::new(Kind::NotFound, format!("no such folder: {at}"))),
+                Some(EntryNow { entry: Entry { target: EntryTarget::Directory { id, .. }, .. }, .. }) => dir = id,
+                Some(_) => return Err(not_a_folder(&at)),
+            }
+        }
+        Ok(dir)
+    }
+
+    /// The folder at a path, made with all its parents where they are missing.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if a file stands in the way.
+    pub async fn make_folder(&self, path: &VaultPath) -> Result<DirId, Failure> {
+        let mut dir = self.names.root_dir();
+        let mut at = VaultPath::default();
+        for name in path.names() {
+            at = at.join(name)?;
+            dir = self.child_folder(dir, name, Attributes::default(), &at).await?.0;
+        }
+        Ok(dir)
+    }
+
+    /// A folder's child folder, made if it is missing; and whether it was made.
+    pub(crate) async fn child_folder(
+        &self,
+        parent: DirId,
+        name: &str,
+        attributes: Attributes,
+        at: &VaultPath,
+    ) -> Result<(DirId, bool), Failure> {
+        // Another client may delete what is found or make what is missing: look again, a few times.
+        for _ in 0..8 {
+            match self.lookup(parent, name, true).await? {
+                Some(EntryNow { entry: Entry { target: EntryTarget::Directory { id, .. }, .. }, .. }) => {
+                    return Ok((id, false));
+                }
+                Some(_) => return Err(not_a_folder(at)),
+                None => {}
+            }
+            let made = self.new_folder(parent, name, attributes.clone())?;
+            let record_key = self.names.directory_key(made.id);
+            self.change(self.files, record_key.as_bytes(), made.record.ask).await?;
+            let entry_key = self.names.entry_key(parent, name);
+            match self.change(self.files, entry_key.as_bytes(), made.entry.ask).await? {
+                Outcome::Written { .. } if self.takes_entries(parent).await? => return Ok((made.id, true)),
+                Outcome::Written { version, .. } => {
+                    // The parent is being deleted: take back what was made in it.
+                    let condition = Condition::Version(version);
+                    self.change(self.files, entry_key.as_bytes(), Ask::Delete { condition }).await?;
+                    self.forget_folder(made.id).await?;
+                    return Err(Failure::new(Kind::Conflict, format!("folder is being deleted: {at}")));
+                }
+                Outcome::Conflict { .. } => self.forget_folder(made.id).await?,
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Err(Failure::new(Kind::Retry, format!("folder keeps changing: {at}; try again")))
+    }
+
+    /// Whether a folder is there and not being deleted. The root always is.
+    pub(crate) async fn takes_entries(&self, id: DirId) -> Result<bool, Failure> {
+        if id == self.names.root_dir() {
+            return Ok(true);
+        }
+        Ok(self.folder_record(id).await?.is_some_and(|(_, d)| d.state == DirState::Open))
+    }
+
+    /// Deletes a folder's own record.
+    pub(crate) async fn forget_folder(&self, id: DirId) -> Result<(), Failure> {
+        let key = self.names.directory_key(id);
+        self.change(self.files, key.as_bytes(), Ask::Delete { condition: Condition::Any }).await?;
+        Ok(())
+    }
+
+    /// The two requests that make a folder, its own record first: an entry must never name a folder that is
+    /// not there.
+    pub(crate) fn new_folder(
+        &self,
+        parent: DirId,
+        name: &str,
+        attributes: Attributes,
+    ) -> Result<NewFolder, Failure> {
+        let id = DirId(SystemRng.array());
+        let record = Directory { id, parent, name: name.to_owned(), moves: 0, state: DirState::Open };
+        let target = EntryTarget::Directory { id, attributes };
+        let entry = Entry { name: name.to_owned(), moves: 0, target };
+        Ok(NewFolder {
+            id,
+            record: self.put_head(self.names.directory_key(id), &Head::Directory(record), Condition::Absent)?,
+            entry: self.put_head(self.names.entry_key(parent, name), &Head::Entry(entry), Condition::Absent)?,
+        })
+    }
+
+    /// A request that writes a record without content.
+    pub(crate) fn put_head(
+        &self,
+        key: SealedKey,
+        head: &Head,
+        condition: Condition,
+    ) -> Result<RecordRequest, Failure> {
+        let sealed = self.seal(self.files, key.as_bytes(), head, &[])?;
+        let put = AskPut { condition, head: sealed.head, body: sealed.body, ..AskPut::default() };
+        self.request(self.files, key.as_bytes(), Ask::Put(put))
+    }
+
+    /// All entries of a folder, heads only, unless `with_bodies`. Child folders are not confirmed here.
+    pub(crate) async fn entries(&self, dir: DirId, with_bodies: bool) -> Result<Entries, Failure> {
+        let scan = Scan {
+            namespace: self.files,
+            prefix: bytes::Bytes::copy_from_slice(&self.names.dir_prefix(dir)),
+            cursor: bytes::Bytes::new(),
+            key_len_max: u32::try_from(SEALED_KEY_LEN).expect("32 fits"),
+            head_only: !with_bodies,
+            limit: 0,
+            pages: 0,
+        };
+        Ok(Entries { pages: self.remote.scan(scan).await? })
+    }
+}
+
+/// A folder about to be made.
+pub(crate) struct NewFolder {
+    pub(crate) id: DirId,
+    pub(crate) record: RecordRequest,
+    pub(crate) entry: RecordRequest,
+}
+
+/// Entries of a folder as they arrive.
+pub(crate) struct Entries {
+    pages: crate::remote::Pages,
+}
+
+/// Some entries of a folder.
+pub(crate) struct SomeEntries {
+    pub(crate) entries: Vec<EntryNow>,
+    /// Entries that are there but cannot be read.
+    pub(crate) damaged: u64,
+}
+
+impl Entries {
+    /// The next ones; `None` at the end.
+    pub(crate) async fn next(&mut self, vault: &Vault) -> Result<Option<SomeEntries>, Failure> {
+        let Some(page) = self.pages.next().await? else { return Ok(None) };
+        let mut entries = Vec::with_capacity(page.records.len());
+        for (key, found) in page.records {
+            let Some((key, None)) = SealedKey::parse(key.as_bytes()) else { continue };
+            let entry = vault.open_entry(key.as_bytes(), &found)?;
+            entries.push(EntryNow { key, entry, found });
+        }
+        let damaged = page.damaged.iter().filter(|k| k.as_bytes().len() == SEALED_KEY_LEN).count() as u64;
+        Ok(Some(SomeEntries { entries, damaged }))
+    }
+}
+
+pub(crate) fn not_a_folder(at: &VaultPath) -> Failure {
+    Failure::new(Kind::Conflict, format!("is a file, not a folder: {at}"))
+}

@@ -1,0 +1,16 @@
+//! One file at a time: in, out, its versions, and away. Whole folders are in [`crate::tree`].
+
+mod content;
+mod get;
+mod list;
+mod put;
+mod remove;
+mod versions;
+
+pub use content::{ContentOptions, Uploaded};
+pub use get::{Destination, GetReport};
+pub use list::{Listed, ListedKind, Listing};
+pub use put::{PutOptions, PutReport, Reading};
+pub(crate) use put::{NewFile, at};
+pub use remove::{RemoveOptions, RemoveReport, TRASH_MS_DEFAULT};
+pub use versions::VersionInfo;

@@ -1,0 +1,286 @@
+//! Storing one file. The new version takes the old one's place in one step; the old one is kept beside it
+//! first. A failure at any point leaves the old version whole, and of two writers at once none is lost.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use larder_format::error::Kind;
+use larder_format::head::{Attributes, DirId, Entry, EntryTarget, FileId, FileKind, Head};
+use larder_format::namespace::LifetimeRequest;
+use larder_format::operation::{Condition, Outcome};
+use larder_format::record::{Expiry, Version};
+use larder_format::rng::{Rng, SystemRng};
+use larder_seal::manifest::{Draft, Previous};
+use larder_seal::names::SealedKey;
+use larder_wire::answer::Failure;
+use larder_wire::request::{Ask, AskPut};
+
+use super::content::{ContentOptions, Uploaded};
+use crate::local::source::Source;
+use crate::meter::Meter;
+use crate::path::VaultPath;
+use crate::vault::{OpenFile, Vault, local_failure, unexpected};
+
+/// How often a file that changes while it is read is read again.
+const READ_TRIES: u32 = 3;
+
+/// How often a write is tried again because another writer was quicker.
+const WRITE_TRIES: u32 = 32;
+
+/// Where content comes from.
+pub enum Reading {
+    /// A local file; mode and time are taken from it.
+    File(PathBuf),
+    /// Anything else, read to its end.
+    Stream(Box<dyn Read + Send>),
+}
+
+/// How to store a file.
+#[derive(Debug, Clone, Default)]
+pub struct PutOptions {
+    /// Until when it lives.
+    pub lifetime: LifetimeRequest,
+    /// Only then.
+    pub condition: Condition,
+    /// Attributes for streams; for local files only the content type and custom ones are taken.
+    pub attributes: Attributes,
+    /// Cutting, compression, threads.
+    pub content: ContentOptions,
+}
+
+/// What was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutReport {
+    /// The version this made.
+    pub version: Version,
+    /// The version it replaced.
+    pub replaced: Option<Version>,
+    /// Until when it lives.
+    pub expiry: Expiry,
+    /// Length of the content, in bytes.
+    pub size: u64,
+    /// BLAKE3 of the content.
+    pub content_hash: [u8; 32],
+}
+
+/// A new version of a file, except where it goes.
+pub(crate) struct NewFile {
+    pub(crate) kind: FileKind,
+    pub(crate) attributes: Attributes,
+    pub(crate) uploaded: Uploaded,
+}
+
+impl Vault {
+    /// Stores a file. Its folder is made if it is missing.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if the condition does not hold or a folder has that name; [`Kind::Retry`] if the
+    /// local file keeps changing; [`Failure`] otherwise. The old version, if any, is then still there.
+    pub async fn put_file(
+        &self,
+        path: &VaultPath,
+        reading: Reading,
+        options: &PutOptions,
+        meter: &Arc<Meter>,
+    ) -> Result<PutReport, Failure> {
+        let Some((parent, name)) = path.split() else {
+            return Err(Failure::new(Kind::Invalid, "a file needs a name: the root is a folder"));
+        };
+        let dir = self.make_folder(&parent).await?;
+        let key = self.names.entry_key(dir, name);
+        // Before anything travels: most conflicts are known already.
+        if options.condition != Condition::Any {
+            let current = self.lookup(dir, name, true).await?.map(|e| e.found.version);
+            check_condition(options.condition, current, path)?;
+        }
+        let new = match reading {
+            Reading::File(local) => self.upload_file(key, &local, options, meter).await?,
+            Reading::Stream(source) => NewFile {
+                kind: FileKind::File,
+                attributes: options.attributes.clone(),
+                uploaded: self.upload(key, source, &options.content, meter).await?,
+            },
+        };
+        let result = self.commit(dir, path, name, &new, options).await;
+        if let (Err(_), Some((token, _))) = (&result, new.uploaded.lease) {
+            let _ = self.remote.release(token).await;
+        }
+        meter.file_done();
+        result
+    }
+
+    /// Uploads a local file; reads it again if it changed meanwhile.
+    pub(crate) async fn upload_file(
+        &self,
+        key: SealedKey,
+        local: &std::path::Path,
+        options: &PutOptions,
+        meter: &Arc<Meter>,
+    ) -> Result<NewFile, Failure> {
+        for _ in 0..READ_TRIES {
+            let source = Source::open(local).map_err(|e| local_failure(local, &e))?;
+            let reader = source.reader().map_err(|e| local_failure(local, &e))?;
+            let uploaded = self.upload(key, Box::new(reader), &options.content, meter).await?;
+            let whole = uploaded.size == source.len();
+            if whole && source.unchanged().map_err(|e| local_failure(local, &e))? {
+                let attributes = Attributes {
+                    mode: source.mode(),
+                    mtime_ns: source.mtime_ns(),
+                    ..options.attributes.clone()
+                };
+                return Ok(NewFile { kind: FileKind::File, attributes, uploaded });
+            }
+            meter.rewind(uploaded.size);
+            if let Some((token, _)) = uploaded.lease {
+                self.remote.release(token).await?;
+            }
+        }
+        let message = format!("{}: changed while it was read, {READ_TRIES} times", local.display());
+        Err(Failure::new(Kind::Retry, message))
+    }
+
+    /// Puts a new version in place.
+    pub(crate) async fn commit(
+        &self,
+        dir: DirId,
+        path: &VaultPath,
+        name: &str,
+        new: &NewFile,
+        options: &PutOptions,
+    ) -> Result<PutReport, Failure> {
+        let key = self.names.entry_key(dir, name);
+        for _ in 0..WRITE_TRIES {
+            let current = match self.read(self.files, key.as_bytes(), false).await? {
+                None => None,
+                Some(found) => Some(self.open_file(key.as_bytes(), found).map_err(|f| at(path, f))?),
+            };
+            let version = current.as_ref().map(|c| c.info.version);
+            check_condition(options.condition, version, path)?;
+            if let Some(current) = &current {
+                self.keep_version(key, current, None).await?;
+            }
+            let (ask, revision) = self.file_request(key, name, new, current.as_ref(), options.lifetime)?;
+            match self.change(self.files, key.as_bytes(), ask).await? {
+                Outcome::Written { version: written, expiry } => {
+                    self.wrote(key.as_bytes(), written, revision)?;
+                    if !self.takes_entries(dir).await? {
+                        let condition = Condition::Version(written);
+                        self.change(self.files, key.as_bytes(), Ask::Delete { condition }).await?;
+                        let message = format!("{path}: its folder is being deleted");
+                        return Err(Failure::new(Kind::Conflict, message));
+                    }
+                    return Ok(PutReport {
+                        version: written,
+                        replaced: version,
+                        expiry,
+                        size: new.uploaded.size,
+                        content_hash: new.uploaded.content_hash,
+                    });
+                }
+                // Somebody else was quicker: theirs is kept as a version, ours goes on top.
+                Outcome::Conflict { .. } => {}
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Err(Failure::new(Kind::Retry, format!("{path}: others keep writing to it; try again")))
+    }
+
+    /// The request that puts a new version over what is there, and the version's revision.
+    pub(crate) fn file_request(
+        &self,
+        key: SealedKey,
+        name: &str,
+        new: &NewFile,
+        current: Option<&OpenFile>,
+        lifetime: LifetimeRequest,
+    ) -> Result<(Ask, u64), Failure> {
+        let file = current.map_or_else(|| FileId(SystemRng.array()), |c| c.info.id);
+        let previous = current.map_or_else(Previous::default, |c| {
+            Previous::of(c.info.version.to_u64(), &c.manifest, self.root.id())
+        });
+        let draft = Draft {
+            file,
+            kind: new.kind,
+            revision: self.revision(),
+            previous,
+            size: new.uploaded.size,
+            content_hash: new.uploaded.content_hash,
+            chunking: new.uploaded.chunking,
+            content: new.uploaded.content.clone(),
+        };
+        let manifest = draft.sign(&new.attributes, self.root.id(), &self.signer);
+        let head = Head::Entry(Entry {
+            name: name.to_owned(),
+            moves: current.map_or(0, |c| c.info.moves),
+            target: EntryTarget::File {
+                id: file,
+                kind: new.kind,
+                size: new.uploaded.size,
+                attributes: new.attributes.clone(),
+            },
+        });
+        let sealed = self.seal(self.files, key.as_bytes(), &head, &manifest.encode())?;
+        let ask = Ask::Put(AskPut {
+            condition: current.map_or(Condition::Absent, |c| Condition::Version(c.info.version)),
+            lifetime,
+            tokens: new.uploaded.lease.iter().map(|(token, _)| *token).collect(),
+            not_after_ms: new.uploaded.lease.map(|(_, deadline_ms)| deadline_ms),
+            head: sealed.head,
+            body: sealed.body,
+            ..AskPut::default()
+        });
+        Ok((ask, manifest.revision))
+    }
+
+    /// Keeps a version beside the file, as it is, before it is replaced or deleted. `until_ms`: no longer
+    /// than that.
+    pub(crate) async fn keep_version(
+        &self,
+        key: SealedKey,
+        current: &OpenFile,
+        until_ms: Option<u64>,
+    ) -> Result<(), Failure> {
+        let own_end = current.info.expiry.ms();
+        let lifetime = match (own_end, until_ms) {
+            (None, None) => LifetimeRequest::Never,
+            (Some(ms), None) | (None, Some(ms)) => LifetimeRequest::Until(ms),
+            (Some(a), Some(b)) => LifetimeRequest::Until(a.min(b)),
+        };
+        let put = AskPut {
+            condition: Condition::Absent,
+            lifetime,
+            tokens: current.found.tokens.clone(),
+            head: current.found.head.clone(),
+            body: current.found.body.clone(),
+            ..AskPut::default()
+        };
+        let version_key = key.version_key(current.info.version);
+        match self.change(self.files, &version_key, Ask::Put(put)).await? {
+            // A conflict means that an earlier try, or another writer, has kept it already.
+            Outcome::Written { .. } | Outcome::Conflict { .. } => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// Says where a failure happened.
+pub(crate) fn at(path: &VaultPath, failure: Failure) -> Failure {
+    Failure::new(failure.kind, format!("{path}: {}", failure.message))
+}
+
+fn check_condition(
+    condition: Condition,
+    current: Option<Version>,
+    path: &VaultPath,
+) -> Result<(), Failure> {
+    let message = match (condition, current) {
+        (Condition::Absent, Some(version)) => format!("{path}: exists already version={version}"),
+        (Condition::Version(wanted), Some(found)) if wanted != found => {
+            format!("{path}: has another version wanted={wanted} found={found}")
+        }
+        (Condition::Version(wanted), None) => format!("{path}: is not there wanted={wanted}"),
+        _ => return Ok(()),
+    };
+    Err(Failure::new(Kind::Conflict, message))
+}

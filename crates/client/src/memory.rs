@@ -1,0 +1,193 @@
+//! What this device has seen, kept in a file, so that a node that shows something older is caught.
+//!
+//! The file is appended to when work is done and replaced by a snapshot when it has grown. Several processes
+//! may work at once: each takes the file's lock, reads what the others added, and only then writes.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::{Bytes, BytesMut};
+use larder_format::error::Kind;
+use larder_format::ids::NamespaceId;
+use larder_format::rng::{Rng, SystemRng};
+use larder_seal::watermark::{Loaded, Mark, WATERMARK_HEADER_LEN, Watermarks};
+use larder_wire::answer::Failure;
+use parking_lot::Mutex;
+
+/// The memory of one device.
+pub struct SeenMemory {
+    file: Option<PathBuf>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    marks: Watermarks,
+    /// Seen since the file was last written.
+    news: BytesMut,
+}
+
+fn io_failure(path: &Path, error: &std::io::Error) -> Failure {
+    let message = format!("cannot use the rollback memory {}: {error}", path.display());
+    Failure::new(Kind::Closed, message)
+}
+
+impl SeenMemory {
+    /// Keeps nothing beyond this process.
+    #[must_use]
+    pub fn ephemeral() -> Self {
+        Self { file: None, state: Mutex::default() }
+    }
+
+    /// Reads the file, if it is there.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] if it is not one of ours or damaged in the middle; [`Kind::Closed`] if it cannot be
+    /// read.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let marks = match std::fs::read(path) {
+            Ok(bytes) => load(path, bytes)?.watermarks,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Watermarks::new(),
+            Err(error) => return Err(io_failure(path, &error)),
+        };
+        let state = State { marks, news: BytesMut::new() };
+        Ok(Self { file: Some(path.to_path_buf()), state: Mutex::new(state) })
+    }
+
+    /// Takes note of a record whose manifest was verified, or refuses it as older than what was seen.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] if it is older.
+    pub fn observe(&self, namespace: NamespaceId, key: &[u8], shown: Mark) -> Result<(), Failure> {
+        let mut state = self.state.lock();
+        let news = state
+            .marks
+            .observe(namespace.0, key, shown)
+            .map_err(|e| Failure::new(e.kind(), e.to_string()))?;
+        if let Some(news) = news {
+            state.news.extend_from_slice(&news);
+        }
+        Ok(())
+    }
+
+    /// As [`SeenMemory::observe`], where only the version is known because the body was not read.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] if it is older.
+    pub fn observe_version(&self, namespace: NamespaceId, key: &[u8], version: u64) -> Result<(), Failure> {
+        let seen = self.state.lock().marks.seen(namespace.0, key).unwrap_or_default();
+        if version == seen.version {
+            return Ok(());
+        }
+        self.observe(namespace, key, Mark { version, revision: seen.revision })
+    }
+
+    /// Writes what is new to the file.
+    ///
+    /// # Errors
+    /// [`Kind::Closed`] if it cannot be written.
+    pub fn save(&self) -> Result<(), Failure> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let mut state = self.state.lock();
+        if state.news.is_empty() {
+            return Ok(());
+        }
+        write_news(path, &mut state).map_err(|error| io_failure(path, &error))
+    }
+}
+
+fn load(path: &Path, bytes: Vec<u8>) -> Result<Loaded, Failure> {
+    Watermarks::load(&Bytes::from(bytes)).map_err(|error| {
+        let advice = "move it away to start a new one, and check what the node shows";
+        let message = format!("the rollback memory {} is damaged: {error} ({advice})", path.display());
+        Failure::new(Kind::Damaged, message)
+    })
+}
+
+/// Appends under the file's lock; replaces the file when it has grown well beyond what it says.
+fn write_news(path: &Path, state: &mut State) -> std::io::Result<()> {
+    let lock = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.with_extension("lock"))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+    let mut file =
+        std::fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+    let mut there = Vec::new();
+    file.read_to_end(&mut there)?;
+    if there.len() < WATERMARK_HEADER_LEN {
+        return replace(path, &state.marks).map(|()| state.news.clear());
+    }
+    let damaged = |e: Failure| std::io::Error::new(std::io::ErrorKind::InvalidData, e.message);
+    let len = there.len();
+    let loaded = load(path, there).map_err(damaged)?;
+    if loaded.watermarks.should_compact(len) {
+        // What other processes saw is in the file, what this one saw in the news: both go into the new file.
+        let mut whole = loaded.watermarks.snapshot().to_vec();
+        whole.extend_from_slice(&state.news);
+        let merged = load(path, whole).map_err(damaged)?.watermarks;
+        replace(path, &merged)?;
+    } else {
+        file.set_len(loaded.good_len as u64)?;
+        file.seek(SeekFrom::End(0))?;
+        file.write_all(&state.news)?;
+    }
+    state.news.clear();
+    Ok(())
+}
+
+fn replace(path: &Path, marks: &Watermarks) -> std::io::Result<()> {
+    let temporary = path.with_extension(format!("{:016x}.new", SystemRng.u64()));
+    let mut file = File::create_new(&temporary)?;
+    file.write_all(&marks.snapshot())?;
+    file.sync_data()?;
+    std::fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NS: NamespaceId = NamespaceId(7);
+
+    fn mark(version: u64, revision: u64) -> Mark {
+        Mark { version, revision }
+    }
+
+    #[test]
+    fn what_was_seen_is_there_after_a_restart_and_older_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seen");
+        let first = SeenMemory::open(&path).unwrap();
+        first.observe(NS, b"key", mark(5, 50)).unwrap();
+        first.save().unwrap();
+        let second = SeenMemory::open(&path).unwrap();
+        assert_eq!(second.observe(NS, b"key", mark(4, 50)).unwrap_err().kind, Kind::Damaged);
+        assert_eq!(second.observe(NS, b"key", mark(6, 49)).unwrap_err().kind, Kind::Damaged);
+        second.observe_version(NS, b"key", 6).unwrap();
+        assert!(second.observe_version(NS, b"key", 5).is_err());
+    }
+
+    #[test]
+    fn two_processes_do_not_lose_each_others_marks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seen");
+        let a = SeenMemory::open(&path).unwrap();
+        let b = SeenMemory::open(&path).unwrap();
+        for i in 0..3000u64 {
+            a.observe(NS, b"a", mark(i + 1, i + 1)).unwrap();
+            b.observe(NS, b"b", mark(i + 1, i + 1)).unwrap();
+            if i % 100 == 0 {
+                a.save().unwrap();
+                b.save().unwrap();
+            }
+        }
+        a.save().unwrap();
+        b.save().unwrap();
+        let c = SeenMemory::open(&path).unwrap();
+        assert!(c.observe_version(NS, b"a", 2999).is_err());
+        assert!(c.observe_version(NS, b"b", 2999).is_err());
+    }
+}

@@ -1,0 +1,253 @@
+//! A folder of the vault onto the local disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use larder_format::error::Kind;
+use larder_format::head::{Attributes, DirId, EntryTarget};
+use larder_format::manifest::Content;
+use larder_seal::pipeline::Width;
+use larder_wire::answer::Failure;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
+use crate::directory::EntryNow;
+use crate::files::Destination;
+use crate::local::target::{self, Target};
+use crate::meter::Meter;
+use crate::path::VaultPath;
+use crate::vault::{OpenFile, Vault, local_failure};
+
+/// Files below this length are opened by one thread each: several are under way at once anyway.
+const ONE_THREAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// All that the workers of one run share.
+struct Run {
+    vault: Arc<Vault>,
+    sync: bool,
+    meter: Arc<Meter>,
+    report: Mutex<TreeReport>,
+    large_permits: Arc<Semaphore>,
+}
+
+/// A folder still to be read.
+struct Todo {
+    id: DirId,
+    path: VaultPath,
+    local: PathBuf,
+    attributes: Attributes,
+}
+
+/// Files found in a record, with their content or what leads to it.
+struct Batch {
+    files: Vec<(EntryNow, PathBuf)>,
+}
+
+impl Vault {
+    /// Writes a folder with everything in it to a local folder, which is made if it is missing. Files that
+    /// have the name of one in the vault are replaced; nothing is deleted.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing could be done. What failed for single files is in the report.
+    pub async fn get_tree(
+        self: &Arc<Self>,
+        remote: &VaultPath,
+        local: &Path,
+        sync: bool,
+        meter: &Arc<Meter>,
+    ) -> Result<TreeReport, Failure> {
+        let id = self.folder(remote).await?;
+        let run = Arc::new(Run {
+            vault: self.clone(),
+            sync,
+            meter: meter.clone(),
+            report: Mutex::default(),
+            large_permits: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+        });
+        let attributes = Attributes::default();
+        let mut todo = vec![Todo { id, path: remote.clone(), local: local.to_path_buf(), attributes }];
+        let mut made = Vec::new();
+        let mut jobs = JoinSet::new();
+        let permits = Arc::new(Semaphore::new(jobs_at_once()));
+        while let Some(folder) = todo.pop() {
+            if let Err(failure) = make_local_folder(&folder.local) {
+                if made.is_empty() {
+                    return Err(failure);
+                }
+                run.fail(&folder.local, failure);
+                continue;
+            }
+            run.report.lock().folders += 1;
+            if let Err(failure) = run.read_folder(&folder, &mut todo, &mut jobs, &permits).await {
+                run.fail(&folder.local, failure);
+            }
+            made.push((folder.local, folder.attributes));
+        }
+        while let Some(job) = jobs.join_next().await {
+            job.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
+        }
+        // Last, and children before parents: writing into a folder changes its time.
+        for (path, attributes) in made.iter().rev() {
+            if let Err(error) = target::finish_folder(path, attributes.mode, attributes.mtime_ns) {
+                run.fail(path, local_failure(path, &error));
+            }
+        }
+        let report = std::mem::take(&mut *run.report.lock());
+        Ok(report)
+    }
+}
+
+/// Makes a folder, or takes one that is there; never a link to one, which could lead anywhere.
+fn make_local_folder(path: &Path) -> Result<(), Failure> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => {
+            let message = format!("{}: is there already and is not a folder", path.display());
+            Err(Failure::new(Kind::Conflict, message))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(path).map_err(|e| local_failure(path, &e))
+        }
+        Err(error) => Err(local_failure(path, &error)),
+    }
+}
+
+impl Run {
+    fn fail(&self, path: &Path, failure: Failure) {
+        self.report.lock().failed.push((path.to_path_buf(), failure));
+    }
+
+    /// Reads a folder's records, starts jobs that write its files and queues its folders.
+    async fn read_folder(
+        self: &Arc<Self>,
+        folder: &Todo,
+        todo: &mut Vec<Todo>,
+        jobs: &mut JoinSet<()>,
+        permits: &Arc<Semaphore>,
+    ) -> Result<(), Failure> {
+        let mut entries = self.vault.entries(folder.id, true).await?;
+        let mut below = Vec::new();
+        while let Some(some) = entries.next(&self.vault).await? {
+            if some.damaged > 0 {
+                let message = format!("{}: entries that cannot be read count={}", folder.path, some.damaged);
+                self.fail(&folder.local, Failure::new(Kind::Damaged, message));
+            }
+            let mut files = Vec::new();
+            for entry in some.entries {
+                // Checks the name once more: it becomes a local file's.
+                let path = folder.path.join(&entry.entry.name)?;
+                let local = folder.local.join(&entry.entry.name);
+                match entry.entry.target {
+                    EntryTarget::Directory { id, attributes } => {
+                        below.push(Todo { id, path, local, attributes });
+                    }
+                    EntryTarget::File { size, .. } => {
+                        self.meter.expect(1, size);
+                        files.push((entry, local));
+                    }
+                }
+            }
+            while !files.is_empty() {
+                let rest = files.split_off(files.len().min(SMALL_BATCH));
+                let batch = Batch { files: std::mem::replace(&mut files, rest) };
+                let permit = permits.clone().acquire_owned().await;
+                let permit = permit.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
+                let run = self.clone();
+                jobs.spawn(async move {
+                    run.write_batch(batch).await;
+                    drop(permit);
+                });
+            }
+        }
+        if below.is_empty() {
+            return Ok(());
+        }
+        let names = below.iter().map(|t| (t.id, t.path.names().last().cloned().unwrap_or_default())).collect();
+        let confirmed = self.vault.confirm_all(folder.id, names).await?;
+        todo.extend(below.into_iter().zip(confirmed).filter(|(_, ok)| *ok).map(|(t, _)| t));
+        Ok(())
+    }
+
+    /// Opens and writes small files on one thread; then fetches the larger ones of the batch.
+    async fn write_batch(self: &Arc<Self>, batch: Batch) {
+        let run = self.clone();
+        let opening = tokio::task::spawn_blocking(move || run.write_small(batch));
+        let larger = match opening.await {
+            Ok(larger) => larger,
+            Err(error) => {
+                self.fail(Path::new(""), Failure::new(Kind::Bug, error.to_string()));
+                return;
+            }
+        };
+        let mut fetching = JoinSet::new();
+        for (file, local) in larger {
+            let Ok(permit) = self.large_permits.clone().acquire_owned().await else { return };
+            let run = self.clone();
+            fetching.spawn(async move {
+                let width = if file.info.size < ONE_THREAD_BYTES_MAX {
+                    Width { workers: 1, window: 2 }
+                } else {
+                    Width::default()
+                };
+                let destination = Destination::File { path: local.clone(), sync: run.sync };
+                match run.vault.write_out(&file, destination, width, &run.meter).await {
+                    Ok(()) => run.done(file.info.size),
+                    Err(failure) => run.fail(&local, failure),
+                }
+                drop(permit);
+            });
+        }
+        while fetching.join_next().await.is_some() {}
+    }
+
+    /// Writes those files of a batch whose content is in their record; returns the others.
+    fn write_small(&self, batch: Batch) -> Vec<(OpenFile, PathBuf)> {
+        let mut larger = Vec::new();
+        for (entry, local) in batch.files {
+            let file = match self.vault.open_file(entry.key.as_bytes(), entry.found) {
+                Ok(file) => file,
+                Err(failure) => {
+                    self.fail(&local, failure);
+                    continue;
+                }
+            };
+            if !matches!(file.manifest.content, Content::Inline(_)) {
+                larger.push((file, local));
+                continue;
+            }
+            match write_inline(&file, &local, self.sync) {
+                Ok(()) => {
+                    self.meter.advance(file.info.size);
+                    self.done(file.info.size);
+                }
+                Err(failure) => self.fail(&local, failure),
+            }
+        }
+        larger
+    }
+
+    fn done(&self, bytes: u64) {
+        self.meter.file_done();
+        let mut report = self.report.lock();
+        report.files += 1;
+        report.bytes += bytes;
+    }
+}
+
+/// Writes a file whose content is at hand.
+fn write_inline(file: &OpenFile, local: &Path, sync: bool) -> Result<(), Failure> {
+    use std::os::unix::ffi::OsStrExt;
+    let failed = |e: std::io::Error| local_failure(local, &e);
+    let Content::Inline(data) = &file.manifest.content else {
+        return Err(Failure::new(Kind::Bug, "content is not at hand"));
+    };
+    if file.info.kind == larder_format::head::FileKind::Symlink {
+        return target::link(Path::new(std::ffi::OsStr::from_bytes(data)), local).map_err(failed);
+    }
+    let attributes = &file.info.attributes;
+    let target = Target::create(local).map_err(failed)?;
+    target.write_at(data, 0).map_err(failed)?;
+    target.finish(data.len() as u64, attributes.mode, attributes.mtime_ns, sync).map_err(failed)
+}

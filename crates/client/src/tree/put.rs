@@ -1,0 +1,503 @@
+//! A local folder into the vault.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use larder_format::error::Kind;
+use larder_format::head::{Attributes, DirId, EntryTarget, FileKind};
+use larder_format::limits::INLINE_FILE_LEN_MAX;
+use larder_format::operation::{Condition, Outcome};
+use larder_seal::names::{SealedKey, check_name_bytes};
+use larder_seal::pipeline::Width;
+use larder_wire::answer::Failure;
+use larder_wire::request::RecordRequest;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
+use crate::files::{NewFile, PutOptions, Uploaded, at};
+use crate::local::source::Source;
+use crate::local::walk::{Found, Item, Walk};
+use crate::meter::Meter;
+use crate::path::VaultPath;
+use crate::remote::{ApplyAnswers, ApplySender};
+use crate::vault::{Vault, local_failure, unexpected};
+
+/// Found things that may wait to be dealt with.
+const FOUND_QUEUED_MAX: usize = 4096;
+
+/// A folder being filled.
+struct Folder {
+    id: DirId,
+    path: VaultPath,
+    /// What was in it before; `None` if this run made it.
+    before: Option<HashMap<String, EntryTarget>>,
+}
+
+/// A small file or link on its way.
+struct Small {
+    dir: DirId,
+    local: PathBuf,
+    path: VaultPath,
+    key: SealedKey,
+    kind: FileKind,
+    /// Of links: their target.
+    content: Option<Bytes>,
+    attributes: Attributes,
+}
+
+/// What is sent and not answered yet, by tag.
+enum Sent {
+    FolderPart(PathBuf),
+    File { small: Box<Small>, new: Box<NewFile>, revision: u64 },
+}
+
+/// All that the workers of one run share.
+struct Run {
+    vault: Arc<Vault>,
+    options: PutOptions,
+    meter: Arc<Meter>,
+    sent: Mutex<HashMap<u64, Sent>>,
+    next_tag: Mutex<u64>,
+    report: Mutex<TreeReport>,
+    /// Small files whose name was taken meanwhile: they go the careful way.
+    again: Mutex<Vec<(Small, NewFile)>>,
+}
+
+impl Vault {
+    /// Stores a folder with everything in it. Files that are there already with the same length, time and
+    /// mode are left alone; others become new versions; nothing is deleted.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing could be done. What failed for single files is in the report.
+    pub async fn put_tree(
+        self: &Arc<Self>,
+        local: &Path,
+        remote: &VaultPath,
+        options: PutOptions,
+        meter: &Arc<Meter>,
+    ) -> Result<TreeReport, Failure> {
+        let run = Arc::new(Run {
+            vault: self.clone(),
+            options,
+            meter: meter.clone(),
+            sent: Mutex::default(),
+            next_tag: Mutex::new(0),
+            report: Mutex::default(),
+            again: Mutex::default(),
+        });
+        let (sender, answers) = self.remote.apply_stream().await?;
+        let answering = tokio::spawn(run.clone().settle(answers));
+        let walked = Filling::new(run.clone(), sender).fill(local, remote).await;
+        // The sender is gone: the answers end when the last one has come.
+        answering.await.map_err(|e| Failure::new(Kind::Bug, e.to_string()))??;
+        let touched = walked?;
+        run.careful_again().await;
+        run.check_folders(touched).await?;
+        let report = std::mem::take(&mut *run.report.lock());
+        Ok(report)
+    }
+}
+
+/// The coordinating side: walks, makes folders, hands files to workers.
+struct Filling {
+    run: Arc<Run>,
+    sender: Arc<ApplySender>,
+    folders: HashMap<PathBuf, Folder>,
+    batch: Vec<Small>,
+    jobs: JoinSet<()>,
+    job_permits: Arc<Semaphore>,
+    large_permits: Arc<Semaphore>,
+}
+
+impl Filling {
+    fn new(run: Arc<Run>, sender: ApplySender) -> Self {
+        Self {
+            run,
+            sender: Arc::new(sender),
+            folders: HashMap::new(),
+            batch: Vec::new(),
+            jobs: JoinSet::new(),
+            job_permits: Arc::new(Semaphore::new(jobs_at_once())),
+            large_permits: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+        }
+    }
+
+    /// Returns the folders that were there before this run.
+    async fn fill(mut self, local: &Path, remote: &VaultPath) -> Result<Vec<(DirId, VaultPath)>, Failure> {
+        let (found_sender, mut found) = mpsc::channel(FOUND_QUEUED_MAX);
+        let (root, meter) = (local.to_path_buf(), self.run.meter.clone());
+        let walking: JoinHandle<()> = tokio::task::spawn_blocking(move || {
+            for found in Walk::new(root) {
+                if let Found::File(item) = &found {
+                    meter.expect(1, item.metadata.len());
+                }
+                if found_sender.blocking_send(found).is_err() {
+                    return;
+                }
+            }
+        });
+        while let Some(found) = found.recv().await {
+            match found {
+                Found::Folder(item) => {
+                    let at = item.path.clone();
+                    if let Err(failure) = self.folder(item, remote).await {
+                        if self.folders.is_empty() {
+                            return Err(failure);
+                        }
+                        self.run.fail(at, failure);
+                    }
+                }
+                Found::File(item) => self.file(item, None).await?,
+                Found::Link(item, target) => {
+                    use std::os::unix::ffi::OsStrExt;
+                    let target = Bytes::copy_from_slice(target.as_os_str().as_bytes());
+                    self.file(item, Some(target)).await?;
+                }
+                Found::Skipped { path, what } => self.run.report.lock().skipped.push((path, what)),
+                Found::Failed { path, error } => self.run.fail(path.clone(), local_failure(&path, &error)),
+            }
+        }
+        walking.await.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
+        self.start_batch().await?;
+        while let Some(job) = self.jobs.join_next().await {
+            job.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
+        }
+        let before = self.folders.into_values().filter(|f| f.before.is_some());
+        Ok(before.map(|f| (f.id, f.path)).collect())
+    }
+
+    async fn folder(&mut self, item: Item, remote: &VaultPath) -> Result<(), Failure> {
+        let vault = self.run.vault.clone();
+        let attributes = attributes_of(&item);
+        if item.relative.as_os_str().is_empty() {
+            let id = vault.make_folder(remote).await?;
+            let before = Some(before(&vault, id).await?);
+            self.folders.insert(item.relative, Folder { id, path: remote.clone(), before });
+            return Ok(());
+        }
+        let Some((parent, name)) = self.place(&item) else { return Ok(()) };
+        let name = name?;
+        let path = parent.path.join(&name)?;
+        let known = parent.before.as_ref().map(|b| b.get(&name));
+        let folder = match known {
+            // In a folder made by this run nobody else can have made anything: no need to wait.
+            None => {
+                let made = vault.new_folder(parent.id, &name, attributes)?;
+                for request in [made.record, made.entry] {
+                    self.run.send(&self.sender, Sent::FolderPart(item.path.clone()), request).await?;
+                }
+                self.run.report.lock().folders += 1;
+                Folder { id: made.id, path, before: None }
+            }
+            Some(_) => {
+                let (id, made) = vault.child_folder(parent.id, &name, attributes, &path).await?;
+                self.run.report.lock().folders += u64::from(made);
+                let before = if made { None } else { Some(before(&vault, id).await?) };
+                Folder { id, path, before }
+            }
+        };
+        self.folders.insert(item.relative, folder);
+        Ok(())
+    }
+
+    /// The folder something is in and its name there. `None` if the folder could not be made: that was
+    /// reported, and what is in it needs no report of its own.
+    fn place(&self, item: &Item) -> Option<(&Folder, Result<String, Failure>)> {
+        use std::os::unix::ffi::OsStrExt;
+        let parent = self.folders.get(item.relative.parent()?)?;
+        let name = item.relative.file_name()?.as_bytes();
+        let name = check_name_bytes(name)
+            .map(ToOwned::to_owned)
+            .map_err(|e| Failure::new(e.kind(), format!("{}: {e}", item.path.display())));
+        Some((parent, name))
+    }
+
+    async fn file(&mut self, item: Item, link: Option<Bytes>) -> Result<(), Failure> {
+        let Some((folder, name)) = self.place(&item) else {
+            self.run.meter.file_done();
+            return Ok(());
+        };
+        let (name, path) = match name.and_then(|name| folder.path.join(&name).map(|path| (name, path))) {
+            Ok(both) => both,
+            Err(failure) => {
+                self.run.fail(item.path, failure);
+                return Ok(());
+            }
+        };
+        let attributes = attributes_of(&item);
+        let len = link.as_ref().map_or(item.metadata.len(), |t| t.len() as u64);
+        let before = folder.before.as_ref().and_then(|b| b.get(&name));
+        if before.is_some_and(|b| is_same(b, len, &attributes, link.is_some())) {
+            self.run.meter.advance(len);
+            self.run.meter.file_done();
+            self.run.report.lock().unchanged += 1;
+            return Ok(());
+        }
+        let key = self.run.vault.names.entry_key(folder.id, &name);
+        let kind = if link.is_some() { FileKind::Symlink } else { FileKind::File };
+        let small =
+            Small { dir: folder.id, local: item.path, path, key, kind, content: link, attributes };
+        if before.is_some() || len > INLINE_FILE_LEN_MAX as u64 {
+            return self.start_large(small).await;
+        }
+        self.batch.push(small);
+        if self.batch.len() >= SMALL_BATCH { self.start_batch().await } else { Ok(()) }
+    }
+
+    /// Seals a batch of small files on a thread of its own and sends what comes out.
+    async fn start_batch(&mut self) -> Result<(), Failure> {
+        let batch = std::mem::take(&mut self.batch);
+        let permit = acquire(&self.job_permits).await?;
+        let (run, sender) = (self.run.clone(), self.sender.clone());
+        self.jobs.spawn(async move {
+            let sealing = run.clone();
+            let work = tokio::task::spawn_blocking(move || sealing.seal_batch(batch));
+            match work.await {
+                Ok(sealed) => {
+                    for (sent, request) in sealed {
+                        // An ended stream is reported by whoever reads its answers.
+                        if run.send(&sender, sent, request).await.is_err() {
+                            break;
+                        }
+                    }
+                }
+                Err(error) => run.fail(PathBuf::new(), Failure::new(Kind::Bug, error.to_string())),
+            }
+            drop(permit);
+        });
+        Ok(())
+    }
+
+    /// Stores one file the careful way, beside others.
+    async fn start_large(&mut self, file: Small) -> Result<(), Failure> {
+        let permit = acquire(&self.large_permits).await?;
+        let run = self.run.clone();
+        self.jobs.spawn(async move {
+            let mut options = run.options.clone();
+            if file.attributes.mode != 0 && several_at_once(&file.local) {
+                options.content.width = Width { workers: 1, window: 2 };
+            }
+            if let Err(failure) = run.put_large(&file, &options).await {
+                run.fail(file.local, failure);
+            }
+            drop(permit);
+        });
+        Ok(())
+    }
+}
+
+/// Files below this length are sealed by one thread each: several are under way at once anyway.
+const ONE_THREAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+fn several_at_once(local: &Path) -> bool {
+    std::fs::symlink_metadata(local).is_ok_and(|m| m.len() < ONE_THREAD_BYTES_MAX)
+}
+
+async fn acquire(permits: &Arc<Semaphore>) -> Result<tokio::sync::OwnedSemaphorePermit, Failure> {
+    permits.clone().acquire_owned().await.map_err(|e| Failure::new(Kind::Bug, e.to_string()))
+}
+
+fn attributes_of(item: &Item) -> Attributes {
+    Attributes { mode: item.mode(), mtime_ns: item.mtime_ns(), ..Attributes::default() }
+}
+
+/// Whether a file is as it was stored, as far as can be told without reading it.
+fn is_same(before: &EntryTarget, len: u64, now: &Attributes, link: bool) -> bool {
+    let EntryTarget::File { kind, size, attributes, .. } = before else { return false };
+    (*kind == FileKind::Symlink) == link
+        && *size == len
+        && attributes.mtime_ns == now.mtime_ns
+        && attributes.mode == now.mode
+}
+
+/// What is in a folder.
+async fn before(vault: &Vault, id: DirId) -> Result<HashMap<String, EntryTarget>, Failure> {
+    let mut all = HashMap::new();
+    let mut entries = vault.entries(id, false).await?;
+    while let Some(some) = entries.next(vault).await? {
+        all.extend(some.entries.into_iter().map(|e| (e.entry.name, e.entry.target)));
+    }
+    Ok(all)
+}
+
+impl Run {
+    fn fail(&self, path: PathBuf, failure: Failure) {
+        self.report.lock().failed.push((path, failure));
+    }
+
+    async fn send(
+        &self,
+        sender: &ApplySender,
+        sent: Sent,
+        mut request: RecordRequest,
+    ) -> Result<(), Failure> {
+        let tag = {
+            let mut next = self.next_tag.lock();
+            *next += 1;
+            *next
+        };
+        request.tag = tag;
+        self.sent.lock().insert(tag, sent);
+        sender.send(request).await
+    }
+
+    /// Reads and seals small files. What cannot be read is reported; what changes while it is read goes the
+    /// careful way, which reads again.
+    fn seal_batch(&self, batch: Vec<Small>) -> Vec<(Sent, RecordRequest)> {
+        let mut out = Vec::with_capacity(batch.len());
+        for small in batch {
+            match self.seal_small(small) {
+                Ok(sealed) => out.push(sealed),
+                Err((path, failure)) => self.fail(path, failure),
+            }
+        }
+        out
+    }
+
+    fn seal_small(&self, mut small: Small) -> Result<(Sent, RecordRequest), (PathBuf, Failure)> {
+        let content = match small.content.take() {
+            Some(target) => target,
+            None => match read_small(&small.local) {
+                Ok((content, attributes)) => {
+                    small.attributes = attributes;
+                    content
+                }
+                Err(failure) => return Err((small.local, failure)),
+            },
+        };
+        let new = NewFile {
+            kind: small.kind,
+            attributes: small.attributes.clone(),
+            uploaded: Uploaded::inline(content),
+        };
+        let vault = &self.vault;
+        let name = small.path.names().last().map_or("", String::as_str);
+        let request =
+            vault.file_request(small.key, name, &new, None, self.options.lifetime).and_then(|(ask, revision)| {
+                let mut request = vault.request(vault.files, small.key.as_bytes(), ask)?;
+                request.identity = None;
+                Ok((request, revision))
+            });
+        match request {
+            Ok((request, revision)) => {
+                Ok((Sent::File { small: Box::new(small), new: Box::new(new), revision }, request))
+            }
+            Err(failure) => Err((small.local, failure)),
+        }
+    }
+
+    /// Reads the answers of the stream and keeps the books.
+    async fn settle(self: Arc<Self>, mut answers: ApplyAnswers) -> Result<(), Failure> {
+        while let Some((tag, answer)) = answers.next().await? {
+            let Some(sent) = self.sent.lock().remove(&tag) else { continue };
+            match (sent, answer) {
+                (Sent::FolderPart(_), Ok(Outcome::Written { .. })) => {}
+                (Sent::File { small, new, revision }, Ok(Outcome::Written { version, .. })) => {
+                    self.vault.wrote(small.key.as_bytes(), version, revision)?;
+                    self.meter.advance(new.uploaded.size);
+                    self.meter.sent(new.uploaded.size);
+                    self.done(new.uploaded.size);
+                }
+                (Sent::File { small, new, .. }, Ok(Outcome::Conflict { .. })) => {
+                    self.again.lock().push((*small, *new));
+                }
+                (Sent::FolderPart(path), answer) => self.fail(path, failure_of(answer)),
+                (Sent::File { small, .. }, answer) => self.fail(small.local, failure_of(answer)),
+            }
+        }
+        let unanswered = self.sent.lock().len();
+        if unanswered == 0 {
+            return Ok(());
+        }
+        let message = format!("the node ended the stream early; not answered count={unanswered}; put it again");
+        Err(Failure::new(Kind::Closed, message))
+    }
+
+    fn done(&self, bytes: u64) {
+        self.meter.file_done();
+        let mut report = self.report.lock();
+        report.files += 1;
+        report.bytes += bytes;
+    }
+
+    /// Files whose name was taken between listing and writing become new versions of what took it.
+    async fn careful_again(&self) {
+        let again = std::mem::take(&mut *self.again.lock());
+        for (small, new) in again {
+            let size = new.uploaded.size;
+            match self.commit(&small, &new, &self.options).await {
+                Ok(()) => {
+                    self.meter.advance(size);
+                    self.done(size);
+                }
+                Err(failure) => self.fail(small.local, failure),
+            }
+        }
+    }
+
+    async fn commit(&self, small: &Small, new: &NewFile, options: &PutOptions) -> Result<(), Failure> {
+        let name = small.path.names().last().map_or("", String::as_str);
+        let unconditional = PutOptions { condition: Condition::Any, ..options.clone() };
+        self.vault.commit(small.dir, &small.path, name, new, &unconditional).await.map(|_| ())
+    }
+
+    async fn put_large(&self, file: &Small, options: &PutOptions) -> Result<(), Failure> {
+        let new = match &file.content {
+            Some(target) => NewFile {
+                kind: file.kind,
+                attributes: file.attributes.clone(),
+                uploaded: Uploaded::inline(target.clone()),
+            },
+            None => self.vault.upload_file(file.key, &file.local, options, &self.meter).await?,
+        };
+        let result = self.commit(file, &new, options).await;
+        match (&result, new.uploaded.lease) {
+            (Ok(()), _) => self.done(new.uploaded.size),
+            (Err(_), Some((token, _))) => {
+                let _ = self.vault.remote.release(token).await;
+            }
+            (Err(_), None) => {}
+        }
+        result
+    }
+
+    /// Folders that were there before may have been deleted meanwhile: then what was put in them is lost to
+    /// sight, which must be said.
+    async fn check_folders(&self, touched: Vec<(DirId, VaultPath)>) -> Result<(), Failure> {
+        for (id, path) in touched {
+            if !self.vault.takes_entries(id).await? {
+                let failure = Failure::new(Kind::Conflict, "was deleted meanwhile; put it again");
+                self.fail(PathBuf::from(path.to_string()), at(&path, failure));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failure_of(answer: Result<Outcome, Failure>) -> Failure {
+    match answer {
+        Ok(outcome) => unexpected(&outcome),
+        Err(failure) => failure,
+    }
+}
+
+/// Reads a small file whole, with the attributes it had while it was read.
+fn read_small(local: &Path) -> Result<(Bytes, Attributes), Failure> {
+    let failed = |e: std::io::Error| local_failure(local, &e);
+    for _ in 0..3 {
+        let mut source = Source::open(local).map_err(failed)?;
+        let mut content = Vec::with_capacity(usize::try_from(source.len()).unwrap_or(0).min(INLINE_FILE_LEN_MAX) + 1);
+        (&mut source).take(INLINE_FILE_LEN_MAX as u64 + 1).read_to_end(&mut content).map_err(failed)?;
+        if content.len() as u64 == source.len() && source.unchanged().map_err(failed)? {
+            let attributes =
+                Attributes { mode: source.mode(), mtime_ns: source.mtime_ns(), ..Attributes::default() };
+            return Ok((content.into(), attributes));
+        }
+    }
+    Err(Failure::new(Kind::Retry, format!("{}: changed while it was read", local.display())))
+}

@@ -1,0 +1,326 @@
+//! An open vault on one node: how records are named, sealed, opened and kept from going back in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use larder_format::clock::{Clock, Hlc};
+use larder_format::error::Kind;
+use larder_format::head::{Attributes, Entry, EntryTarget, FileId, FileKind, Head};
+use larder_format::ids::{LeaseToken, NamespaceId, OperationId};
+use larder_format::manifest::Manifest;
+use larder_format::operation::{Found, Identity, Outcome};
+use larder_format::record::{Expiry, Key, Version};
+use larder_format::rng::{Rng, SystemRng};
+use larder_seal::chunk::BlobSealer;
+use larder_seal::keys::{PublicKey, Signer, VaultRoot};
+use larder_seal::manifest::{check_head, open_manifest};
+use larder_seal::names::NameKeys;
+use larder_seal::record::{RecordOpener, RecordPlace, RecordSealer, SealedRecord};
+use larder_seal::watermark::Mark;
+use larder_seal::{SealError, names};
+use larder_wire::answer::Failure;
+use larder_wire::request::{Ask, RecordRequest};
+
+use crate::memory::SeenMemory;
+use crate::remote::Remote;
+
+/// Namespace of files.
+pub const FILES: &str = "files";
+
+/// Namespace of sealed values that expire.
+pub const VALUES: &str = "values";
+
+/// Namespace of vault headers.
+pub const KEYS: &str = "keys";
+
+/// How long a lease holds without being listed. Long enough for the slowest chunk of an upload, which renews
+/// it as it goes.
+const LEASE_MS: u64 = 60 * 60 * 1000;
+
+/// How long the outcome of a change can be asked for again.
+const OPERATION_MS: u64 = 10 * 60 * 1000;
+
+/// An open vault.
+pub struct Vault {
+    pub(crate) remote: Remote,
+    pub(crate) names: NameKeys,
+    pub(crate) sealer: RecordSealer,
+    pub(crate) opener: RecordOpener,
+    pub(crate) blobs: BlobSealer,
+    pub(crate) signer: Signer,
+    pub(crate) public: PublicKey,
+    pub(crate) root: VaultRoot,
+    pub(crate) files: NamespaceId,
+    pub(crate) values: NamespaceId,
+    memory: SeenMemory,
+    clock: Arc<dyn Clock>,
+    /// The node's time when we connected, and ours: all deadlines are in the node's time.
+    node_ms: u64,
+    connected: Duration,
+}
+
+/// A file or link, as its record says.
+#[derive(Debug, Clone)]
+pub struct FileInfo {
+    /// Its name in its folder.
+    pub name: String,
+    /// Its identity.
+    pub id: FileId,
+    /// File or link.
+    pub kind: FileKind,
+    /// Length, in bytes.
+    pub size: u64,
+    /// Mode, time, type, custom attributes.
+    pub attributes: Attributes,
+    /// How often it was moved.
+    pub moves: u64,
+    /// Which version of the record.
+    pub version: Version,
+    /// When its time is up.
+    pub expiry: Expiry,
+}
+
+/// A file's record with everything in it, opened and verified.
+#[derive(Debug, Clone)]
+pub struct OpenFile {
+    /// What the head says.
+    pub info: FileInfo,
+    /// What the body says.
+    pub manifest: Manifest,
+    /// The record as it was found, still sealed.
+    pub(crate) found: Found,
+}
+
+pub(crate) fn seal_failure(error: SealError) -> Failure {
+    Failure::new(error.kind(), error.to_string())
+}
+
+/// A failure to use a local file.
+pub(crate) fn local_failure(path: &std::path::Path, error: &std::io::Error) -> Failure {
+    use std::io::ErrorKind as E;
+    let kind = match error.kind() {
+        E::NotFound => Kind::NotFound,
+        E::PermissionDenied | E::ReadOnlyFilesystem => Kind::Denied,
+        E::StorageFull | E::QuotaExceeded | E::FileTooLarge => Kind::Full,
+        E::AlreadyExists | E::IsADirectory | E::NotADirectory | E::DirectoryNotEmpty => Kind::Conflict,
+        E::InvalidInput | E::InvalidFilename => Kind::Invalid,
+        _ => Kind::Closed,
+    };
+    Failure::new(kind, format!("{}: {error}", path.display()))
+}
+
+impl Vault {
+    /// Opens a vault on a node, given its root. The node is asked for its time.
+    ///
+    /// # Errors
+    /// [`Failure`] if the node does not answer.
+    pub async fn open(
+        remote: Remote,
+        root: &VaultRoot,
+        generation: u32,
+        memory: SeenMemory,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Failure> {
+        let status = remote.status().await?;
+        let signer = root.signer();
+        Ok(Self {
+            remote,
+            names: NameKeys::new(root),
+            sealer: RecordSealer::new(root, generation, &mut SystemRng),
+            opener: RecordOpener::new(root),
+            blobs: BlobSealer::new(root, generation),
+            public: signer.public(),
+            signer,
+            root: root.clone(),
+            files: NamespaceId::of(FILES),
+            values: NamespaceId::of(VALUES),
+            memory,
+            node_ms: Hlc::from_u64(status.time).ms(),
+            connected: clock.monotonic(),
+            clock,
+        })
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// Writes what was seen to this device's memory. Call it when work is done.
+    ///
+    /// # Errors
+    /// [`Failure`] if it cannot be written.
+    pub fn save_memory(&self) -> Result<(), Failure> {
+        self.memory.save()
+    }
+
+    /// The node's time, in milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        let passed = self.clock.monotonic().saturating_sub(self.connected);
+        self.node_ms + u64::try_from(passed.as_millis()).unwrap_or(u64::MAX / 2)
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        Hlc::from_ms(self.now_ms()).to_u64()
+    }
+
+    pub(crate) fn lease_deadline_ms(&self) -> u64 {
+        self.now_ms() + LEASE_MS
+    }
+
+    pub(crate) fn new_token() -> LeaseToken {
+        LeaseToken(SystemRng.array())
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        Identity { id: OperationId(SystemRng.array()), deadline_ms: self.now_ms() + OPERATION_MS }
+    }
+
+    /// Seals a head and body for a place.
+    pub(crate) fn seal(
+        &self,
+        namespace: NamespaceId,
+        key: &[u8],
+        head: &Head,
+        body: &[u8],
+    ) -> Result<SealedRecord, Failure> {
+        let head = head.encode().map_err(|e| Failure::new(Kind::Invalid, e.to_string()))?;
+        self.sealer.seal(RecordPlace::new(namespace, key), &head, body).map_err(seal_failure)
+    }
+
+    /// Opens a head.
+    pub(crate) fn open_head(&self, namespace: NamespaceId, key: &[u8], head: &[u8]) -> Result<Head, Failure> {
+        let plain = self.opener.open_head(RecordPlace::new(namespace, key), head).map_err(seal_failure)?;
+        Head::decode(plain).map_err(|e| seal_failure(e.into()))
+    }
+
+    /// Opens a body, given the head it came with.
+    pub(crate) fn open_body(&self, namespace: NamespaceId, key: &[u8], found: &Found) -> Result<Bytes, Failure> {
+        self.opener
+            .open_body(RecordPlace::new(namespace, key), &found.head, &found.body)
+            .map_err(seal_failure)
+    }
+
+    /// Reads one record.
+    pub(crate) async fn read(
+        &self,
+        namespace: NamespaceId,
+        key: &[u8],
+        head_only: bool,
+    ) -> Result<Option<Found>, Failure> {
+        let request = self.request(namespace, key, Ask::Get { head_only })?;
+        match self.remote.apply(request).await? {
+            Outcome::Found(found) => Ok(Some(found)),
+            Outcome::Absent => Ok(None),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A request without an identity.
+    pub(crate) fn request(
+        &self,
+        namespace: NamespaceId,
+        key: &[u8],
+        ask: Ask,
+    ) -> Result<RecordRequest, Failure> {
+        let key = record_key(key)?;
+        Ok(RecordRequest { tag: 0, namespace, key, identity: None, ask })
+    }
+
+    /// A change that is recognised when it is retried. Retries itself while the connection fails, under the
+    /// same identity, so that it happens once.
+    pub(crate) async fn change(
+        &self,
+        namespace: NamespaceId,
+        key: &[u8],
+        ask: Ask,
+    ) -> Result<Outcome, Failure> {
+        let mut request = self.request(namespace, key, ask)?;
+        request.identity = Some(self.identity());
+        let mut tries_left = 3;
+        loop {
+            match self.remote.apply(request.clone()).await {
+                Err(failure) if failure.kind == Kind::Closed && tries_left > 0 => tries_left -= 1,
+                Err(failure) if failure.kind == Kind::Closed => {
+                    let message = format!("{}; whether it happened is not known", failure.message);
+                    return Err(Failure::new(Kind::Unknown, message));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// What an entry's head says, refused if this device has seen a newer one.
+    pub(crate) fn open_entry(&self, key: &[u8], found: &Found) -> Result<Entry, Failure> {
+        let head = self.open_head(self.files, key, &found.head)?;
+        if key.len() == names::SEALED_KEY_LEN {
+            self.memory.observe_version(self.files, key, found.version.to_u64())?;
+        }
+        match head {
+            Head::Entry(entry) => Ok(entry),
+            Head::Directory(_) | Head::Value(_) => {
+                Err(Failure::new(Kind::Damaged, "the node shows another kind of record where an entry belongs"))
+            }
+        }
+    }
+
+    /// Opens a file's record whole: signature, agreement of head and body, and age are checked.
+    pub(crate) fn open_file(&self, key: &[u8], found: Found) -> Result<OpenFile, Failure> {
+        let entry = self.open_entry(key, &found)?;
+        let Some(info) = FileInfo::of(entry, &found) else {
+            return Err(Failure::new(Kind::Conflict, "is a folder, not a file"));
+        };
+        let body = self.open_body(self.files, key, &found)?;
+        let manifest = open_manifest(body, self.root.id(), self.public).map_err(seal_failure)?;
+        check_head(&manifest, info.id, info.kind, info.size, &info.attributes).map_err(seal_failure)?;
+        if key.len() == names::SEALED_KEY_LEN {
+            let mark = Mark { version: found.version.to_u64(), revision: manifest.revision };
+            self.memory.observe(self.files, key, mark)?;
+        }
+        Ok(OpenFile { info, manifest, found })
+    }
+
+    /// Takes note of a version this device wrote.
+    pub(crate) fn wrote(&self, key: &[u8], version: Version, revision: u64) -> Result<(), Failure> {
+        self.memory.observe(self.files, key, Mark { version: version.to_u64(), revision })
+    }
+}
+
+impl FileInfo {
+    /// `None` for a folder's entry.
+    pub(crate) fn of(entry: Entry, found: &Found) -> Option<Self> {
+        let EntryTarget::File { id, kind, size, attributes } = entry.target else { return None };
+        Some(Self {
+            name: entry.name,
+            id,
+            kind,
+            size,
+            attributes,
+            moves: entry.moves,
+            version: found.version,
+            expiry: found.expiry,
+        })
+    }
+}
+
+pub(crate) fn record_key(key: &[u8]) -> Result<Key, Failure> {
+    Key::new(Bytes::copy_from_slice(key)).map_err(|e| Failure::new(Kind::Invalid, e.to_string()))
+}
+
+/// An outcome that does not belong to the operation: a defect of the node.
+pub(crate) fn unexpected(outcome: &Outcome) -> Failure {
+    // Not the whole outcome: it may hold the bytes of a value.
+    let what = match outcome {
+        Outcome::Found(_) => "found",
+        Outcome::Absent => "absent",
+        Outcome::Written { .. } => "written",
+        Outcome::Deleted { .. } => "deleted",
+        Outcome::Taken { .. } => "taken",
+        Outcome::Conflict { .. } => "conflict",
+        Outcome::Refused(_) => "refused",
+    };
+    Failure::new(Kind::Bug, format!("the node gave an answer that does not fit the request answer={what}"))
+}
