@@ -268,3 +268,14 @@ fn a_manifest_made_from_the_pipeline_reads_back() {
     assert!(failed.is_none());
     assert!(plain == data);
 }
+
+#[test]
+fn what_is_meant_to_be_shared_between_threads_can_be() {
+    fn shared<T: Send + Sync>() {}
+    shared::<BlobSealer>();
+    shared::<larder_seal::record::RecordSealer>();
+    shared::<larder_seal::record::RecordOpener>();
+    shared::<larder_seal::names::NameKeys>();
+    shared::<larder_seal::keys::Signer>();
+    shared::<VaultRoot>();
+}
