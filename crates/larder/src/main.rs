@@ -6,7 +6,8 @@
 //! - [`failure`], [`exit`], [`output`]: what a command says when it is done or failed, for people and for programs.
 //! - [`folders`], [`settings`], [`certificates`], [`atomic_file`]: what lies on this machine.
 //! - [`passphrase`], [`terminal`], [`descriptor`]: asking for secrets.
-//! - [`duration`], [`size`]: how people write lengths of time and sizes.
+//! - [`session`]: an opened vault and a connection for a verb; [`progress`]: how far it is.
+//! - [`duration`], [`moment`], [`size`]: how people write lengths of time, moments and sizes.
 
 #![allow(unreachable_pub, reason = "in a binary, `pub` says that an item is for other files of it")]
 
@@ -20,8 +21,11 @@ mod exit;
 mod failure;
 mod folders;
 mod life;
+mod moment;
 mod output;
 mod passphrase;
+mod progress;
+mod session;
 mod settings;
 mod size;
 mod terminal;

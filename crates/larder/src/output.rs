@@ -76,7 +76,7 @@ impl Output {
     /// If stdout cannot be written; a broken pipe ends the command quietly.
     pub fn bytes(self, bytes: &[u8]) -> Outcome {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|e| stdout_failure(&e))
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|e| write_failure(&e))
     }
 
     /// A remark on stderr for the person watching; never with `--json`, where stderr carries only errors.
@@ -125,7 +125,8 @@ fn failure_json(failure: &Failure) -> serde_json::Value {
     serde_json::json!({ "error": error })
 }
 
-fn stdout_failure(error: &io::Error) -> Failure {
+/// What an error of writing to standard output means: a reader that went away is a quiet end.
+pub fn write_failure(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         Failure::broken_pipe()
     } else {

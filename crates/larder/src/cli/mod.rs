@@ -4,12 +4,26 @@
 //! [`Context`]. A new verb is a file, a line in [`Verb`] and a line in [`dispatch`].
 
 pub mod agent;
+pub mod cat;
 pub mod down;
 pub mod exit_codes;
+pub mod get;
+pub mod lifetime;
+pub mod listing;
 pub mod lock;
+pub mod ls;
+pub mod mkdir;
+pub mod node;
+pub mod put;
+pub mod report;
+pub mod restore;
+pub mod rm;
+pub mod stat;
 pub mod status;
 pub mod unlock;
 pub mod up;
+pub mod value;
+pub mod versions;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -58,6 +72,28 @@ enum Verb {
     Lock,
     /// Open the vault
     Unlock(unlock::Args),
+    /// Store files and folders
+    Put(put::Args),
+    /// Fetch files and folders
+    Get(get::Args),
+    /// List a folder
+    Ls(ls::Args),
+    /// Show contents of files
+    Cat(cat::Args),
+    /// Delete files and folders
+    Rm(rm::Args),
+    /// All that is known of a file or folder
+    Stat(stat::Args),
+    /// The versions of a file
+    Versions(versions::Args),
+    /// Make an older version current, or bring back a deleted file
+    Restore(restore::Args),
+    /// Make folders
+    Mkdir(mkdir::Args),
+    /// Values that expire
+    Value(value::Args),
+    /// Run the blind node itself (what `up` starts)
+    Node(node::Args),
     /// Run the agent itself (what `up` starts)
     #[command(hide = true)]
     Agent(agent::Args),
@@ -105,6 +141,17 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Status => status::run(&context),
         Verb::Lock => lock::run(&context),
         Verb::Unlock(args) => unlock::run(&context, &args),
+        Verb::Put(args) => put::run(&context, &args),
+        Verb::Get(args) => get::run(&context, &args),
+        Verb::Ls(args) => ls::run(&context, &args),
+        Verb::Cat(args) => cat::run(&context, &args),
+        Verb::Rm(args) => rm::run(&context, &args),
+        Verb::Stat(args) => stat::run(&context, &args),
+        Verb::Versions(args) => versions::run(&context, &args),
+        Verb::Restore(args) => restore::run(&context, &args),
+        Verb::Mkdir(args) => mkdir::run(&context, &args),
+        Verb::Value(args) => value::run(&context, args),
+        Verb::Node(args) => node::run(&context, args),
         Verb::Agent(args) => agent::run(args),
         Verb::ExitCodes => exit_codes::run(&context),
     }

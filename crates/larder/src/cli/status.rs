@@ -1,12 +1,263 @@
-//! `larder status`: what runs, what it holds, and whether the vault is open.
+//! `larder status`: what runs, what it holds, whether the vault is open, and what is exposed to whom.
 
+use larder_format::namespace::{Class, Namespace, Privacy};
+use larder_wire::v1::StatusResponse;
+use serde_json::{Value, json};
+
+use crate::agent::client::{Agent, NAME as AGENT};
+use crate::agent::protocol::Status as AgentStatus;
 use crate::cli::Context;
-use crate::failure::Outcome;
+use crate::cli::listing::hex;
+use crate::duration;
+use crate::failure::{Failure, Outcome, clean, shown};
+use crate::life::pid_file;
+use crate::output::{Output, Tone};
+use crate::size;
+use crate::{session, up};
+
+/// Width of a usage bar, in characters.
+const BAR_WIDTH: u64 = 20;
+
+/// What the node said of itself.
+struct Node {
+    address: String,
+    pid: Option<i32>,
+    status: StatusResponse,
+    namespaces: Vec<Namespace>,
+}
 
 /// Shows the state of things.
 ///
 /// # Errors
-/// If stdout cannot be written.
-pub fn run(_context: &Context) -> Outcome {
-    Ok(())
+/// Closed if the node does not answer (what is known is shown all the same).
+pub fn run(context: &Context) -> Outcome {
+    let agent = Agent::connect(&context.folders).and_then(|mut agent| agent.status()).ok();
+    let vault = up::vault::header(&context.folders)?.map(|header| header.vault().to_string());
+    let node = ask_node(context);
+    context.output.document(&json!({
+        "node": node.as_ref().map_or_else(|failure| node_down_json(failure), node_json),
+        "namespaces": node.as_ref().map(|n| n.namespaces.iter().map(namespace_json).collect::<Vec<_>>()).ok(),
+        "vault": {
+            "id": vault,
+            "state": vault_word(vault.is_some(), agent),
+            "locks_in_ms": agent.and_then(|a| a.locks_in_ms),
+        },
+        "agent": { "running": agent.is_some(), "pid": agent.map(|a| a.pid) },
+        "exposed": node.as_ref().map(|n| exposure_json(&n.address)).ok(),
+        "folders": {
+            "config": context.folders.config(), "data": context.folders.data(), "state": context.folders.state(),
+        },
+    }))?;
+    if !context.output.json() {
+        context.output.text(&text(context, node.as_ref(), agent, vault.is_some()))?;
+    }
+    node.map(|_| ())
+}
+
+fn ask_node(context: &Context) -> Outcome<Node> {
+    let folders = &context.folders;
+    let address = session::node_address(folders)?.to_string();
+    let pid = pid_file::look(&folders.pid_file(up::NODE))?.map(|running| running.pid);
+    session::with_node(folders, async |remote| {
+        let status = remote.status().await?;
+        let mut namespaces = remote.list_namespaces().await?;
+        namespaces.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Node { address, pid, status, namespaces })
+    })
+}
+
+fn node_json(node: &Node) -> Value {
+    let status = &node.status;
+    json!({
+        "running": true,
+        "address": node.address,
+        "pid": node.pid,
+        "id": hex(&status.node_id),
+        "version": status.version,
+        "uptime_ms": status.uptime_ms,
+        "closed_reason": (!status.closed_reason.is_empty()).then_some(&status.closed_reason),
+        "damage": status.damage,
+        "disk": {
+            "records": status.disk_records,
+            "payload_bytes": status.disk_payload_bytes,
+            "blobs": status.blobs,
+            "blob_bytes": status.blob_bytes,
+            "orphan_blobs": status.orphan_blobs,
+            "orphan_bytes": status.orphan_bytes,
+            "leases": status.leases,
+            "store_bytes": status.store_bytes,
+            "free_bytes": status.disk_free_bytes,
+        },
+        "memory": {
+            "records": status.memory_records,
+            "payload_bytes": status.memory_payload_bytes,
+            "accounted_bytes": status.memory_accounted_bytes,
+            "cap_bytes": status.memory_cap_bytes,
+        },
+    })
+}
+
+fn node_down_json(failure: &Failure) -> Value {
+    json!({ "running": false, "reason": failure.message() })
+}
+
+fn namespace_json(namespace: &Namespace) -> Value {
+    json!({
+        "name": namespace.name,
+        "privacy": privacy_word(namespace.privacy),
+        "class": class_word(namespace.class),
+        "replicas_wanted": namespace.replicas,
+        "ttl_default_ms": namespace.ttl_default_ms,
+        "ttl_max_ms": namespace.ttl_max_ms,
+        "quota_bytes": namespace.quota_bytes,
+    })
+}
+
+fn exposure_json(address: &str) -> Value {
+    json!([{ "door": "grpc", "address": address, "needs": "certificate", "scope": scope_word(address) }])
+}
+
+fn privacy_word(privacy: Privacy) -> &'static str {
+    match privacy {
+        Privacy::Sealed => "sealed",
+        Privacy::Raw => "raw",
+    }
+}
+
+fn class_word(class: Class) -> &'static str {
+    match class {
+        Class::Memory => "memory",
+        Class::Disk => "disk",
+    }
+}
+
+fn vault_word(exists: bool, agent: Option<AgentStatus>) -> &'static str {
+    match (exists, agent.and_then(|a| a.open)) {
+        (false, _) => "none",
+        (true, Some(_)) => "open",
+        (true, None) => "locked",
+    }
+}
+
+/// Who can reach an address.
+fn scope_word(address: &str) -> &'static str {
+    match address.parse::<std::net::SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => "this machine",
+        _ => "the network",
+    }
+}
+
+fn text(context: &Context, node: Result<&Node, &Failure>, agent: Option<AgentStatus>, vault: bool) -> String {
+    let output = context.output;
+    let mut out = String::new();
+    match node {
+        Ok(node) => node_text(&mut out, node, output),
+        Err(failure) => {
+            out.push_str(&format!(
+                "node     {}: {}\n",
+                output.paint(Tone::Bad, "not running"),
+                clean(failure.message())
+            ));
+        }
+    }
+    let word = vault_word(vault, agent);
+    let tone = if word == "open" { Tone::Good } else { Tone::Warn };
+    let when = match agent.and_then(|a| a.locks_in_ms) {
+        Some(ms) => format!(
+            ", locks itself in {}",
+            duration::show(std::time::Duration::from_millis(ms.div_ceil(1000) * 1000))
+        ),
+        None => String::new(),
+    };
+    out.push_str(&format!("vault    {}{when}\n", output.paint(tone, word)));
+    if agent.is_none() {
+        out.push_str(&format!("{AGENT}    {}\n", output.paint(Tone::Bad, "not running")));
+    }
+    out.push_str(&format!(
+        "folders  config {}, data {}\n",
+        shown(context.folders.config()),
+        shown(context.folders.data())
+    ));
+    out
+}
+
+fn node_text(out: &mut String, node: &Node, output: Output) {
+    let status = &node.status;
+    let state = if status.closed_reason.is_empty() {
+        output.paint(Tone::Good, "running")
+    } else {
+        output.paint(Tone::Bad, &format!("not serving: {}", clean(&status.closed_reason)))
+    };
+    let up = duration::show(std::time::Duration::from_millis(status.uptime_ms / 1000 * 1000));
+    out.push_str(&format!("node     {state}, version {}, up {up}\n", clean(&status.version)));
+    for damage in &status.damage {
+        out.push_str(&format!("         {} {}\n", output.paint(Tone::Bad, "damage:"), clean(damage)));
+    }
+    let scope = scope_word(&node.address);
+    out.push_str(&format!("exposed  gRPC on {} to {scope}, certificate needed\n", node.address));
+    let disk_total = status.store_bytes.saturating_add(status.disk_free_bytes);
+    out.push_str(&format!(
+        "disk     {} {} used, {} free; {} records, {} blobs\n",
+        bar(status.store_bytes, disk_total),
+        size::show(status.store_bytes),
+        size::show(status.disk_free_bytes),
+        status.disk_records,
+        status.blobs,
+    ));
+    out.push_str(&format!(
+        "memory   {} {} of {}; {} records\n",
+        bar(status.memory_accounted_bytes, status.memory_cap_bytes),
+        size::show(status.memory_accounted_bytes),
+        size::show(status.memory_cap_bytes),
+        status.memory_records,
+    ));
+    for (at, namespace) in node.namespaces.iter().enumerate() {
+        let label = if at == 0 { "spaces" } else { "" };
+        let privacy = match namespace.privacy {
+            Privacy::Sealed => output.paint(Tone::Good, "sealed"),
+            Privacy::Raw => output.paint(Tone::Warn, "raw: readable by the node"),
+        };
+        let show = |ms| duration::show(std::time::Duration::from_millis(ms));
+        let end = match (namespace.ttl_default_ms, namespace.ttl_max_ms) {
+            (Some(default), Some(max)) => {
+                format!(", lives {} by default, {} at most", show(default), show(max))
+            }
+            (Some(default), None) => format!(", lives {} by default", show(default)),
+            _ => String::new(),
+        };
+        out.push_str(&format!(
+            "{label:<8} {:<8} {privacy}, {}{end}\n",
+            namespace.name,
+            class_word(namespace.class)
+        ));
+    }
+}
+
+/// `[####----------------]`: part of whole, readable without colour.
+fn bar(part: u64, whole: u64) -> String {
+    let filled =
+        if whole == 0 { 0 } else { (u128::from(part) * u128::from(BAR_WIDTH)).div_ceil(u128::from(whole)) };
+    let filled = usize::try_from(filled).unwrap_or(0).min(BAR_WIDTH as usize);
+    format!("[{}{}]", "#".repeat(filled), "-".repeat(BAR_WIDTH as usize - filled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_shows_something_as_soon_as_there_is_something() {
+        assert_eq!(bar(0, 100), format!("[{}]", "-".repeat(20)));
+        assert_eq!(bar(1, u64::MAX), format!("[#{}]", "-".repeat(19)));
+        assert_eq!(bar(100, 100), format!("[{}]", "#".repeat(20)));
+        assert_eq!(bar(200, 100), format!("[{}]", "#".repeat(20)));
+        assert_eq!(bar(1, 0), format!("[{}]", "-".repeat(20)));
+    }
+
+    #[test]
+    fn who_can_reach_it() {
+        assert_eq!(scope_word("127.0.0.1:7447"), "this machine");
+        assert_eq!(scope_word("[::1]:7447"), "this machine");
+        assert_eq!(scope_word("0.0.0.0:7447"), "the network");
+    }
 }

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod foreground;
+pub mod namespaces;
 pub mod node;
 pub mod vault;
 
@@ -82,7 +83,7 @@ pub fn run(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Outcom
     let agent = agent::ensure(folders, settings.idle_lock)?;
     let vault = vault::ensure(context, wishes, passphrase)?;
     let node = node::ensure(folders, &settings)?;
-    let namespaces_created = Vec::new();
+    let namespaces_created = namespaces::ensure(folders)?;
     Ok(Report {
         node,
         agent,

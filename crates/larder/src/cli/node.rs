@@ -1,0 +1,142 @@
+//! `larder node run`: the blind node, in the foreground or as `larder up` starts it. It is told where its store, its
+//! certificate and its port are, and nothing about any vault.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use larder_format::error::Kind;
+use larder_format::limits::VALUE_LEN_DEFAULT_MAX;
+use larder_node::{NodeConfig, NodeError};
+
+use crate::certificates::Certificates;
+use crate::cli::Context;
+use crate::failure::{Failure, Outcome};
+use crate::life::daemon::{self, Line, Mode};
+use crate::life::pid_file::{self, Running};
+use crate::settings::{LISTEN_DEFAULT, MEMORY_CAP_DEFAULT, MEMORY_CAP_MAX, MEMORY_CAP_MIN};
+use crate::size;
+
+/// Flags of `node`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Serve until told to stop (SIGTERM or ctrl-C)
+    Run(RunArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// Folder of the store
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address and port to listen on
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = LISTEN_DEFAULT)]
+    listen: SocketAddr,
+    /// Most memory that expiring values may take
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory_cap, default_value_t = MEMORY_CAP_DEFAULT)]
+    memory_cap: u64,
+    /// Folder with the authority's and the node's certificate
+    #[arg(long, value_name = "DIR")]
+    certificates: Option<PathBuf>,
+    /// Pid and lock file
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Leave the terminal, and say on stdout when ready
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+fn parse_memory_cap(text: &str) -> Result<u64, String> {
+    size::parse(text, MEMORY_CAP_MIN, MEMORY_CAP_MAX)
+}
+
+/// Runs the node until it is told to stop.
+///
+/// # Errors
+/// If its port is taken, its store cannot be opened, or it had to stop itself.
+pub fn run(context: &Context, args: Args) -> Outcome {
+    let Verb::Run(run) = args.verb;
+    let mode = if run.detached { Mode::Detached } else { Mode::Attached };
+    daemon::begin(mode)?;
+    let result = serve(context, run, mode);
+    if let Err(failure) = &result {
+        tracing::error!("{failure}");
+        // If it was ready already, or whoever started us is gone, nobody listens for this.
+        let _ = daemon::announce(mode, &Line::of(failure));
+    }
+    result
+}
+
+fn serve(context: &Context, run: RunArgs, mode: Mode) -> Outcome {
+    let folders = &context.folders;
+    let pid_file = run.pid_file.unwrap_or_else(|| folders.pid_file(crate::up::NODE));
+    let mut running = Running {
+        pid: rustix::process::getpid().as_raw_pid(),
+        address: run.listen.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut held = pid_file::hold(&pid_file, &running)?;
+    let certificates = Certificates::in_folder(run.certificates.unwrap_or_else(|| folders.certificates()));
+    let identity = certificates.identity("node")?;
+    let config = NodeConfig {
+        data_dir: run.data.unwrap_or_else(|| folders.data().to_owned()),
+        listen: run.listen,
+        authority_pem: certificates.authority_pem()?,
+        certificate_pem: identity.certificate_pem,
+        key_pem: identity.key_pem,
+        memory_cap_bytes: run.memory_cap,
+        value_len_max: VALUE_LEN_DEFAULT_MAX,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("larder-node")
+        .build()
+        .map_err(|e| Failure::io_text(format!("cannot start the node's runtime: {e}"), &e))?;
+    runtime.block_on(async {
+        let ready = |address: SocketAddr| {
+            tracing::info!(%address, "ready");
+            // With port 0 only now it is known which one it became.
+            running.address = address.to_string();
+            if let Err(failure) = held.write(&running) {
+                tracing::warn!("{failure}");
+            }
+            // Whoever started us may have given up; the node serves all the same.
+            if let Err(failure) = daemon::announce(mode, &Line::Ready { address: address.to_string() }) {
+                tracing::warn!("{failure}");
+            }
+        };
+        let stop = async {
+            if let Err(failure) = daemon::stop_requested().await {
+                tracing::error!("{failure}");
+            }
+        };
+        larder_node::run(config, ready, stop).await.map_err(|error| node_failure(&error))
+    })?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn node_failure(error: &NodeError) -> Failure {
+    match error {
+        NodeError::Listen { address, reason } => Failure::new(
+            Kind::Conflict,
+            format!(
+                "cannot listen on {address}: {}",
+                reason.split(" (os error").next().unwrap_or(reason).to_lowercase()
+            ),
+        )
+        .hint("another address or port: larder up --listen ADDR:PORT"),
+        NodeError::Tls(error) => Failure::new(Kind::Invalid, error.to_string())
+            .hint("remove the certificates folder; `larder up` makes new ones"),
+        NodeError::Store(error) => {
+            let failure = Failure::new(error.kind(), error.to_string());
+            if error.kind() == Kind::TooNew { failure.hint("upgrade larder") } else { failure }
+        }
+        NodeError::Server(_) => Failure::new(Kind::Closed, error.to_string()),
+    }
+}

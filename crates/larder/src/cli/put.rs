@@ -1,0 +1,147 @@
+//! `larder put`: files, folders or standard input into the vault.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use larder_client::files::{ListedKind, PutOptions, Reading};
+use larder_client::path::VaultPath;
+use larder_client::vault::Vault;
+use larder_format::error::Kind;
+use larder_format::operation::Condition;
+use serde_json::json;
+
+use crate::cli::Context;
+use crate::cli::lifetime::{ConditionArgs, LifetimeArgs};
+use crate::cli::listing::hex;
+use crate::cli::report;
+use crate::failure::{Failure, Outcome, clean, shown};
+use crate::progress::Progress;
+use crate::size;
+
+/// Flags of `put`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to store: files and folders, or - for standard input; the last of several names where to (a name, or a
+    /// folder when it ends in / or is one). Alone: under its own name
+    #[arg(required = true, value_name = "SOURCE... DESTINATION")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    lifetime: LifetimeArgs,
+    #[command(flatten)]
+    condition: ConditionArgs,
+}
+
+/// Stores everything named.
+///
+/// # Errors
+/// What the first that failed says; what was stored stays.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let (sources, destination) = match args.paths.as_slice() {
+        [only] => (std::slice::from_ref(only), Path::new("/")),
+        [sources @ .., destination] => (sources, destination.as_path()),
+        [] => return Err(Failure::invalid("nothing to put was named")),
+    };
+    let text = destination.to_str().ok_or_else(|| {
+        Failure::invalid(format!("{} is not UTF-8, as names in a vault are", shown(destination)))
+    })?;
+    let target = VaultPath::parse(text)?;
+    let options = PutOptions {
+        lifetime: args.lifetime.request(),
+        condition: args.condition.condition(),
+        ..PutOptions::default()
+    };
+    crate::session::with_vault(context, async |vault| {
+        let into_folder =
+            text.ends_with('/') || target.is_root() || sources.len() > 1 || is_folder(vault, &target).await?;
+        for source in sources {
+            let path = if into_folder { target.join(&own_name(source)?)? } else { target.clone() };
+            put_one(context, vault, source, path, &options).await?;
+        }
+        Ok(())
+    })
+}
+
+async fn is_folder(vault: &Arc<Vault>, path: &VaultPath) -> Outcome<bool> {
+    match vault.stat(path).await {
+        Ok(listed) => Ok(matches!(listed.kind, ListedKind::Folder { .. })),
+        Err(failure) if failure.kind == Kind::NotFound => Ok(false),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// The last name of a local path, also of `.` and `..`.
+fn own_name(source: &Path) -> Outcome<String> {
+    if source == Path::new("-") {
+        return Err(Failure::invalid("standard input needs a name: larder put - /NAME"));
+    }
+    let whole;
+    let name = match source.file_name() {
+        Some(name) => name,
+        None => {
+            whole = std::fs::canonicalize(source).map_err(|e| Failure::io("find", source, &e))?;
+            whole.file_name().ok_or_else(|| {
+                Failure::invalid(format!("{} has no name of its own; name the destination", shown(source)))
+            })?
+        }
+    };
+    name.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::invalid(format!("{} is not UTF-8, as names in a vault are", shown(source))))
+}
+
+async fn put_one(
+    context: &Context,
+    vault: &Arc<Vault>,
+    source: &Path,
+    path: VaultPath,
+    options: &PutOptions,
+) -> Outcome {
+    let progress = Progress::begin("put", context.output);
+    let reading = if source == Path::new("-") {
+        Reading::Stream(Box::new(io::stdin()))
+    } else {
+        // A link that is named is followed; links inside a folder are kept as links.
+        let local = std::fs::canonicalize(source).map_err(|e| Failure::io("read", source, &e))?;
+        let metadata = std::fs::metadata(&local).map_err(|e| Failure::io("read", source, &e))?;
+        if metadata.is_dir() {
+            return put_folder(context, vault, &local, path, options, progress).await;
+        }
+        if !metadata.is_file() {
+            return Err(Failure::invalid(format!("{} is neither a file nor a folder", shown(source)))
+                .hint("larder put - /NAME stores what standard input gives"));
+        }
+        progress.meter().expect(1, metadata.len());
+        Reading::File(local)
+    };
+    let done = vault.put_file(&path, reading, options, progress.meter()).await?;
+    drop(progress);
+    context.output.document(&json!({
+        "path": path.to_string(),
+        "kind": "file",
+        "size": done.size,
+        "version": done.version.to_string(),
+        "replaced": done.replaced.map(|v| v.to_string()),
+        "expires_ms": done.expiry.ms(),
+        "blake3": hex(&done.content_hash),
+    }))?;
+    let what = if done.replaced.is_some() { "new version" } else { "stored" };
+    context.output.note(&format!("{}: {what}, {}", clean(&path.to_string()), size::show(done.size)));
+    Ok(())
+}
+
+async fn put_folder(
+    context: &Context,
+    vault: &Arc<Vault>,
+    local: &Path,
+    path: VaultPath,
+    options: &PutOptions,
+    progress: Progress,
+) -> Outcome {
+    if options.condition != Condition::Any {
+        return Err(Failure::invalid("--if-absent and --if-version are for single files"));
+    }
+    let done = vault.put_tree(local, &path, options.clone(), progress.meter()).await?;
+    drop(progress);
+    report::tree(context, "stored", &path.to_string(), &done)
+}

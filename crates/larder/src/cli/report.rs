@@ -1,0 +1,70 @@
+//! What became of a whole folder, said for people and programs, and what failed in it.
+
+use larder_client::tree::TreeReport;
+use serde_json::json;
+
+use crate::cli::Context;
+use crate::failure::{Failure, Outcome, clean, shown};
+use crate::size;
+
+/// Most failures named one by one for people; JSON has them all.
+const FAILURES_SHOWN_MAX: usize = 20;
+
+/// Says what became of a folder.
+///
+/// # Errors
+/// The first failure's kind, if there was any.
+pub fn tree(context: &Context, verb: &str, path: &str, report: &TreeReport) -> Outcome {
+    let output = context.output;
+    let failed: Vec<_> = report
+        .failed
+        .iter()
+        .map(|(path, failure)| {
+            json!({ "path": path.to_string_lossy(), "kind": failure.kind.name(), "message": failure.message })
+        })
+        .collect();
+    let skipped: Vec<_> = report
+        .skipped
+        .iter()
+        .map(|(path, what)| json!({ "path": path.to_string_lossy(), "what": what }))
+        .collect();
+    output.document(&json!({
+        "path": path,
+        "kind": "folder",
+        "files": report.files,
+        "folders": report.folders,
+        "bytes": report.bytes,
+        "unchanged": report.unchanged,
+        "skipped": skipped,
+        "failed": failed,
+    }))?;
+    for (path, what) in &report.skipped {
+        output.note(&format!("skipped {}: {what}", shown(path)));
+    }
+    for (path, failure) in report.failed.iter().take(FAILURES_SHOWN_MAX) {
+        output.note(&format!("failed {}: {}", shown(path), clean(&failure.message)));
+    }
+    let mut line = format!(
+        "{}: {verb} {} files, {} folders, {}",
+        clean(path),
+        report.files,
+        report.folders,
+        size::show(report.bytes)
+    );
+    if report.unchanged > 0 {
+        line.push_str(&format!("; {} files unchanged", report.unchanged));
+    }
+    output.note(&line);
+    match report.failed.first() {
+        None => Ok(()),
+        Some((_, first)) => {
+            let message = format!(
+                "{} of the files in {} failed; the first: {}",
+                report.failed.len(),
+                clean(path),
+                first.message
+            );
+            Err(Failure::new(first.kind, message))
+        }
+    }
+}

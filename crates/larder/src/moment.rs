@@ -1,0 +1,66 @@
+//! Moments and what is left until them, as people and programs read them. Times are shown in UTC.
+
+use std::time::Duration;
+
+use larder_format::record::Expiry;
+use time::OffsetDateTime;
+
+use crate::duration;
+
+/// `2026-11-21 09:17Z` for milliseconds since 1970.
+pub fn show_ms(ms: u64) -> String {
+    let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
+    show_seconds(seconds)
+}
+
+/// The same for nanoseconds since 1970; `-` for 0, which means not known.
+pub fn show_ns(ns: i64) -> String {
+    if ns == 0 { "-".to_owned() } else { show_seconds(ns.div_euclid(1_000_000_000)) }
+}
+
+fn show_seconds(seconds: i64) -> String {
+    match OffsetDateTime::from_unix_timestamp(seconds) {
+        Ok(t) => format!(
+            "{:04}-{:02}-{:02} {:02}:{:02}Z",
+            t.year(),
+            u8::from(t.month()),
+            t.day(),
+            t.hour(),
+            t.minute()
+        ),
+        Err(_) => format!("@{seconds}"),
+    }
+}
+
+/// What is left until an end: `in 3m 20s`, or `never`.
+pub fn show_left(expiry: Expiry, now_ms: u64) -> String {
+    match left_ms(expiry, now_ms) {
+        None => "never".to_owned(),
+        // Whole seconds, rounded up, so that what is still there never reads as 0.
+        Some(ms) => {
+            let ms = if ms < 1000 { ms } else { ms.div_ceil(1000) * 1000 };
+            format!("in {}", duration::show(Duration::from_millis(ms)))
+        }
+    }
+}
+
+/// Milliseconds left; `None`: no end.
+pub fn left_ms(expiry: Expiry, now_ms: u64) -> Option<u64> {
+    expiry.ms().map(|end| end.saturating_sub(now_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_and_what_is_left() {
+        assert_eq!(show_ms(1_790_000_000_000), "2026-09-21 14:13Z");
+        assert_eq!(show_ns(-1), "1969-12-31 23:59Z");
+        assert_eq!(show_ns(0), "-");
+        assert_eq!(show_left(Expiry::NEVER, 5), "never");
+        assert_eq!(show_left(Expiry::at_ms(200_001), 0), "in 3m 21s");
+        assert_eq!(show_left(Expiry::at_ms(5), 10), "in 0s");
+        assert_eq!(left_ms(Expiry::at_ms(15), 10), Some(5));
+    }
+}

@@ -1,0 +1,143 @@
+//! A command's session: the opened vault from the agent, a connection to the node, and an end that leaves nothing half
+//! done, whether the work finished, failed or was interrupted.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use larder_client::connection::ConnectOptions;
+use larder_client::memory::SeenMemory;
+use larder_client::remote::Remote;
+use larder_client::vault::Vault;
+use larder_format::clock::SystemClock;
+use larder_format::error::Kind;
+
+use crate::agent::client::opened_vault;
+use crate::certificates::Certificates;
+use crate::cli::Context;
+use crate::failure::{Failure, Outcome};
+use crate::folders::Folders;
+use crate::life::{daemon, pid_file};
+use crate::settings::Settings;
+use crate::up;
+
+/// How long threads that are still reading or writing when a command ends may take to notice.
+const THREADS_END_MAX: Duration = Duration::from_secs(2);
+
+impl From<larder_client::Failure> for Failure {
+    fn from(failure: larder_client::Failure) -> Self {
+        Failure::new(failure.kind, failure.message)
+    }
+}
+
+/// Runs a command's work with the opened vault. ctrl-C drops the work where it stands: local files that are being
+/// written disappear, and what was not committed on the node was never there.
+///
+/// # Errors
+/// Locked; closed if agent or node do not run; what the work says.
+pub fn with_vault<T>(context: &Context, work: impl AsyncFnOnce(&Arc<Vault>) -> Outcome<T>) -> Outcome<T> {
+    let folders = &context.folders;
+    let root = opened_vault(folders, context.output)?;
+    let header = up::vault::header(folders)?
+        .ok_or_else(|| Failure::new(Kind::NotFound, "there is no vault yet").hint("larder up"))?;
+    if header.vault() != root.id() {
+        return Err(Failure::new(Kind::Conflict, "the agent holds another vault than this folder's")
+            .hint("larder lock"));
+    }
+    run(async {
+        let remote = connect(folders).await?;
+        let memory = SeenMemory::open(&folders.seen_file())?;
+        let clock = Arc::new(SystemClock::new());
+        let vault = Arc::new(Vault::open(remote, &root, header.generation(), memory, clock).await?);
+        let result = work(&vault).await;
+        // Also after a failure: what was seen was seen.
+        let saved = vault.save_memory();
+        let answer = result?;
+        saved?;
+        Ok(answer)
+    })
+}
+
+/// Runs a command's work on the node alone, without any key.
+///
+/// # Errors
+/// Closed if the node does not run; what the work says.
+pub fn with_node<T>(folders: &Folders, work: impl AsyncFnOnce(&Remote) -> Outcome<T>) -> Outcome<T> {
+    run(async { work(&connect(folders).await?).await })
+}
+
+fn run<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("larder")
+        .build()
+        .map_err(|e| Failure::io_text(format!("cannot start the runtime: {e}"), &e))?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = work => result,
+            stop = daemon::stop_requested() => stop.and(Err(Failure::interrupted())),
+        }
+    });
+    runtime.shutdown_timeout(THREADS_END_MAX);
+    result
+}
+
+async fn connect(folders: &Folders) -> Outcome<Remote> {
+    let address = node_address(folders)?;
+    let certificates = Certificates::in_folder(folders.certificates());
+    let identity = certificates.identity("client")?;
+    let options = ConnectOptions {
+        address: address.to_string(),
+        authority_pem: certificates.authority_pem()?,
+        certificate_pem: identity.certificate_pem,
+        key_pem: identity.key_pem,
+    };
+    Ok(Remote::connect(&options).await?)
+}
+
+/// Where the node listens: where the running one says, else where the settings say.
+pub fn node_address(folders: &Folders) -> Outcome<SocketAddr> {
+    let running =
+        pid_file::look(&folders.pid_file(up::NODE))?.and_then(|running| running.address.parse().ok());
+    let address = match running {
+        Some(address) => address,
+        None => {
+            Settings::load(&folders.settings_file())?
+                .ok_or_else(|| Failure::new(Kind::Closed, "nothing is set up here yet").hint("larder up"))?
+                .listen
+        }
+    };
+    Ok(reachable(address))
+}
+
+/// A node that listens on every address is reached over loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+impl Folders {
+    /// What this device has seen, so that nothing older is accepted.
+    pub fn seen_file(&self) -> PathBuf {
+        self.state().join("seen")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_on_every_address_is_reached_over_loopback() {
+        for (listen, reach) in
+            [("0.0.0.0:7", "127.0.0.1:7"), ("[::]:7", "[::1]:7"), ("192.0.2.1:7", "192.0.2.1:7")]
+        {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), reach);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Step: the namespaces exist, and the node keeps a copy of the vault's header, so that one lost file does not lose the
+//! vault. The copy needs no key to write or read; it is as sealed as the file.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use larder_client::remote::Remote;
+use larder_client::vault::{FILES, KEYS, VALUES};
+use larder_format::error::Kind;
+use larder_format::ids::NamespaceId;
+use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
+use larder_format::operation::{Condition, Outcome as Done};
+use larder_format::record::Key;
+use larder_seal::header::{VaultHeader, header_record_key};
+use larder_wire::request::{Ask, AskPut, RecordRequest};
+
+use crate::failure::{Failure, Outcome};
+use crate::folders::Folders;
+use crate::session;
+use crate::up::vault;
+
+/// Lifetime of a value that asks for none.
+const VALUE_TTL_DEFAULT: Duration = Duration::from_secs(3600);
+/// Longest lifetime of a value. They live in memory: what has to stay longer is a file.
+const VALUE_TTL_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Creates what is missing; answers the names of those that are new.
+///
+/// # Errors
+/// A conflict if one exists with other settings; what the node says.
+pub fn ensure(folders: &Folders) -> Outcome<Vec<String>> {
+    let header = vault::header(folders)?;
+    session::with_node(folders, async |remote| {
+        let there = remote.list_namespaces().await?;
+        let mut created = Vec::new();
+        for wanted in wanted() {
+            // One whose settings the owner has changed is left as it is.
+            if there.iter().any(|namespace| namespace.name == wanted.name) {
+                continue;
+            }
+            if remote.create_namespace(&wanted).await? {
+                created.push(wanted.name);
+            }
+        }
+        if let Some(header) = header {
+            keep_copy(remote, &header).await?;
+        }
+        Ok(created)
+    })
+}
+
+fn wanted() -> [Namespace; 3] {
+    let ms = |length: Duration| u64::try_from(length.as_millis()).ok();
+    [
+        Namespace::new(FILES, Privacy::Sealed, Class::Disk, ScanOrder::Key),
+        Namespace {
+            ttl_default_ms: ms(VALUE_TTL_DEFAULT),
+            ttl_max_ms: ms(VALUE_TTL_MAX),
+            ..Namespace::new(VALUES, Privacy::Sealed, Class::Memory, ScanOrder::Hash)
+        },
+        Namespace::new(KEYS, Privacy::Sealed, Class::Disk, ScanOrder::Key),
+    ]
+}
+
+/// Writes the header's copy unless the node has this revision or a newer one.
+async fn keep_copy(remote: &Remote, header: &VaultHeader) -> Outcome {
+    let key = Key::new(Bytes::copy_from_slice(&header_record_key(header.vault())))
+        .map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
+    let request = |ask| RecordRequest {
+        tag: 0,
+        namespace: NamespaceId::of(KEYS),
+        key: key.clone(),
+        identity: None,
+        ask,
+    };
+    let condition = match remote.apply(request(Ask::Get { head_only: false })).await? {
+        Done::Found(found) => match VaultHeader::decode(&found.body) {
+            Ok(copy) if copy.revision() >= header.revision() => return Ok(()),
+            // Older, or not a header at all: ours was just read whole.
+            _ => Condition::Version(found.version),
+        },
+        _ => Condition::Absent,
+    };
+    let put = AskPut { condition, body: header.encode(), ..AskPut::default() };
+    match remote.apply(request(Ask::Put(put))).await? {
+        // A conflict: another device was quicker, and the next `up` compares again.
+        Done::Written { .. } | Done::Conflict { .. } => Ok(()),
+        _ => Err(Failure::new(
+            Kind::Bug,
+            "the node gave an answer that does not fit when keeping the vault's header",
+        )),
+    }
+}
