@@ -23,6 +23,7 @@ part "formatting" cargo fmt --all --check
 [ -e fuzz/Cargo.toml ] && part "formatting of the fuzz targets" cargo fmt --manifest-path fuzz/Cargo.toml --check
 # The simulator apart, as in the tests: what ships is looked at without the planted bugs.
 part "clippy" cargo clippy --workspace --exclude larder-sim --all-targets --quiet -- -D warnings
+part "clippy of the store with planted bugs" cargo clippy -p larder-store --all-targets --all-features --quiet -- -D warnings
 part "clippy of the simulator" cargo clippy -p larder-sim --all-targets --quiet -- -D warnings
 part "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 part "tidiness" cargo test -p larder-tidy --quiet

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All tests. Prints what each part took, and ends with every "test result" line and one verdict.
 #
-# The simulator is built apart from the rest: it turns on the feature that compiles planted bugs into the
-# register, and cargo would otherwise share that build with the binary under test.
+# The simulator, and the store with its planted bugs, are built apart from the rest: cargo would otherwise share the
+# build that has planted bugs compiled in with the binary under test.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -45,6 +45,7 @@ part "tools" tools
 [ -e tools/reader/setup.sh ] && part "an independent reader opens the vectors" reader
 part "build" cargo test --workspace --exclude larder-sim --no-run --quiet
 part "unit, model, crash-point and end-to-end tests" cargo test --workspace --exclude larder-sim --no-fail-fast
+part "the store's planted bugs are caught" cargo test -p larder-store --features planted --test planted
 part "build the simulator" cargo test -p larder-sim --no-run --quiet
 part "simulation and planted bugs" cargo test -p larder-sim --no-fail-fast
 
