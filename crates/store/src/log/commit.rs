@@ -38,7 +38,12 @@ impl Threads {
             let core = core.clone();
             std::thread::Builder::new().name(name.into()).spawn(move || run(&core.log))
         };
-        Ok(Self { handles: vec![spawn("log-write", Log::run_writer)?, spawn("log-sync", Log::run_syncer)?] })
+        let handles = vec![
+            spawn("log-write", Log::run_writer)?,
+            spawn("log-sync", Log::run_syncer)?,
+            spawn("log-sidecar", Log::run_sidecars)?,
+        ];
+        Ok(Self { handles })
     }
 
     /// Lets the threads finish what is queued and end.
@@ -49,6 +54,7 @@ impl Threads {
             let _queue = log.queue.lock();
             log.work.notify_all();
             log.written.notify_all();
+            log.sealed.notify_all();
         }
         for handle in self.handles {
             if handle.join().is_err() {
@@ -138,6 +144,17 @@ impl Log {
                 return;
             }
             queue = self.queue.lock();
+        }
+    }
+
+    fn run_sidecars(&self) {
+        loop {
+            while self.progress.closed().is_none() && self.make_sidecar() {}
+            let mut queue = self.queue.lock();
+            if self.stopping.load(Ordering::Acquire) || self.progress.closed().is_some() {
+                return;
+            }
+            self.sealed.wait(&mut queue);
         }
     }
 
@@ -249,6 +266,11 @@ impl Log {
         queue.drop_durable(sequence);
         queue.syncing = false;
         queue.marks_dirty = true;
+        let reached = dirty.iter().map(|segment| segment.number).max().unwrap_or(0);
+        if reached > queue.synced_segment {
+            queue.synced_segment = reached;
+            self.sealed.notify_all();
+        }
         self.work.notify_one();
         self.room.notify_all();
         Ok(())

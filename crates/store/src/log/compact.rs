@@ -19,7 +19,7 @@ use larder_format::ids::{BlobId, NamespaceId};
 use larder_format::segment::body::{
     Accept, Floor, Grant, RecordName, Release, Remove, decode_blob, decode_token, encode_number,
 };
-use larder_format::segment::{ALIGN, FRAME_HEADER_LEN, FrameHeader, FrameKind, checksum};
+use larder_format::segment::{FrameHeader, FrameKind};
 use larder_format::slot::Slot;
 
 use super::queue::Appended;
@@ -109,7 +109,7 @@ impl LogStore {
 
 impl Core {
     /// Makes everything queued so far durable.
-    fn commit(&self, sequence: u64) -> Result<(), StoreError> {
+    pub(super) fn commit(&self, sequence: u64) -> Result<(), StoreError> {
         if self.log.config.threads { self.log.ticket(sequence).wait() } else { self.log.pump() }
     }
 
@@ -179,20 +179,6 @@ impl Core {
             self.follow(moved);
         }
         Ok(offset)
-    }
-
-    fn read_header(&self, segment: &Segment, offset: u64) -> Result<(FrameHeader, Bytes), ReadError> {
-        let file = segment.file.get().ok_or(ReadError::Moved)?;
-        let mut bytes = [0; FRAME_HEADER_LEN];
-        crate::disk::read_exact_at(file.as_ref(), offset, &mut bytes)?;
-        let at = u32::try_from(offset / ALIGN).unwrap_or(u32::MAX);
-        let header = FrameHeader::decode(&bytes, segment.salt, at).ok_or(ReadError::Damaged)?;
-        let mut name = vec![0; header.name_len as usize];
-        crate::disk::read_exact_at(file.as_ref(), offset + FRAME_HEADER_LEN as u64, &mut name)?;
-        if checksum(&name, 0) != header.name_sum {
-            return Err(ReadError::Damaged);
-        }
-        Ok((header, name.into()))
     }
 
     /// Copies one frame if it is needed.
@@ -422,6 +408,12 @@ impl Core {
         }
         self.log.segments.remove(segment.number);
         let len = segment.file.get().and_then(|file| file.len().ok()).unwrap_or(0);
+        match self.log.disk.remove(&super::sidecar::sidecar_name(segment.number)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(self.log.fail("removing a sidecar", &e));
+            }
+            _ => {}
+        }
         self.log.retire_file(segment.number).map_err(|e| self.log.fail("freeing a segment", &e))?;
         self.log.space.measure();
         report.freed_segments += 1;

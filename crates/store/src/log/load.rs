@@ -9,15 +9,16 @@ use larder_format::segment::body::RecordName;
 use larder_format::segment::sidecar::SidecarEntry;
 use larder_format::segment::{ALIGN, FRAME_HEADER_LEN, FrameHeader, FrameKind, Stamp, checksum};
 
+use super::repair;
 use super::segments::FIRST_FRAME;
 use crate::disk::DiskFile;
 
-/// Read-ahead while scanning, in bytes.
-const WINDOW_LEN: usize = 1 << 20;
+/// Read-ahead while scanning, in bytes: at first and at most.
+const WINDOW_LEN_MIN: usize = 16 << 10;
+const WINDOW_LEN_MAX: usize = 1 << 20;
 
-/// Values of frames that are known durable are only read when somebody asks for them; longer ones than this
-/// are not even read past, in bytes.
-const SKIP_LEN: u64 = 64 * 1024;
+/// How much is searched at once for the next frame, in bytes.
+const SEARCH_LEN: usize = 64 * 1024;
 
 /// What a segment holds.
 pub(super) struct Loaded {
@@ -25,6 +26,10 @@ pub(super) struct Loaded {
     pub(super) file: Arc<dyn DiskFile>,
     /// Its frames, as a sidecar lists them.
     pub(super) list: Vec<u8>,
+    /// Frames in which one byte was put right.
+    pub(super) repaired: u64,
+    /// Whether `list` was left out because the sidecar has it.
+    pub(super) in_sidecar: bool,
     /// Where frames are missing, in order.
     pub(super) gaps: Vec<Gap>,
     /// Frames whose value part is not what was written, as far as it was checked.
@@ -62,6 +67,8 @@ struct Window<'a> {
     file_len: u64,
     start: u64,
     bytes: Vec<u8>,
+    /// How much is read at once: grows while reading goes straight on, shrinks when values are skipped.
+    ahead: usize,
 }
 
 impl Window<'_> {
@@ -71,7 +78,9 @@ impl Window<'_> {
         let len = len.min(left);
         let held = self.start + self.bytes.len() as u64;
         if offset < self.start || offset + len as u64 > held {
-            self.bytes.resize(len.max(WINDOW_LEN.min(left)), 0);
+            let straight_on = offset >= self.start && offset <= held;
+            self.ahead = if straight_on { (self.ahead * 2).min(WINDOW_LEN_MAX) } else { WINDOW_LEN_MIN };
+            self.bytes.resize(len.max(self.ahead.min(left)), 0);
             self.start = offset;
             let read = self.file.read_at(offset, &mut self.bytes)?;
             self.bytes.truncate(read);
@@ -86,10 +95,13 @@ impl Window<'_> {
 /// checked, because they may be torn.
 pub(super) fn load_segment(file: Arc<dyn DiskFile>, stamp: Stamp, durable: u64) -> io::Result<Loaded> {
     let file_len = file.len()?;
-    let mut window = Window { file: file.as_ref(), file_len, start: 0, bytes: Vec::new() };
+    let mut window =
+        Window { file: file.as_ref(), file_len, start: 0, bytes: Vec::new(), ahead: WINDOW_LEN_MIN };
     let mut loaded = Loaded {
         stamp,
         list: Vec::new(),
+        repaired: 0,
+        in_sidecar: false,
         gaps: Vec::new(),
         torn_values: Vec::new(),
         end: FIRST_FRAME,
@@ -125,9 +137,8 @@ pub(super) fn load_segment(file: Arc<dyn DiskFile>, stamp: Stamp, durable: u64) 
 fn take_frame(window: &mut Window<'_>, loaded: &mut Loaded, offset: u64) -> io::Result<Option<u64>> {
     let salt = loaded.stamp.first;
     let head = window.at(offset, FRAME_HEADER_LEN)?;
-    let Some(header) = FrameHeader::decode(head, salt, place_of(offset)) else { return Ok(None) };
-    let mut sum = [0; 8];
-    sum.copy_from_slice(&head[FRAME_HEADER_LEN - 8..]);
+    let Some(header) = read_header(head, salt, offset, loaded) else { return Ok(None) };
+    let chain = FrameHeader::chain(&header.encode(salt));
     // A frame that holds but belongs to another history (a write that never happened, a file copied back)
     // has the wrong number or follows another frame.
     let stale = crate::planted::is("stale recycled frame accepted");
@@ -139,7 +150,19 @@ fn take_frame(window: &mut Window<'_>, loaded: &mut Loaded, offset: u64) -> io::
     let name_len = header.name_len as usize;
     let whole = window.at(offset, FRAME_HEADER_LEN + name_len)?;
     let Some(name) = whole.get(FRAME_HEADER_LEN..FRAME_HEADER_LEN + name_len) else { return Ok(None) };
-    if checksum(name, 0) != header.name_sum || !append_entry(&mut loaded.list, &header, name) {
+    let mut repaired = Vec::new();
+    let mut name = name;
+    if checksum(name, 0) != header.name_sum {
+        let known = header.sequence <= loaded.durable_through;
+        repaired.extend_from_slice(name);
+        let len_max = if known { usize::MAX } else { repair::TAIL_NAME_LEN_MAX };
+        if !repair::name(&mut repaired, header.name_sum, len_max) {
+            return Ok(None);
+        }
+        loaded.repaired += 1;
+        name = &repaired;
+    }
+    if !append_entry(&mut loaded.list, &header, name) {
         return Ok(None);
     }
     loaded.durable_through = loaded.durable_through.max(header.durable_through);
@@ -158,10 +181,24 @@ fn take_frame(window: &mut Window<'_>, loaded: &mut Loaded, offset: u64) -> io::
         }
     }
     loaded.last_sequence = header.sequence;
-    loaded.chain = u64::from_le_bytes(sum);
+    loaded.chain = chain;
     loaded.ended = header.kind == FrameKind::End;
     loaded.end = offset + header.frame_len();
     Ok(Some(loaded.end))
+}
+
+/// The header at `offset`: as it is, or with the one byte put right that makes it the frame that must come
+/// next.
+fn read_header(head: &[u8], salt: u64, offset: u64, loaded: &mut Loaded) -> Option<FrameHeader> {
+    let place = place_of(offset);
+    if let Some(header) = FrameHeader::decode(head, salt, place) {
+        return Some(header);
+    }
+    let (sequence, chain) = (loaded.last_sequence + 1, loaded.chain);
+    let next = |header: &FrameHeader| header.sequence == sequence && header.follows == chain;
+    let (_, header) = repair::header(head, salt, place, next)?;
+    loaded.repaired += 1;
+    Some(header)
 }
 
 fn place_of(offset: u64) -> u32 {
@@ -198,7 +235,7 @@ fn next_header(
 ) -> io::Result<Option<(u64, FrameHeader)>> {
     let mut offset = from;
     loop {
-        let bytes = window.at(offset, SKIP_LEN as usize)?;
+        let bytes = window.at(offset, SEARCH_LEN)?;
         if bytes.len() < FRAME_HEADER_LEN {
             return Ok(None);
         }

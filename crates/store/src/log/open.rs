@@ -14,7 +14,9 @@ use larder_format::ids::StoreId;
 use larder_format::rng::Rng;
 use larder_format::segment::body::{Segments as SegmentList, decode_number, encode_number};
 use larder_format::segment::sidecar::SidecarEntry;
-use larder_format::segment::{BLOCK_LEN, FrameKind, LOG_FORMAT, Stamp, StampKind, segment_salt};
+use larder_format::segment::{
+    ALIGN, BLOCK_LEN, FrameKind, LOG_FORMAT, Stamp, StampKind, frame_len, segment_salt,
+};
 use parking_lot::{Condvar, Mutex};
 
 use super::blobs::BlobIndex;
@@ -23,8 +25,9 @@ use super::compact::SPARE_MAX;
 use super::index::RecordIndex;
 use super::load::{Gap, Loaded, load_segment};
 use super::queue::{Log, Queue};
-use super::replay::{FrameList, replay};
+use super::replay::{FrameList, Replayed, replay};
 use super::segments::{FIRST_FRAME, Segment, Segments, numbered, segment_name};
+use super::sidecar;
 use super::space::Space;
 use super::{Core, Damage, LogConfig, LogStore, Time};
 use crate::api::StoreError;
@@ -45,6 +48,8 @@ pub struct OpenReport {
     pub frames: u64,
     /// Segments there are.
     pub segments: u64,
+    /// Frames in which one damaged byte was put right.
+    pub repaired: u64,
     /// Bytes of unacknowledged writes that were cut off.
     pub cut_bytes: u64,
     /// Stretches of lost frames, by first and last sequence number, that the operator has not accepted.
@@ -86,15 +91,9 @@ impl LogStore {
         judged.cut(disk.as_ref()).map_err(io_error("cutting off the torn tail"))?;
         judged.check_segments(disk.as_ref()).map_err(io_error("removing a freed segment"))?;
         let core = Arc::new(build(disk, config, &head, &marks, &judged)?);
-        let lists: Vec<FrameList<'_>> = judged
-            .kept
-            .iter()
-            .map(|loaded| FrameList { segment: loaded.stamp.number, list: &loaded.list })
-            .collect();
         let workers =
             if config.threads { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
-        let replayed = replay(&core, &lists, judged.next_sequence, workers)
-            .map_err(|error| damaged(&format!("a frame makes no sense: {error}"), "log"))?;
+        let replayed = replay_all(&core, &judged, workers)?;
         let lost: Vec<(u64, u64)> = judged
             .holes
             .iter()
@@ -107,11 +106,31 @@ impl LogStore {
             created: head.created,
             frames: replayed.frames,
             segments: judged.kept.len() as u64,
+            repaired: judged.kept.iter().map(|loaded| loaded.repaired).sum(),
             cut_bytes: judged.cut_bytes,
             lost,
         };
         start(core, report)
     }
+}
+
+/// Applies all segments in order, holding one list in memory at a time where sidecars have them.
+fn replay_all(core: &Core, judged: &Judged, workers: usize) -> Result<Replayed, StoreError> {
+    let mut replayed = Replayed::default();
+    for loaded in &judged.kept {
+        let from_sidecar;
+        let list = if loaded.in_sidecar {
+            from_sidecar = sidecar::read(core.log.disk.as_ref(), &loaded.stamp)
+                .ok_or_else(|| damaged("a sidecar changed while it was read", "sidecar"))?;
+            &from_sidecar
+        } else {
+            &loaded.list
+        };
+        let list = FrameList { segment: loaded.stamp.number, list };
+        replay(core, &list, judged.next_sequence, workers, &mut replayed)
+            .map_err(|error| damaged(&format!("a frame makes no sense: {error}"), "log"))?;
+    }
+    Ok(replayed)
 }
 
 /// What the `STORE` file says.
@@ -216,6 +235,7 @@ fn load_all(disk: &dyn Disk, store: StoreId, durable: u64) -> Result<Vec<Found>,
     let mut numbers: Vec<u32> = names.iter().filter_map(|(name, _)| numbered(name, ".seg")).collect();
     numbers.sort_unstable();
     let mut found = Vec::with_capacity(numbers.len());
+    let last = numbers.last().copied();
     for number in numbers {
         let name = segment_name(number);
         let file = disk.open(&name, OpenMode::ReadWrite).map_err(io_error("opening a segment"))?;
@@ -226,13 +246,42 @@ fn load_all(disk: &dyn Disk, store: StoreId, durable: u64) -> Result<Vec<Found>,
         match stamp {
             Some(stamp) => {
                 check_version("segment", stamp.version)?;
-                let loaded = load_segment(file, stamp, durable).map_err(io_error("reading a segment"))?;
+                let listed = (Some(number) != last).then(|| sealed(disk, stamp, &file)).flatten();
+                let loaded = match listed {
+                    Some(listed) => listed,
+                    None => load_segment(file, stamp, durable).map_err(io_error("reading a segment"))?,
+                };
                 found.push(Found::Loaded(Box::new(loaded)));
             }
             None => found.push(Found::Headless(number)),
         }
     }
     Ok(found)
+}
+
+/// A sealed segment as its sidecar tells it. A sidecar is made only when its whole segment is durable.
+fn sealed(disk: &dyn Disk, stamp: Stamp, file: &Arc<dyn DiskFile>) -> Option<Loaded> {
+    let list = sidecar::read(disk, &stamp)?;
+    let last_sequence = sidecar::ends_with(&list)?;
+    let end = entries(&list, u64::MAX).last().map(|e| u64::from(e.place) * ALIGN + frame_len(0, 0))?;
+    // Only what the whole log must know is kept until all segments are judged; the rest is read again.
+    let mut kept = Vec::new();
+    let told = |kind| matches!(kind, FrameKind::Freed | FrameKind::Segments);
+    entries(&list, u64::MAX).filter(|entry| told(entry.kind)).for_each(|entry| entry.encode_into(&mut kept));
+    Some(Loaded {
+        stamp,
+        file: file.clone(),
+        list: kept,
+        repaired: 0,
+        in_sidecar: true,
+        gaps: Vec::new(),
+        torn_values: Vec::new(),
+        end,
+        last_sequence,
+        chain: 0,
+        ended: true,
+        durable_through: last_sequence,
+    })
 }
 
 /// Where the log ends and what is missing before that.
@@ -418,8 +467,12 @@ impl Judged {
         }
         let gone: Vec<u32> =
             self.kept.iter().map(|l| l.stamp.number).filter(|number| freed.contains(number)).collect();
+        let names: BTreeSet<String> = disk.list()?.into_iter().map(|(name, _)| name).collect();
         for number in &gone {
             disk.remove(&segment_name(*number))?;
+            if names.contains(&sidecar::sidecar_name(*number)) {
+                disk.remove(&sidecar::sidecar_name(*number))?;
+            }
         }
         if !gone.is_empty() {
             disk.sync_dir()?;
@@ -474,6 +527,7 @@ fn build(
             live: 0.into(),
             end: loaded.end.into(),
             tombs: Mutex::default(),
+            has_sidecar: loaded.in_sidecar.into(),
         }));
     }
     let progress = Arc::new(Progress::default());
@@ -495,6 +549,7 @@ fn build(
         written_sequence: judged.next_sequence - 1,
         dirty: Vec::new(),
         syncing: false,
+        synced_segment: judged.kept.last().map_or(0, |last| last.stamp.number),
         mark_counter: marks.counter,
         marks_dirty: true,
     };
@@ -513,6 +568,7 @@ fn build(
         queue: Mutex::new(queue),
         work: Condvar::new(),
         written: Condvar::new(),
+        sealed: Condvar::new(),
         room: Condvar::new(),
         stopping: false.into(),
         spares: Mutex::new(spares),
@@ -528,6 +584,7 @@ fn build(
         time: Mutex::new(Time::default()),
         damage: Damage { lost_through: AtomicU64::new(0), accepted: Mutex::default() },
         compaction: Mutex::default(),
+        scrub: Mutex::new((0, FIRST_FRAME)),
     })
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Log {
     pub(super) work: Condvar,
     /// Signalled when something was written and wants a sync.
     pub(super) written: Condvar,
+    /// Signalled when a segment was sealed.
+    pub(super) sealed: Condvar,
     /// Signalled when the queue has shrunk.
     pub(super) room: Condvar,
     pub(super) stopping: AtomicBool,
@@ -63,6 +65,8 @@ pub(super) struct Queue {
     /// Files with written bytes that no sync has covered.
     pub(super) dirty: Vec<Arc<Segment>>,
     pub(super) syncing: bool,
+    /// The last segment of which something is durable.
+    pub(super) synced_segment: u32,
     /// Counter of the last mark written.
     pub(super) mark_counter: u64,
     pub(super) marks_dirty: bool,
@@ -186,6 +190,7 @@ impl Log {
             live: 0.into(),
             end: 0.into(),
             tombs: Mutex::default(),
+            has_sidecar: false.into(),
         }));
         queue.segment = number;
         queue.offset = FIRST_FRAME;
@@ -271,6 +276,7 @@ impl Log {
         self.room.notify_all();
         self.work.notify_all();
         self.written.notify_all();
+        self.sealed.notify_all();
         StoreError::Closed { reason: reason.into() }
     }
 }

@@ -1,13 +1,11 @@
 //! From frames to index: every frame of the log, in order, says what it said when it was written.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use larder_format::codec::DecodeError;
 use larder_format::record::RecordMeta;
 use larder_format::segment::FrameKind;
 use larder_format::segment::body::{
-    Accept, Floor, Grant, RecordName, Release, Remove, decode_blob, decode_number, decode_time, decode_token,
+    Accept, Floor, Grant, RecordName, Release, Remove, decode_blob, decode_time, decode_token,
 };
 use larder_format::segment::sidecar::SidecarEntry;
 use larder_format::slot::Slot;
@@ -34,8 +32,6 @@ pub(super) struct Replayed {
     pub(super) frames: u64,
     /// Lost frames up to here were accepted as lost.
     pub(super) accepted_through: u64,
-    /// Segments that were freed.
-    pub(super) freed: BTreeSet<u32>,
 }
 
 fn entries<'a>(list: &'a FrameList<'a>, before: u64) -> impl Iterator<Item = SidecarEntry<'a>> {
@@ -53,36 +49,37 @@ fn appended(segment: u32, entry: &SidecarEntry<'_>) -> Appended {
     Appended { sequence: entry.sequence, place }
 }
 
-/// Applies all frames with numbers below `before`, records on `threads` threads.
+/// Applies one segment's frames with numbers below `before`, records on `threads` threads.
 pub(super) fn replay(
     core: &Core,
-    lists: &[FrameList<'_>],
+    list: &FrameList<'_>,
     before: u64,
     threads: usize,
-) -> Result<Replayed, DecodeError> {
+    replayed: &mut Replayed,
+) -> Result<(), DecodeError> {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (1..threads)
-            .map(|part| scope.spawn(move || replay_records(core, lists, before, (part, threads))))
+            .map(|part| scope.spawn(move || replay_records(core, list, before, (part, threads))))
             .collect();
-        replay_records(core, lists, before, (0, threads))?;
-        let replayed = replay_others(core, lists, before)?;
+        replay_records(core, list, before, (0, threads))?;
+        replay_others(core, list, before, replayed)?;
         for worker in workers {
             worker.join().expect("replay does not panic")?;
         }
-        Ok(replayed)
+        Ok(())
     })
 }
 
 /// Applies records whose shard falls to this part.
 fn replay_records(
     core: &Core,
-    lists: &[FrameList<'_>],
+    list: &FrameList<'_>,
     before: u64,
     part: (usize, usize),
 ) -> Result<(), DecodeError> {
     let mut shards: Vec<_> =
         (0..SHARDS).map(|i| (i % part.1 == part.0).then(|| core.records.shard(i).lock())).collect();
-    for list in lists {
+    {
         for entry in entries(list, before) {
             let said = appended(list.segment, &entry);
             match entry.kind {
@@ -146,10 +143,14 @@ fn raise_floor(group: &mut Group, floor: larder_format::record::Ballot, said: &A
 }
 
 /// Applies everything that is not a record.
-fn replay_others(core: &Core, lists: &[FrameList<'_>], before: u64) -> Result<Replayed, DecodeError> {
-    let mut replayed = Replayed::default();
+fn replay_others(
+    core: &Core,
+    list: &FrameList<'_>,
+    before: u64,
+    replayed: &mut Replayed,
+) -> Result<(), DecodeError> {
     let mut blobs = core.blobs.lock();
-    for list in lists {
+    {
         for entry in entries(list, before) {
             replayed.frames += 1;
             let said = appended(list.segment, &entry);
@@ -198,17 +199,13 @@ fn replay_others(core: &Core, lists: &[FrameList<'_>], before: u64) -> Result<Re
                     accepted.floor = accepted.floor.max(body.floor);
                     accepted.segment = list.segment;
                 }
-                FrameKind::Freed => {
-                    let number = decode_number(name())?;
-                    replayed.freed.extend(u32::try_from(number).ok());
-                }
                 _ => {}
             }
         }
     }
     let now_ms = core.time.lock().high.ms();
     blobs.leases.forget_spent(now_ms);
-    Ok(replayed)
+    Ok(())
 }
 
 fn grant(blobs: &mut super::blobs::BlobIndex, body: &Grant, said: &Appended) -> bool {

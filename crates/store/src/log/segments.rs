@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -29,6 +29,8 @@ pub(super) struct Segment {
     /// Where its frames end; 0 while it is the last one.
     pub(super) end: AtomicU64,
     pub(super) tombs: Mutex<Tombs>,
+    /// Whether its sidecar is there, or was tried.
+    pub(super) has_sidecar: AtomicBool,
 }
 
 /// Frames of a segment that only hide others: removals and releases. They are needed as long as one of the
@@ -150,7 +152,10 @@ impl Segments {
         let file = segment.file.get().ok_or(ReadError::Moved)?;
         let mut bytes = vec![0; FRAME_HEADER_LEN + body];
         read_exact_at(file.as_ref(), place.offset(), &mut bytes)?;
-        let header = FrameHeader::decode(&bytes, segment.salt, place.at).ok_or(ReadError::Damaged)?;
+        let same = |h: &FrameHeader| h.name_len == place.name_len && h.value_len == place.value_len;
+        let header = FrameHeader::decode(&bytes, segment.salt, place.at)
+            .or_else(|| Some(super::repair::header(&bytes, segment.salt, place.at, same)?.1))
+            .ok_or(ReadError::Damaged)?;
         if header.name_len != place.name_len || header.value_len != place.value_len {
             return Err(ReadError::Moved);
         }
@@ -160,10 +165,7 @@ impl Segments {
     /// The name part of a frame, verified.
     pub(super) fn read_name(&self, place: &Place) -> Result<(FrameHeader, Bytes), ReadError> {
         let (header, name) = self.read_parts(place, place.name_len as usize)?;
-        if checksum(&name, 0) != header.name_sum {
-            return Err(ReadError::Damaged);
-        }
-        Ok((header, name))
+        Ok((header, whole_name(&header, name)?))
     }
 
     /// Both parts of a frame, verified. A blob's value has no checksum here: its id is one.
@@ -172,10 +174,10 @@ impl Segments {
         let (header, mut name) = self.read_parts(place, name_len + place.value_len as usize)?;
         let value = name.split_off(name_len);
         let value_holds = header.value_sum == 0 || checksum(&value, 0) == header.value_sum;
-        if checksum(&name, 0) != header.name_sum || !value_holds {
+        if !value_holds {
             return Err(ReadError::Damaged);
         }
-        Ok((header, name, value))
+        Ok((header, whole_name(&header, name)?, value))
     }
 
     /// The value part of a frame, unverified: for blobs, whose id is their checksum.
@@ -186,6 +188,19 @@ impl Segments {
         let offset = place.offset() + FRAME_HEADER_LEN as u64 + u64::from(place.name_len);
         read_exact_at(file.as_ref(), offset, &mut bytes)?;
         Ok(bytes.into())
+    }
+}
+
+/// A name part that holds, if need be after repair of one byte.
+fn whole_name(header: &FrameHeader, name: Bytes) -> Result<Bytes, ReadError> {
+    if checksum(&name, 0) == header.name_sum {
+        return Ok(name);
+    }
+    let mut copy = name.to_vec();
+    if super::repair::known_name(&mut copy, header.name_sum) {
+        Ok(copy.into())
+    } else {
+        Err(ReadError::Damaged)
     }
 }
 
