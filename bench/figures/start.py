@@ -23,9 +23,9 @@ def measure(long):
                 harness.settle()
                 # `larder up` returns when the node has answered; it starts the agent and looks at the vault besides.
                 times.append(larder.up().seconds)
-                found = larder.status()
-                if str(RECORDS)[:-3] not in str(found):
-                    raise harness.Failed(f"after it was {how}, status does not show {RECORDS} records: {found}")
+                found = larder.status()["node"]["disk"]["records"]
+                if found < RECORDS:
+                    raise harness.Failed(f"after it was {how}, there are {found} records, fewer than {RECORDS}")
             seconds = harness.median(times)
             rows.append(
                 Row(f"start with a million records, {how}", f"{seconds:.2f} s", "", seconds, "s", 1.0, 0.5, "lower", detail={"seconds": times})
