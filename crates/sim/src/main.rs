@@ -96,7 +96,7 @@ fn main() -> ExitCode {
                     let clock = SystemClock::new();
                     let summary = sweep(args.seeds, settings, args.planted.is_some());
                     print!("{}", summary_text(&summary, clock.monotonic().as_secs_f64()));
-                    if let Some(seed) = summary.violation {
+                    if let Some(seed) = summary.violation.or(summary.undecided_seed) {
                         print!("{}", one(seed, settings).0);
                     }
                     summary.violation.is_none() && summary.undecided == 0

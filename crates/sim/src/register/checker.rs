@@ -11,6 +11,7 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use larder_format::ids::OperationId;
 use larder_format::operation::{Operation, Outcome};
 
 use super::history::Call;
@@ -67,6 +68,7 @@ pub fn check(plan: &Plan, calls: &[Call]) -> Verdict {
 }
 
 fn check_key(plan: &Plan, calls: &[&Call]) -> Option<bool> {
+    let calls = &all_of(calls);
     if calls.len() > CALLS_MAX {
         return None;
     }
@@ -79,7 +81,6 @@ fn check_key(plan: &Plan, calls: &[&Call]) -> Option<bool> {
         })
     };
     let likely = |c: &&&Call| match &c.operation {
-        Operation::Get => false,
         Operation::Put(put) => shown(&put.body) || put.takes.is_some(),
         _ => true,
     };
@@ -87,12 +88,23 @@ fn check_key(plan: &Plan, calls: &[&Call]) -> Option<bool> {
     if search(plan, &effective).0 == Some(true) {
         return Some(true);
     }
-    search(plan, &all_of(calls)).0
+    search(plan, calls).0
 }
 
-/// All calls but reads without an answer, which say nothing.
+/// All calls but those that say nothing: reads without an answer, and attempts without one whose operation
+/// id was tried before without one (whatever the later attempt may explain, the earlier one may too).
 fn all_of<'a>(calls: &[&'a Call]) -> Vec<&'a Call> {
-    let says = |c: &&&Call| c.outcome().is_some() || !matches!(c.operation, Operation::Get);
+    let mut tried: Vec<OperationId> = Vec::new();
+    let says = |c: &&&Call| match c.identity {
+        _ if c.outcome().is_some() => true,
+        _ if matches!(c.operation, Operation::Get) => false,
+        None => true,
+        Some(identity) if tried.contains(&identity.id) => false,
+        Some(identity) => {
+            tried.push(identity.id);
+            true
+        }
+    };
     calls.iter().filter(says).copied().collect()
 }
 
@@ -189,13 +201,17 @@ fn search<'a>(plan: &Plan, calls: &[&'a Call]) -> (Option<bool>, Search<'a>) {
         .filter(|(_, e)| e.returned_us != u64::MAX)
         .fold(0u128, |mask, (i, _)| mask | 1 << i);
     let mut search = Search { entries, must, dead: HashSet::new(), steps: 0, deepest: 0 };
-    let found = search.place(0, &Record::default());
+    let found = search.place(0, &Record::default(), None);
     (found, search)
 }
 
 impl Search<'_> {
     /// Whether the calls not in `done` can be placed after it. `None`: gave up.
-    fn place(&mut self, done: u128, record: &Record) -> Option<bool> {
+    ///
+    /// `without` is the record without the unknown call placed last. A call that could as well come without
+    /// it is not tried after it, because the search tries that too: so unknown calls are placed only where
+    /// something answered rests on them.
+    fn place(&mut self, done: u128, record: &Record, without: Option<&Record>) -> Option<bool> {
         if done & self.must == self.must {
             return Some(true);
         }
@@ -208,12 +224,17 @@ impl Search<'_> {
         }
         let ready = self.ready(done);
         let mut nexts = Vec::new();
+        let mut others = Vec::new();
         // A call that fits and changes nothing can be placed at once: doing so shuts out no order.
         for &i in &ready {
             if self.must & 1 << i != 0 && self.fits(i, done) {
                 record.after(&self.entries[i].step, &mut nexts);
-                if nexts.iter().any(|next| record.is_free(next)) {
-                    return self.place(done | 1 << i, record);
+                if nexts.iter().any(|next| next == record) {
+                    if let Some(without) = without {
+                        without.after(&self.entries[i].step, &mut others);
+                    }
+                    let still = others.iter().find(|o| Some(*o) == without);
+                    return self.place(done | 1 << i, record, still);
                 }
                 nexts.clear();
             }
@@ -229,9 +250,17 @@ impl Search<'_> {
                 continue;
             }
             nexts.clear();
+            others.clear();
             record.after(&self.entries[i].step, &mut nexts);
+            if let Some(without) = without {
+                without.after(&self.entries[i].step, &mut others);
+            }
+            let before = (self.must & 1 << i == 0).then_some(record);
             for next in std::mem::take(&mut nexts) {
-                match self.place(done | 1 << i, &next) {
+                if others.iter().any(|other| other.allows_all_of(&next)) {
+                    continue;
+                }
+                match self.place(done | 1 << i, &next, before) {
                     Some(false) => {}
                     found => return found,
                 }

@@ -5,7 +5,7 @@
 //! between `lo_ms` and `hi_ms` the register looked at its clocks, so a value whose end lies inside may be
 //! seen either way; but once seen expired it stays so.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use larder_format::operation::{Condition, Identity, Lifetime, Operation, Outcome, Refusal};
 use larder_format::record::Expiry;
@@ -18,6 +18,8 @@ pub struct Value {
     takes_left: Option<u32>,
     /// Not known while the operation that made it was never answered.
     version: Option<u64>,
+    /// Then at least its time is: no earlier than this, because versions are times.
+    made_ms: u64,
 }
 
 /// An operation id that has taken effect.
@@ -26,6 +28,7 @@ struct Applied {
     id: [u8; 16],
     effect: Effect,
     version: Option<u64>,
+    made_ms: u64,
 }
 
 /// What an operation did.
@@ -54,8 +57,9 @@ impl Hash for Record {
         self.barrier_ms.hash(state);
         // In whatever order they took effect: each was checked against the others when it did.
         let sum = self.applied.iter().fold(0u64, |sum, a| {
-            sum.wrapping_add(u64::from_le_bytes(a.id[..8].try_into().unwrap_or_default()) | 1)
-                .wrapping_add(a.version.unwrap_or(0))
+            let mut one = DefaultHasher::new();
+            a.hash(&mut one);
+            sum.wrapping_add(one.finish())
         });
         sum.hash(state);
     }
@@ -159,9 +163,10 @@ impl Record {
             }
             _ => return,
         };
-        if effect == before.effect && before.version.is_none_or(|v| v == version.to_u64()) {
+        let since = before.version.is_none() && version.0.ms() >= before.made_ms;
+        if effect == before.effect && (since || before.version == Some(version.to_u64())) {
             let mut next = self.clone();
-            next.applied[at].version = Some(version.to_u64());
+            next.applied[at] = Applied { version: Some(version.to_u64()), made_ms: 0, ..before };
             out.push(next);
         }
     }
@@ -190,8 +195,13 @@ impl Record {
                 if late || !step.may_be_alive(end) || (!kept && !self.ttl_fits(end, step)) {
                     return;
                 }
-                let written =
-                    Value { body: word(&put.body), end_ms: end, takes_left: put.takes, version: None };
+                let written = Value {
+                    body: word(&put.body),
+                    end_ms: end,
+                    takes_left: put.takes,
+                    version: None,
+                    made_ms: 0,
+                };
                 self.written(written, step, out);
             }
             Operation::Touch { condition, expiry } => {
@@ -236,10 +246,10 @@ impl Record {
                 let same =
                     body && found.takes_left == value.takes_left && end_ms(found.expiry) == value.end_ms;
                 let version = found.version.to_u64();
-                let known = value.version.map_or(version >= self.version_floor, |v| v == version);
+                let known = self.is_version(value, version);
                 if same && known {
                     next.version_floor = next.version_floor.max(version);
-                    next.value = Some(Value { version: Some(version), ..value });
+                    next.value = Some(Value { version: Some(version), made_ms: 0, ..value });
                     out.push(next);
                 }
             }
@@ -320,8 +330,8 @@ impl Record {
         Some(match (told, value) {
             (Some(None), None) => Some(next),
             (Some(Some(version)), Some(value)) => {
-                let known = value.version.map_or(version >= self.version_floor, |v| v == version);
-                next.value = Some(Value { version: Some(version), ..value });
+                let known = self.is_version(value, version);
+                next.value = Some(Value { version: Some(version), made_ms: 0, ..value });
                 next.version_floor = next.version_floor.max(version);
                 known.then_some(next)
             }
@@ -353,15 +363,16 @@ impl Record {
         effect: Effect,
         step: &Step<'_>,
     ) -> Option<Record> {
-        if version.is_some_and(|v| v <= self.version_floor) {
+        if version.is_some_and(|v| v <= self.version_floor || ms_of(v) < step.lo_ms) {
             return None;
         }
+        let made_ms = if version.is_some() { 0 } else { step.lo_ms };
         let mut next = self.clone();
-        next.value = value.map(|v| Value { version, ..v });
+        next.value = value.map(|v| Value { version, made_ms, ..v });
         // An unknown version is still above the one before, and the next one is above both.
         next.version_floor = version.unwrap_or(self.version_floor + 1);
         if let Some(identity) = step.identity {
-            next.applied.push(Applied { id: identity.id.0, effect, version });
+            next.applied.push(Applied { id: identity.id.0, effect, version, made_ms });
         }
         Some(next)
     }
@@ -390,10 +401,25 @@ impl Record {
         }
     }
 
-    /// Whether this answer fits now and changes nothing that anybody could see: then nothing is lost by
-    /// putting it here.
-    #[must_use]
-    pub fn is_free(&self, next: &Record) -> bool {
-        self == next
+    /// Whether this may be the value's version.
+    fn is_version(&self, value: Value, version: u64) -> bool {
+        match value.version {
+            Some(known) => known == version,
+            None => version >= self.version_floor && ms_of(version) >= value.made_ms,
+        }
     }
+
+    /// Whether whatever may follow `other` may follow this record too.
+    #[must_use]
+    pub fn allows_all_of(&self, other: &Record) -> bool {
+        self.value == other.value
+            && self.applied == other.applied
+            && self.version_floor <= other.version_floor
+            && self.barrier_ms <= other.barrier_ms
+    }
+}
+
+/// The millisecond in a version.
+fn ms_of(version: u64) -> u64 {
+    version >> 16
 }

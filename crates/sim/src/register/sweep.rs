@@ -25,6 +25,8 @@ pub struct Summary {
     pub answered: u64,
     /// Runs the checker gave up on.
     pub undecided: u64,
+    /// The lowest of them.
+    pub undecided_seed: Option<u64>,
     /// The lowest seed that violates the specification.
     pub violation: Option<u64>,
 }
@@ -37,6 +39,7 @@ impl Summary {
         self.faults += other.faults;
         self.answered += other.answered;
         self.undecided += other.undecided;
+        self.undecided_seed = [self.undecided_seed, other.undecided_seed].into_iter().flatten().min();
         self.violation = [self.violation, other.violation].into_iter().flatten().min();
     }
 }
@@ -82,13 +85,15 @@ pub fn sweep(seeds: Range<u64>, settings: Settings, stop_early: bool) -> Summary
 
 fn judge(seed: u64, settings: Settings) -> Summary {
     let report = run(seed, settings);
+    let undecided = matches!(report.verdict, Verdict::Undecided { .. });
     Summary {
         runs: 1,
         calls: report.calls.len() as u64,
         messages: report.messages,
         faults: report.faults,
         answered: report.calls.iter().filter(|c| c.outcome().is_some()).count() as u64,
-        undecided: u64::from(matches!(report.verdict, Verdict::Undecided { .. })),
+        undecided: u64::from(undecided),
+        undecided_seed: undecided.then_some(seed),
         violation: matches!(report.verdict, Verdict::Violation { .. }).then_some(seed),
     }
 }

@@ -100,6 +100,9 @@ struct Node {
     syncing: bool,
     skew_ms: i64,
     bad_clock: bool,
+    /// Whether it has noted times from a bad clock: they stay with it, so it has no vote that counts until
+    /// true time catches up (or a memory node starts anew).
+    tainted: bool,
     /// Which side of a partition it is on.
     side: u8,
 }
@@ -166,6 +169,7 @@ impl<'a> World<'a> {
                     syncing: false,
                     skew_ms: good_skew(&mut rng),
                     bad_clock: false,
+                    tainted: false,
                     side: 0,
                 }
             })
@@ -539,7 +543,8 @@ impl<'a> World<'a> {
         self.again(self.plan.crash_every_us, Event::Crash);
         let node = self.rng.below(u64::from(self.plan.replicas)) as u8;
         let need = usize::from(self.plan.replicas) / 2 + 1;
-        let voting = |n: &Node| n.up && matches!(&n.machine, Machine::Replica(r) if r.is_voting());
+        let voting =
+            |n: &Node| n.up && !n.tainted && matches!(&n.machine, Machine::Replica(r) if r.is_voting());
         let others = (0..).zip(&self.nodes).filter(|(index, other)| *index != node && voting(other)).count();
         // A memory replica can only come back from a majority of others: losing more is a reset by the
         // layout, which is not simulated here.
@@ -572,6 +577,7 @@ impl<'a> World<'a> {
         let epoch = self.epoch;
         let at = &mut self.nodes[usize::from(node)];
         at.up = true;
+        at.tainted &= at.bad_clock || self.plan.class == Class::Disk;
         let life = at.life;
         self.on_node(node, None, |machine, _, out| match machine {
             Machine::Replica(replica) => replica.restart(name, epoch, out),
@@ -597,10 +603,11 @@ impl<'a> World<'a> {
     fn clock(&mut self) {
         self.again(self.plan.clock_every_us, Event::Clock);
         let node = self.rng.below(u64::from(self.plan.replicas)) as u8;
-        let bad = self.nodes.iter().filter(|n| n.bad_clock).count();
+        // Never a majority: then there would be no telling which clocks are the good ones.
+        let tainted = (0..).zip(&self.nodes).filter(|(i, n)| *i != node && n.tainted).count();
         let minority = usize::from(self.plan.replicas - 1) / 2;
         let was_bad = self.nodes[usize::from(node)].bad_clock;
-        let goes_bad = self.plan.bad_clocks && !was_bad && bad < minority && self.rng.below(2) == 0;
+        let goes_bad = self.plan.bad_clocks && !was_bad && tainted < minority && self.rng.below(2) == 0;
         let skew_ms = if goes_bad {
             // Far beyond the bound, so that no run lasts long enough for true time to catch up.
             let far_ms = 60_000 + self.rng.below(100_000) as i64;
@@ -612,6 +619,7 @@ impl<'a> World<'a> {
         self.say(|| format!("clock of node {node} is now off by {skew_ms} ms"));
         let at = &mut self.nodes[usize::from(node)];
         at.bad_clock = goes_bad;
+        at.tainted |= goes_bad;
         at.skew_ms = skew_ms;
     }
 }
