@@ -20,10 +20,10 @@ use super::plan::{CLOCK_BOUND_MS, Class, Plan, TIME_STEP_MS};
 /// What nodes say to each other.
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
-    Request(Request),
-    Reply(Reply),
-    JoinAsk(JoinAsk),
-    JoinPage(JoinPage),
+    Request(Box<Request>),
+    Reply(Box<Reply>),
+    JoinAsk(Box<JoinAsk>),
+    JoinPage(Box<JoinPage>),
 }
 
 /// What a node wants done.
@@ -92,7 +92,7 @@ pub(crate) struct Replica {
     held: VecDeque<(u64, u8, Message)>,
     proposer_config: ProposerConfig,
     proposer: Proposer,
-    attempts: Vec<(usize, Attempt)>,
+    attempts: Vec<(usize, Box<Attempt>)>,
     joiner: Option<Joiner>,
     actions: Vec<Action>,
     sweeps: u32,
@@ -172,7 +172,7 @@ impl Replica {
     pub(crate) fn ask_to_join(&mut self, out: &mut Vec<Effect>) {
         let Some(joiner) = &self.joiner else { return };
         for to in (0..self.replicas).filter(|to| *to != self.index && !joiner.has(*to)) {
-            out.push(Effect::Send { to, message: Message::JoinAsk(joiner.ask(None)) });
+            out.push(Effect::Send { to, message: Message::JoinAsk(Box::new(joiner.ask(None))) });
         }
     }
 
@@ -187,14 +187,16 @@ impl Replica {
         self.carry_out(call, &mut actions, out);
         self.actions = actions;
         if !attempt.is_finished() {
-            self.attempts.push((call, attempt));
+            self.attempts.push((call, Box::new(attempt)));
         }
     }
 
     fn carry_out(&self, call: usize, actions: &mut Vec<Action>, out: &mut Vec<Effect>) {
         for action in actions.drain(..) {
             out.push(match action {
-                Action::Send { to, request } => Effect::Send { to, message: Message::Request(request) },
+                Action::Send { to, request } => {
+                    Effect::Send { to, message: Message::Request(Box::new(request)) }
+                }
                 Action::Timer { tag, wait } => Effect::Timer { tag, wait },
                 Action::Done(result) => Effect::Answer { call, result },
             });
@@ -232,17 +234,17 @@ impl Replica {
                 self.react(from, &request.key, reaction, out);
             }
             Message::Reply(reply) => self.with_attempt(reply.tag, out, |attempt, proposer, actions| {
-                attempt.on_reply(proposer, from, reply, wall_ms, actions);
+                attempt.on_reply(proposer, from, *reply, wall_ms, actions);
             }),
             Message::JoinAsk(ask) => {
                 if let Some((page, record)) = join::answer(&mut self.acceptor, &self.slots, &ask) {
                     if let Some(record) = record {
                         self.append(Entry::Partition(record), out);
                     }
-                    self.reply(from, Message::JoinPage(page), out);
+                    self.reply(from, Message::JoinPage(Box::new(page)), out);
                 }
             }
-            Message::JoinPage(page) => self.on_page(from, page, wall_ms, out),
+            Message::JoinPage(page) => self.on_page(from, *page, wall_ms, out),
         }
     }
 
@@ -279,7 +281,7 @@ impl Replica {
             self.append(Entry::Slot(key.clone(), self.slots.get(key).cloned()), out);
         }
         if let Some(reply) = reaction.reply {
-            self.reply(from, Message::Reply(reply), out);
+            self.reply(from, Message::Reply(Box::new(reply)), out);
         }
     }
 
