@@ -187,7 +187,7 @@ impl Vault {
             limit: 0,
             pages: 0,
         };
-        Ok(Entries { pages: self.remote.scan(scan).await? })
+        Ok(Entries { own: self.names.directory_key(dir), pages: self.remote.scan(scan).await? })
     }
 }
 
@@ -200,6 +200,8 @@ pub(crate) struct NewFolder {
 
 /// Entries of a folder as they arrive.
 pub(crate) struct Entries {
+    /// The folder's own record, which has the same prefix and is not an entry.
+    own: SealedKey,
     pages: crate::remote::Pages,
 }
 
@@ -217,6 +219,9 @@ impl Entries {
         let mut entries = Vec::with_capacity(page.records.len());
         for (key, found) in page.records {
             let Some((key, None)) = SealedKey::parse(key.as_bytes()) else { continue };
+            if key == self.own {
+                continue;
+            }
             let entry = vault.open_entry(key.as_bytes(), &found)?;
             entries.push(EntryNow { key, entry, found });
         }

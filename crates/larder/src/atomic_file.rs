@@ -11,15 +11,6 @@ use larder_format::rng::{Rng, SystemRng};
 
 use crate::failure::{Failure, Outcome, shown};
 
-/// Who may read the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readers {
-    /// This user (0600).
-    OnlyMe,
-    /// Whoever can reach it (0644): certificates.
-    Anyone,
-}
-
 /// What to do when the file is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
@@ -29,14 +20,14 @@ pub enum Existing {
     Keep,
 }
 
-/// Writes a whole file.
+/// Writes a whole file that only this user may read (0600).
 ///
 /// # Errors
 /// A conflict with [`Existing::Keep`] if the file is there; otherwise what the file system says. Nothing is left
 /// behind.
-pub fn write(path: &Path, bytes: &[u8], readers: Readers, existing: Existing) -> Outcome {
+pub fn write(path: &Path, bytes: &[u8], existing: Existing) -> Outcome {
     let beside = beside(path)?;
-    let result = write_beside(&beside, bytes, readers).and_then(|()| match existing {
+    let result = write_beside(&beside, bytes).and_then(|()| match existing {
         Existing::Replace => fs::rename(&beside, path),
         // A hard link fails where a rename would replace.
         Existing::Keep => fs::hard_link(&beside, path).and_then(|()| fs::remove_file(&beside)),
@@ -80,12 +71,8 @@ fn beside(path: &Path) -> Outcome<PathBuf> {
     Ok(path.with_file_name(format!(".{name}.{:016x}", SystemRng.u64())))
 }
 
-fn write_beside(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
-    let mode = match readers {
-        Readers::OnlyMe => 0o600,
-        Readers::Anyone => 0o644,
-    };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -107,11 +94,11 @@ mod tests {
     fn replaces_or_keeps_and_leaves_nothing_beside() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        write(&path, b"one", Readers::OnlyMe, Existing::Keep).unwrap();
-        let failure = write(&path, b"two", Readers::OnlyMe, Existing::Keep).unwrap_err();
+        write(&path, b"one", Existing::Keep).unwrap();
+        let failure = write(&path, b"two", Existing::Keep).unwrap_err();
         assert_eq!(failure.kind(), Some(Kind::Conflict));
         assert_eq!(read(&path, 10).unwrap().unwrap(), b"one");
-        write(&path, b"three", Readers::OnlyMe, Existing::Replace).unwrap();
+        write(&path, b"three", Existing::Replace).unwrap();
         assert_eq!(read(&path, 5).unwrap().unwrap(), b"three");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -122,7 +109,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         assert_eq!(read(&path, 4).unwrap(), None);
-        write(&path, b"12345", Readers::Anyone, Existing::Replace).unwrap();
+        write(&path, b"12345", Existing::Replace).unwrap();
         assert_eq!(read(&path, 4).unwrap_err().kind(), Some(Kind::Damaged));
     }
 }

@@ -17,7 +17,7 @@ use rcgen::{
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::atomic_file::{self, Existing, Readers};
+use crate::atomic_file::{self, Existing};
 use crate::failure::{Failure, Outcome, shown};
 
 const DAY_MS: u64 = 24 * 3_600_000;
@@ -120,7 +120,7 @@ impl Certificates {
         };
         let text = serde_json::to_vec(&issued)
             .map_err(|e| Failure::new(Kind::Bug, format!("cannot write down what was issued: {e}")))?;
-        atomic_file::write(&self.issued_file(), &text, Readers::OnlyMe, Existing::Replace)?;
+        atomic_file::write(&self.issued_file(), &text, Existing::Replace)?;
         Ok(true)
     }
 
@@ -182,7 +182,7 @@ impl Certificates {
     }
 
     fn store(&self, path: &Path, bytes: &[u8]) -> Outcome {
-        atomic_file::write(path, bytes, Readers::OnlyMe, Existing::Replace)
+        atomic_file::write(path, bytes, Existing::Replace)
     }
 }
 

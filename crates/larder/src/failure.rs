@@ -111,7 +111,8 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
-fn io_words(error: &io::Error) -> String {
+/// The system's words for an I/O error, without its number.
+pub fn io_words(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {
         Some(end) => text[..end].to_lowercase(),

@@ -36,12 +36,15 @@ fn show_seconds(seconds: i64) -> String {
 pub fn show_left(expiry: Expiry, now_ms: u64) -> String {
     match left_ms(expiry, now_ms) {
         None => "never".to_owned(),
-        // Whole seconds, rounded up, so that what is still there never reads as 0.
-        Some(ms) => {
-            let ms = if ms < 1000 { ms } else { ms.div_ceil(1000) * 1000 };
-            format!("in {}", duration::show(Duration::from_millis(ms)))
-        }
+        Some(ms) => format!("in {}", show_rounded(ms)),
     }
+}
+
+/// A length of time in whole seconds, to the nearest; below a second in milliseconds, so that what is still there never
+/// reads as 0.
+pub fn show_rounded(ms: u64) -> String {
+    let ms = if ms < 1000 { ms } else { ms.saturating_add(500) / 1000 * 1000 };
+    duration::show(Duration::from_millis(ms))
 }
 
 /// Milliseconds left; `None`: no end.
@@ -59,7 +62,9 @@ mod tests {
         assert_eq!(show_ns(-1), "1969-12-31 23:59Z");
         assert_eq!(show_ns(0), "-");
         assert_eq!(show_left(Expiry::NEVER, 5), "never");
-        assert_eq!(show_left(Expiry::at_ms(200_001), 0), "in 3m 21s");
+        assert_eq!(show_left(Expiry::at_ms(200_501), 0), "in 3m 21s");
+        assert_eq!(show_left(Expiry::at_ms(2_001), 0), "in 2s");
+        assert_eq!(show_left(Expiry::at_ms(999), 0), "in 999ms");
         assert_eq!(show_left(Expiry::at_ms(5), 10), "in 0s");
         assert_eq!(left_ms(Expiry::at_ms(15), 10), Some(5));
     }

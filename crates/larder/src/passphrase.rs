@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use larder_format::rng::{Rng, SystemRng};
 use zeroize::Zeroizing;
 
-use crate::atomic_file::{self, Existing, Readers};
+use crate::atomic_file::{self, Existing};
 use crate::descriptor;
-use crate::failure::{Failure, Outcome, shown};
+use crate::failure::{Failure, Outcome, io_words, shown};
 use crate::terminal::{PASSPHRASE_LEN_MAX, Terminal};
 
 /// How often a person may retype two passphrases that differ, before the command gives up.
@@ -55,7 +55,7 @@ impl PassphraseArgs {
         if let Some(number) = self.passphrase_fd {
             let name = format!("descriptor {number}");
             let file = descriptor::take(number).map_err(|e| {
-                Failure::invalid(format!("cannot read the passphrase from {name}: {e}"))
+                Failure::invalid(format!("cannot read the passphrase from {name}: {}", io_words(&e)))
                     .hint("--passphrase-fd N names a descriptor that is open, as in: larder unlock --passphrase-fd 3 3<FILE")
             })?;
             return first_line(file, &name).map(Passphrase::Given);
@@ -127,7 +127,7 @@ pub fn generate_file(path: &Path) -> Outcome {
         text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
     }
     text.push('\n');
-    atomic_file::write(path, text.as_bytes(), Readers::OnlyMe, Existing::Keep)
+    atomic_file::write(path, text.as_bytes(), Existing::Keep)
 }
 
 /// The first line, without its end. Only a newline ends it: spaces belong to a passphrase.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use larder_format::error::Kind;
 use serde::Deserialize;
 
-use crate::atomic_file::{self, Existing, Readers};
+use crate::atomic_file::{self, Existing};
 use crate::failure::{Failure, Outcome, shown};
 use crate::{duration, size};
 
@@ -145,7 +145,7 @@ impl Settings {
     /// # Errors
     /// A conflict if it is there already; what the file system says.
     pub fn create(&self, path: &Path) -> Outcome {
-        atomic_file::write(path, self.to_text().as_bytes(), Readers::OnlyMe, Existing::Keep)
+        atomic_file::write(path, self.to_text().as_bytes(), Existing::Keep)
     }
 
     fn to_text(self) -> String {

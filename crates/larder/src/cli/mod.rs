@@ -160,21 +160,20 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
 /// Help and version are answers; everything else is a request that could not be understood.
 fn refused(error: &clap::Error, output: Output) -> Outcome {
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Output::new(false).text(&help_text(error)),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            Output::new(false).text(&error.render().to_string())
+        }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !output.json() => {
             output.note(error.render().to_string().trim_end());
             Err(Failure::invalid("no command was given"))
         }
         _ => {
             let text = error.render().to_string();
+            let text = text.split("\n\nFor more information").next().unwrap_or(&text);
             let text = text.trim_end().trim_start_matches("error: ");
             Err(Failure::invalid(text.to_owned()))
         }
     }
-}
-
-fn help_text(error: &clap::Error) -> String {
-    error.render().to_string()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::cli::listing::hex;
 use crate::duration;
 use crate::failure::{Failure, Outcome, clean, shown};
 use crate::life::pid_file;
+use crate::moment;
 use crate::output::{Output, Tone};
 use crate::size;
 use crate::{session, up};
@@ -163,10 +164,7 @@ fn text(context: &Context, node: Result<&Node, &Failure>, agent: Option<AgentSta
     let word = vault_word(vault, agent);
     let tone = if word == "open" { Tone::Good } else { Tone::Warn };
     let when = match agent.and_then(|a| a.locks_in_ms) {
-        Some(ms) => format!(
-            ", locks itself in {}",
-            duration::show(std::time::Duration::from_millis(ms.div_ceil(1000) * 1000))
-        ),
+        Some(ms) => format!(", locks itself in {}", moment::show_rounded(ms)),
         None => String::new(),
     };
     out.push_str(&format!("vault    {}{when}\n", output.paint(tone, word)));

@@ -10,8 +10,8 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::{RECOVERY_CODE_LEN_MAX, Request, Secret};
 use crate::atomic_file;
 use crate::cli::Context;
-use crate::duration;
 use crate::failure::{Failure, Outcome, shown};
+use crate::moment;
 use crate::passphrase::{Passphrase, PassphraseArgs};
 use crate::terminal::Terminal;
 
@@ -58,7 +58,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         .document(&json!({ "locked": status.open.is_none(), "locks_in_ms": status.locks_in_ms }))?;
     context.output.note(&match status.locks_in_ms {
         Some(ms) => {
-            let idle = duration::show(std::time::Duration::from_millis(ms.div_ceil(1000) * 1000));
+            let idle = moment::show_rounded(ms);
             format!("The vault is open; it locks itself after {idle} without a command.")
         }
         None => "The vault is open until `larder lock`.".to_owned(),

@@ -86,24 +86,22 @@ fn say(context: &Context, report: &Report, foreground: bool) -> Outcome {
         text.push_str(&format!("\nOpen the vault:\n  {}\n", command(context, "unlock")));
     }
     text.push_str("\nTry:\n");
-    for (verb, what) in [
-        ("put FILE", "seal and store a file or folder"),
-        ("ls -l", "what is stored"),
-        ("value set greeting hello --ttl 15m", "a value that expires"),
-        ("status", "how it is doing"),
-    ] {
-        text.push_str(&format!("  {:<42} {}\n", command(context, verb), output.paint(Tone::Faint, what)));
+    let mut tips = vec![
+        (command(context, "put FILE"), "seal and store a file or folder"),
+        (command(context, "ls -l"), "what is stored"),
+        (command(context, "value set greeting hello --ttl 15m"), "a value that expires"),
+        (command(context, "status"), "how it is doing"),
+    ];
+    if !foreground {
+        tips.push((command(context, "down"), "stop; what is stored stays"));
     }
-    let end = if foreground {
-        "\nctrl-C stops everything; what is stored stays.\n".to_owned()
-    } else {
-        format!(
-            "  {:<42} {}\n",
-            command(context, "down"),
-            output.paint(Tone::Faint, "stop; what is stored stays")
-        )
-    };
-    text.push_str(&end);
+    let width = tips.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
+    for (command, what) in tips {
+        text.push_str(&format!("  {command:<width$}  {}\n", output.paint(Tone::Faint, what)));
+    }
+    if foreground {
+        text.push_str("\nctrl-C stops everything; what is stored stays.\n");
+    }
     output.text(&text)
 }
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::agent::client::Agent;
 use crate::agent::protocol::{Request, Response, Secret};
-use crate::atomic_file::{self, Existing, Readers};
+use crate::atomic_file::{self, Existing};
 use crate::cli::Context;
 use crate::failure::{Failure, Outcome, shown};
 use crate::folders::Folders;
@@ -112,11 +112,11 @@ fn create(context: &Context, wishes: &Wishes, passphrase: Passphrase, agent: &mu
     let code = Zeroizing::new(code.to_owned());
     if let Some(path) = &wishes.recovery_code_file {
         let line = Zeroizing::new(format!("{}\n", code.as_str()));
-        atomic_file::write(path, line.as_bytes(), Readers::OnlyMe, Existing::Keep)?;
+        atomic_file::write(path, line.as_bytes(), Existing::Keep)?;
     }
     show(context, wishes, &code);
     let path = context.folders.vault_header_file();
-    atomic_file::write(&path, &header, Readers::OnlyMe, Existing::Keep)?;
+    atomic_file::write(&path, &header, Existing::Keep)?;
     Ok(Vault { id, locked: false, recovery_code: Some(code) })
 }
 

@@ -1,0 +1,171 @@
+//! What the end-to-end tests share: a home of their own in a temporary folder, and the real binary run in it without a
+//! terminal. Whatever still runs when a test ends is stopped.
+#![allow(dead_code, unreachable_pub, reason = "every test file uses a part of it")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The passphrase of every test vault.
+pub const PASSPHRASE: &str = "correct horse battery staple";
+
+/// A home folder and what lies in it.
+pub struct Home {
+    dir: TempDir,
+}
+
+/// What a command said, and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Said {
+    /// The exit code it must have ended with.
+    #[track_caller]
+    pub fn ends(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
+        self
+    }
+
+    /// Words that standard error must contain.
+    #[track_caller]
+    pub fn says(self, words: &str) -> Self {
+        assert!(self.err.contains(words), "no {words:?} in stderr: {}", self.err);
+        self
+    }
+
+    /// Standard output as one JSON document.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}", self.out))
+    }
+
+    /// Standard output as JSON lines.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Standard error as a JSON error.
+    #[track_caller]
+    pub fn json_error(&self) -> Value {
+        let value: Value = serde_json::from_str(&self.err).unwrap_or_else(|e| panic!("{e}: {}", self.err));
+        value["error"].clone()
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Home {
+    /// A new folder with a passphrase file beside the home; nothing runs.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Self { dir };
+        home.file("passphrase", PASSPHRASE.as_bytes());
+        home.file("wrong", b"not it\n");
+        home
+    }
+
+    /// A new folder with everything up, on any free port.
+    pub fn up() -> Self {
+        let home = Self::new();
+        home.bring_up().ends(0);
+        home
+    }
+
+    /// `larder up` with the passphrase file and any free port.
+    pub fn bring_up(&self) -> Said {
+        let passphrase = self.path("passphrase");
+        self.run(&["up", "--listen", "127.0.0.1:0", "--passphrase-file", passphrase.to_str().unwrap()])
+    }
+
+    /// The folder given as `--home`.
+    pub fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    /// A path beside the home.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Makes a file beside the home and answers its path.
+    pub fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.path(name);
+        std::fs::File::create(&path).unwrap().write_all(bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The command with its arguments, not started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("--home").arg(self.home()).args(arguments);
+        command.env_remove("LARDER_HOME").env("NO_COLOR", "1").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Said {
+        self.command(arguments).output().unwrap().into()
+    }
+
+    /// Runs a command to its end with this on its standard input.
+    pub fn run_with(&self, arguments: &[&str], input: &[u8]) -> Said {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that fails early closes its input.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap().into()
+    }
+
+    /// The process id of `node` or `agent`.
+    pub fn pid(&self, name: &str) -> i32 {
+        let text = std::fs::read_to_string(self.home().join("state").join(format!("{name}.pid"))).unwrap();
+        let value: Value = serde_json::from_str(&text).unwrap();
+        i32::try_from(value["pid"].as_i64().unwrap()).unwrap()
+    }
+
+    /// Ends `node` or `agent` as a power cut would, and waits until it is gone.
+    pub fn kill(&self, name: &str) {
+        let pid = rustix::process::Pid::from_raw(self.pid(name)).unwrap();
+        let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::KILL).unwrap();
+        let mut wait = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut wait, None).unwrap();
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if self.home().exists() {
+            let _ = self.run(&["down"]);
+        }
+    }
+}
+
+/// The binary under test.
+pub fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_larder"))
+}

@@ -1,0 +1,146 @@
+//! What a person at a terminal sees: the passphrase questions, without echo, on a real pseudo-terminal. `setsid` (of
+//! util-linux) makes it the controlling terminal of the command.
+
+mod support;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use support::{Home, binary};
+
+/// Longest wait for words on the terminal.
+const WORDS_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A command on a terminal of its own, and what is to be seen there.
+struct Session {
+    keyboard: File,
+    screen: mpsc::Receiver<Vec<u8>>,
+    seen: String,
+    child: Child,
+}
+
+impl Session {
+    fn start(home: &Home, arguments: &[&str]) -> Self {
+        let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let terminal = || File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let child = Command::new("setsid")
+            .args(["--ctty", "--wait"])
+            .arg(binary())
+            .arg("--home")
+            .arg(home.home())
+            .args(arguments)
+            .env("NO_COLOR", "1")
+            .env_remove("LARDER_HOME")
+            .stdin(Stdio::from(terminal()))
+            .stdout(Stdio::from(terminal()))
+            .stderr(Stdio::from(terminal()))
+            .spawn()
+            .unwrap();
+        let keyboard = File::from(master);
+        let mut reader = keyboard.try_clone().unwrap();
+        let (sender, screen) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            // The read fails when the last process has closed the terminal.
+            while let Ok(len @ 1..) = reader.read(&mut part) {
+                if sender.send(part[..len].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { keyboard, screen, seen: String::new(), child }
+    }
+
+    #[track_caller]
+    fn wait_for(&mut self, words: &str) {
+        while !self.seen.contains(words) {
+            match self.screen.recv_timeout(WORDS_TIME_MAX) {
+                Ok(part) => self.seen.push_str(&String::from_utf8_lossy(&part)),
+                Err(_) => panic!("never saw {words:?}; saw: {}", self.seen),
+            }
+        }
+        let end = self.seen.find(words).unwrap() + words.len();
+        self.seen.drain(..end);
+    }
+
+    fn type_line(&mut self, line: &str) {
+        self.keyboard.write_all(line.as_bytes()).unwrap();
+        self.keyboard.write_all(b"\r").unwrap();
+    }
+
+    #[track_caller]
+    fn ends(mut self, code: i32) -> String {
+        assert_eq!(self.child.wait().unwrap().code(), Some(code), "saw: {}", self.seen);
+        while let Ok(part) = self.screen.recv_timeout(Duration::from_millis(200)) {
+            self.seen.push_str(&String::from_utf8_lossy(&part));
+        }
+        self.seen
+    }
+}
+
+#[test]
+fn a_new_vault_asks_twice_and_shows_nothing_of_the_answer() {
+    let home = Home::new();
+    let mut session = Session::start(&home, &["up", "--listen", "127.0.0.1:0"]);
+    session.wait_for("Passphrase: ");
+    session.type_line("tro\u{7f}y hörse");
+    session.wait_for("Again, to be sure: ");
+    session.type_line("something else");
+    session.wait_for("These two differ.");
+    session.wait_for("Passphrase: ");
+    session.type_line("try hörse");
+    session.wait_for("Again, to be sure: ");
+    session.type_line("try hörse");
+    session.wait_for("recovery code, shown this once");
+    session.wait_for("Larder is up");
+    let rest = session.ends(0);
+    assert!(!rest.contains("hörse"), "{rest}");
+    home.run(&["lock"]).ends(0);
+    let right = home.file("right", "try hörse\n".as_bytes());
+    home.run(&["unlock", "--passphrase-file", &right]).ends(0);
+}
+
+#[test]
+fn a_locked_vault_is_opened_on_the_way_and_ctrl_c_gives_the_terminal_back() {
+    let home = Home::up();
+    home.run_with(&["put", "-", "/f"], b"contents").ends(0);
+    home.run(&["lock"]).ends(0);
+    let mut session = Session::start(&home, &["cat", "/f"]);
+    session.wait_for("Passphrase: ");
+    session.type_line("wrong");
+    session.wait_for("That is not it. Passphrase: ");
+    session.type_line(support::PASSPHRASE);
+    session.wait_for("contents");
+    let rest = session.ends(0);
+    assert!(!rest.contains(support::PASSPHRASE));
+
+    home.run(&["lock"]).ends(0);
+    let mut session = Session::start(&home, &["cat", "/f"]);
+    session.wait_for("Passphrase: ");
+    session.keyboard.write_all(b"half\x03").unwrap();
+    session.wait_for("interrupted");
+    let modes = rustix::termios::tcgetattr(&session.keyboard).unwrap().local_modes;
+    assert!(modes.contains(rustix::termios::LocalModes::ECHO | rustix::termios::LocalModes::ICANON));
+    session.ends(130);
+}
+
+#[test]
+fn three_wrong_answers_are_enough() {
+    let home = Home::up();
+    home.run(&["lock"]).ends(0);
+    let mut session = Session::start(&home, &["unlock"]);
+    for _ in 0..3 {
+        session.wait_for("Passphrase: ");
+        session.type_line("wrong");
+    }
+    session.wait_for("wrong passphrase");
+    session.ends(7);
+}
