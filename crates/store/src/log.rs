@@ -6,7 +6,7 @@
 //! - [`commit`]: group commit: writes, syncs, marks, publishes;
 //! - [`index`], [`records`], [`scan`]: records in memory order, and what callers ask of them;
 //! - [`blobs`], [`leases`]: blobs and the reasons to keep them;
-//! - [`open`], [`load`], [`replay`]: from files to index;
+//! - [`open`], [`load`], [`replay`], [`batch`]: from files to index;
 //! - [`sidecar`]: lists of sealed segments, to open fast;
 //! - [`collect`], [`compact`]: giving space back;
 //! - [`scrub`], [`repair`], [`accept`]: damage: finding it, undoing it, living with it;
@@ -16,6 +16,7 @@
 //! else. The index is in memory and is made anew from the log at every start.
 
 mod accept;
+mod batch;
 mod blobs;
 mod collect;
 mod commit;

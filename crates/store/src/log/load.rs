@@ -28,6 +28,8 @@ pub(super) struct Loaded {
     pub(super) list: Vec<u8>,
     /// Frames in which one byte was put right.
     pub(super) repaired: u64,
+    /// Whether `list` comes from a sidecar.
+    pub(super) from_sidecar: bool,
     /// Whether `list` was left out because the sidecar has it.
     pub(super) in_sidecar: bool,
     /// Where frames are missing, in order.
@@ -101,6 +103,7 @@ pub(super) fn load_segment(file: Arc<dyn DiskFile>, stamp: Stamp, durable: u64) 
         stamp,
         list: Vec::new(),
         repaired: 0,
+        from_sidecar: false,
         in_sidecar: false,
         gaps: Vec::new(),
         torn_values: Vec::new(),

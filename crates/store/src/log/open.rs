@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use larder_format::ids::StoreId;
 use larder_format::rng::Rng;
@@ -38,6 +38,10 @@ use crate::ticket::Progress;
 const STORE_NAME: &str = "STORE";
 const STORE_NEW_NAME: &str = "STORE.new";
 const MARKS_NAME: &str = "marks";
+
+/// Longest list of one segment that is held from when it is first read until it is applied, in bytes. A
+/// segment full of small records has a list of about half its own length.
+const LIST_HELD_MAX: usize = 1 << 20;
 
 /// What opening found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,13 +90,13 @@ impl LogStore {
         })?;
         let head = read_head(&disk, rng)?;
         let marks = Marks::open(disk.as_ref(), head.store)?;
-        let found = load_all(disk.as_ref(), head.store, marks.durable)?;
+        let workers =
+            if config.threads { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+        let found = load_all(disk.as_ref(), head.store, marks.durable, workers)?;
         let mut judged = Judged::of(found, marks.durable)?;
         judged.cut(disk.as_ref()).map_err(io_error("cutting off the torn tail"))?;
         judged.check_segments(disk.as_ref()).map_err(io_error("removing a freed segment"))?;
         let core = Arc::new(build(disk, config, &head, &marks, &judged)?);
-        let workers =
-            if config.threads { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
         let replayed = replay_all(&core, &judged, workers)?;
         let lost: Vec<(u64, u64)> = judged
             .holes
@@ -230,50 +234,79 @@ enum Found {
     Headless(u32),
 }
 
-fn load_all(disk: &dyn Disk, store: StoreId, durable: u64) -> Result<Vec<Found>, StoreError> {
+/// Reads all segments, in order of their numbers, on `workers` threads.
+fn load_all(disk: &dyn Disk, store: StoreId, durable: u64, workers: usize) -> Result<Vec<Found>, StoreError> {
     let names = disk.list().map_err(io_error("listing the data folder"))?;
     let mut numbers: Vec<u32> = names.iter().filter_map(|(name, _)| numbered(name, ".seg")).collect();
     numbers.sort_unstable();
-    let mut found = Vec::with_capacity(numbers.len());
-    let last = numbers.last().copied();
-    for number in numbers {
-        let name = segment_name(number);
-        let file = disk.open(&name, OpenMode::ReadWrite).map_err(io_error("opening a segment"))?;
-        let mut block = vec![0; BLOCK_LEN];
-        file.read_at(0, &mut block).map_err(io_error("reading a segment"))?;
-        let stamp = Stamp::decode_block(StampKind::Segment, &block)
-            .filter(|stamp| stamp.store == store && stamp.number == number && stamp.second > 0);
-        match stamp {
-            Some(stamp) => {
-                check_version("segment", stamp.version)?;
-                let listed = (Some(number) != last).then(|| sealed(disk, stamp, &file)).flatten();
-                let loaded = match listed {
-                    Some(listed) => listed,
-                    None => load_segment(file, stamp, durable).map_err(io_error("reading a segment"))?,
-                };
-                found.push(Found::Loaded(Box::new(loaded)));
-            }
-            None => found.push(Found::Headless(number)),
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let is_last = Some(number) == numbers.last();
+            done.push((*number, load_one(disk, store, durable, *number, is_last)));
         }
+        done
+    };
+    let mut done = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
+        for other in others {
+            done.extend(other.join().expect("reading a segment does not panic"));
+        }
+        done
+    });
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, found)| found).collect()
+}
+
+fn load_one(
+    disk: &dyn Disk,
+    store: StoreId,
+    durable: u64,
+    number: u32,
+    is_last: bool,
+) -> Result<Found, StoreError> {
+    let file =
+        disk.open(&segment_name(number), OpenMode::ReadWrite).map_err(io_error("opening a segment"))?;
+    let mut block = vec![0; BLOCK_LEN];
+    file.read_at(0, &mut block).map_err(io_error("reading a segment"))?;
+    let stamp = Stamp::decode_block(StampKind::Segment, &block)
+        .filter(|stamp| stamp.store == store && stamp.number == number && stamp.second > 0);
+    let Some(stamp) = stamp else { return Ok(Found::Headless(number)) };
+    check_version("segment", stamp.version)?;
+    // The last segment is never sealed, so a sidecar for it would be of another life.
+    if let Some(listed) = (!is_last).then(|| sealed(disk, stamp, &file)).flatten() {
+        return Ok(Found::Loaded(Box::new(listed)));
     }
-    Ok(found)
+    let loaded = load_segment(file, stamp, durable).map_err(io_error("reading a segment"))?;
+    Ok(Found::Loaded(Box::new(loaded)))
 }
 
 /// A sealed segment as its sidecar tells it. A sidecar is made only when its whole segment is durable.
 fn sealed(disk: &dyn Disk, stamp: Stamp, file: &Arc<dyn DiskFile>) -> Option<Loaded> {
     let list = sidecar::read(disk, &stamp)?;
-    let last_sequence = sidecar::ends_with(&list)?;
-    let end = entries(&list, u64::MAX).last().map(|e| u64::from(e.place) * ALIGN + frame_len(0, 0))?;
-    // Only what the whole log must know is kept until all segments are judged; the rest is read again.
-    let mut kept = Vec::new();
-    let told = |kind| matches!(kind, FrameKind::Freed | FrameKind::Segments);
-    entries(&list, u64::MAX).filter(|entry| told(entry.kind)).for_each(|entry| entry.encode_into(&mut kept));
+    let last = sidecar::last_if_ended(&list)?;
+    let last_sequence = last.sequence;
+    let end = u64::from(last.place) * ALIGN + frame_len(0, 0);
+    // Long lists are read again when it is their turn; only what the whole log must know is kept.
+    let in_sidecar = list.len() > LIST_HELD_MAX;
+    let kept = if in_sidecar {
+        let mut told = Vec::new();
+        let tells = |kind| matches!(kind, FrameKind::Freed | FrameKind::Segments);
+        let telling = entries(&list, u64::MAX).filter(|entry| tells(entry.kind));
+        telling.for_each(|entry| entry.encode_into(&mut told));
+        told
+    } else {
+        list
+    };
     Some(Loaded {
         stamp,
         file: file.clone(),
         list: kept,
         repaired: 0,
-        in_sidecar: true,
+        from_sidecar: true,
+        in_sidecar,
         gaps: Vec::new(),
         torn_values: Vec::new(),
         end,
@@ -527,7 +560,7 @@ fn build(
             live: 0.into(),
             end: loaded.end.into(),
             tombs: Mutex::default(),
-            has_sidecar: loaded.in_sidecar.into(),
+            has_sidecar: loaded.from_sidecar.into(),
         }));
     }
     let progress = Arc::new(Progress::default());

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use larder_format::codec::DecodeError;
-use larder_format::record::RecordMeta;
 use larder_format::segment::FrameKind;
 use larder_format::segment::body::{
     Accept, Floor, Grant, RecordName, Release, Remove, decode_blob, decode_time, decode_token,
@@ -10,7 +9,8 @@ use larder_format::segment::body::{
 use larder_format::segment::sidecar::SidecarEntry;
 use larder_format::slot::Slot;
 
-use super::index::{BallotsAt, Entry, Group, Shard};
+use super::batch::Batch;
+use super::index::{Entry, Group, Shard};
 use super::leases::Spent;
 use super::queue::Appended;
 use super::records::promised;
@@ -44,7 +44,7 @@ fn entries<'a>(list: &'a FrameList<'a>, before: u64) -> impl Iterator<Item = Sid
     .take_while(move |entry| entry.sequence < before)
 }
 
-fn appended(segment: u32, entry: &SidecarEntry<'_>) -> Appended {
+pub(super) fn appended(segment: u32, entry: &SidecarEntry<'_>) -> Appended {
     let place = Place { segment, at: entry.place, name_len: entry.name_len, value_len: entry.value_len };
     Appended { sequence: entry.sequence, place }
 }
@@ -79,32 +79,51 @@ fn replay_records(
 ) -> Result<(), DecodeError> {
     let mut shards: Vec<_> =
         (0..SHARDS).map(|i| (i % part.1 == part.0).then(|| core.records.shard(i).lock())).collect();
-    {
-        for entry in entries(list, before) {
-            let said = appended(list.segment, &entry);
-            match entry.kind {
-                FrameKind::Record | FrameKind::Promise => {
-                    let (name, _) = RecordName::decode(entry.name)?;
-                    let slot = slot(name.slot)?;
-                    if let Some(shard) = &mut shards[shard_of(slot)] {
-                        record(core, shard, &name, entry.kind, &said);
-                    }
+    let mut batches: Vec<Batch> = (0..SHARDS).map(|_| Batch::default()).collect();
+    let mut rest = list.list;
+    while let Some((entry, next)) = SidecarEntry::decode(rest) {
+        let offset = list.list.len() - rest.len();
+        rest = next;
+        if entry.sequence >= before {
+            break;
+        }
+        let said = appended(list.segment, &entry);
+        match entry.kind {
+            FrameKind::Record => {
+                let (name, _) = RecordName::decode(entry.name)?;
+                let number = shard_of(slot(name.slot)?);
+                if shards[number].is_some() {
+                    batches[number].add(&name, offset);
                 }
-                FrameKind::Remove => {
-                    let body = Remove::decode(Bytes::copy_from_slice(entry.name))?;
-                    let slot = slot(body.slot)?;
-                    if let Some(shard) = &mut shards[shard_of(slot)] {
-                        remove(core, shard, &body, &said);
-                    }
-                }
-                FrameKind::Floor => {
-                    let body = Floor::decode(Bytes::copy_from_slice(entry.name))?;
-                    if let Some(Some(shard)) = shards.get_mut(usize::from(body.group)) {
-                        raise_floor(shard.groups.entry(body.namespace).or_default(), body.floor, &said);
-                    }
-                }
-                _ => {}
             }
+            FrameKind::Promise => {
+                let (name, _) = RecordName::decode(entry.name)?;
+                let number = shard_of(slot(name.slot)?);
+                if let Some(shard) = &mut shards[number] {
+                    batches[number].flush(core, shard, list);
+                    promise(core, shard, &name, &said);
+                }
+            }
+            FrameKind::Remove => {
+                let body = Remove::decode(Bytes::copy_from_slice(entry.name))?;
+                let number = shard_of(slot(body.slot)?);
+                if let Some(shard) = &mut shards[number] {
+                    batches[number].flush(core, shard, list);
+                    remove(core, shard, &body, &said);
+                }
+            }
+            FrameKind::Floor => {
+                let body = Floor::decode(Bytes::copy_from_slice(entry.name))?;
+                if let Some(Some(shard)) = shards.get_mut(usize::from(body.group)) {
+                    raise_floor(shard.groups.entry(body.namespace).or_default(), body.floor, &said);
+                }
+            }
+            _ => {}
+        }
+    }
+    for (shard, batch) in shards.iter_mut().zip(&mut batches) {
+        if let Some(shard) = shard {
+            batch.flush(core, shard, list);
         }
     }
     Ok(())
@@ -114,16 +133,10 @@ fn slot(number: u16) -> Result<Slot, DecodeError> {
     Slot::from_number(number).ok_or(DecodeError::BadValue { field: "slot", value: number.into() })
 }
 
-fn record(core: &Core, shard: &mut Shard, name: &RecordName<'_>, kind: FrameKind, said: &Appended) {
+fn promise(core: &Core, shard: &mut Shard, name: &RecordName<'_>, said: &Appended) {
     let group = shard.groups.entry(name.namespace).or_default();
-    let entry = if kind == FrameKind::Promise {
-        promised(group.records.get(name.key), said, name.slot, name.ballots.unwrap_or_default())
-    } else {
-        let meta: Option<RecordMeta> = name.meta;
-        let mut entry = Entry::new(said.sequence, said.place, name.slot, meta);
-        entry.ballots = name.ballots.map(|ballots| Box::new(BallotsAt { ballots, promise: None }));
-        entry
-    };
+    let ballots = name.ballots.unwrap_or_default();
+    let entry = promised(group.records.get(name.key), said, name.slot, ballots);
     core.replace_entry(group, name.key, Some(entry), true);
 }
 
@@ -150,57 +163,55 @@ fn replay_others(
     replayed: &mut Replayed,
 ) -> Result<(), DecodeError> {
     let mut blobs = core.blobs.lock();
-    {
-        for entry in entries(list, before) {
-            replayed.frames += 1;
-            let said = appended(list.segment, &entry);
-            let len = i64::try_from(said.place.frame_len()).unwrap_or(0);
-            let name = || Bytes::copy_from_slice(entry.name);
-            match entry.kind {
-                FrameKind::Blob => {
-                    let handle = blobs.ensure(decode_blob(name())?);
-                    core.log.segments.count_live(list.segment, len);
-                    if let Some(old) = blobs.locate(handle, said.place, said.sequence) {
-                        let old_len = i64::try_from(old.frame_len()).unwrap_or(0);
-                        core.log.segments.count_live(old.segment, -old_len);
-                    }
+    for entry in entries(list, before) {
+        replayed.frames += 1;
+        let said = appended(list.segment, &entry);
+        let len = i64::try_from(said.place.frame_len()).unwrap_or(0);
+        let name = || Bytes::copy_from_slice(entry.name);
+        match entry.kind {
+            FrameKind::Blob => {
+                let handle = blobs.ensure(decode_blob(name())?);
+                core.log.segments.count_live(list.segment, len);
+                if let Some(old) = blobs.locate(handle, said.place, said.sequence) {
+                    let old_len = i64::try_from(old.frame_len()).unwrap_or(0);
+                    core.log.segments.count_live(old.segment, -old_len);
                 }
-                FrameKind::Grant => {
-                    if grant(&mut blobs, &Grant::decode(name())?, &said) {
-                        core.log.segments.count_live(list.segment, len);
-                    }
-                }
-                FrameKind::Release => {
-                    let body = Release::decode(name())?;
-                    let until_ms = body.remember_until_ms;
-                    core.log.segments.add_tomb(&said.place, body.since, body.until, until_ms);
-                    let spent = Spent { remember_until_ms: body.remember_until_ms, sequence: said.sequence };
-                    core.release(&mut blobs, body.token, spent);
-                }
-                FrameKind::Confirm => {
-                    let token = decode_token(name())?;
-                    if blobs.leases.confirm(token, said.sequence) {
-                        core.log.segments.count_live(list.segment, len);
-                        blobs.leases.add_frame(token, &said.place);
-                    }
-                }
-                FrameKind::Time => {
-                    let high = decode_time(name())?;
-                    let mut time = core.time.lock();
-                    if high >= time.high {
-                        *time = Time { high, sequence: said.sequence, segment: list.segment };
-                    }
-                }
-                FrameKind::Accept => {
-                    let body = Accept::decode(name())?;
-                    replayed.accepted_through = replayed.accepted_through.max(body.through);
-                    let mut accepted = core.damage.accepted.lock();
-                    accepted.through = accepted.through.max(body.through);
-                    accepted.floor = accepted.floor.max(body.floor);
-                    accepted.segment = list.segment;
-                }
-                _ => {}
             }
+            FrameKind::Grant => {
+                if grant(&mut blobs, &Grant::decode(name())?, &said) {
+                    core.log.segments.count_live(list.segment, len);
+                }
+            }
+            FrameKind::Release => {
+                let body = Release::decode(name())?;
+                let until_ms = body.remember_until_ms;
+                core.log.segments.add_tomb(&said.place, body.since, body.until, until_ms);
+                let spent = Spent { remember_until_ms: body.remember_until_ms, sequence: said.sequence };
+                core.release(&mut blobs, body.token, spent);
+            }
+            FrameKind::Confirm => {
+                let token = decode_token(name())?;
+                if blobs.leases.confirm(token, said.sequence) {
+                    core.log.segments.count_live(list.segment, len);
+                    blobs.leases.add_frame(token, &said.place);
+                }
+            }
+            FrameKind::Time => {
+                let high = decode_time(name())?;
+                let mut time = core.time.lock();
+                if high >= time.high {
+                    *time = Time { high, sequence: said.sequence, segment: list.segment };
+                }
+            }
+            FrameKind::Accept => {
+                let body = Accept::decode(name())?;
+                replayed.accepted_through = replayed.accepted_through.max(body.through);
+                let mut accepted = core.damage.accepted.lock();
+                accepted.through = accepted.through.max(body.through);
+                accepted.floor = accepted.floor.max(body.floor);
+                accepted.segment = list.segment;
+            }
+            _ => {}
         }
     }
     let now_ms = core.time.lock().high.ms();

@@ -5,7 +5,7 @@
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering;
 
-use larder_format::segment::sidecar::SidecarEntry;
+use larder_format::segment::sidecar::{ENTRY_LEN, SidecarEntry};
 use larder_format::segment::{BLOCK_LEN, FrameKind, LOG_FORMAT, Stamp, StampKind, checksum};
 
 use super::load::load_segment;
@@ -40,15 +40,11 @@ pub(super) fn read(disk: &dyn Disk, segment: &Stamp) -> Option<Vec<u8>> {
     (whole && holds).then_some(list)
 }
 
-/// The number of the last frame in a list, if that frame ends its segment.
-pub(super) fn ends_with(list: &[u8]) -> Option<u64> {
-    let mut rest = list;
-    let mut last = None;
-    while let Some((entry, next)) = SidecarEntry::decode(rest) {
-        last = Some((entry.kind, entry.sequence));
-        rest = next;
-    }
-    last.filter(|(kind, _)| *kind == FrameKind::End && rest.is_empty()).map(|(_, sequence)| sequence)
+/// The last frame in a list, if that frame ends its segment. Such a frame says nothing, so it is the fixed
+/// part of an entry at the very end.
+pub(super) fn last_if_ended(list: &[u8]) -> Option<SidecarEntry<'_>> {
+    let (last, rest) = SidecarEntry::decode(list.get(list.len().checked_sub(ENTRY_LEN)?..)?)?;
+    (last.kind == FrameKind::End && rest.is_empty()).then_some(last)
 }
 
 fn write(disk: &dyn Disk, segment: &Stamp, list: &[u8]) -> io::Result<()> {
