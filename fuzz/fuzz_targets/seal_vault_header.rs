@@ -25,7 +25,8 @@ fn check(bytes: Vec<u8>) {
     assert!(header.open(Unlock::RecoveryCode(&code)).is_err());
     // Passphrases only where the derivation asked for is quick; that others are bounded is a unit test's.
     let quick = header.slots().iter().filter(|slot| slot.kind == 1).all(|slot| {
-        let word = |at: usize| slot.body.get(at..at + 4).map(|b| u32::from_le_bytes(b.try_into().expect("four")));
+        let word =
+            |at: usize| slot.body.get(at..at + 4).map(|b| u32::from_le_bytes(b.try_into().expect("four")));
         matches!((word(0), word(4)), (Some(memory), Some(passes)) if memory < 256 && passes < 4)
     });
     if quick {

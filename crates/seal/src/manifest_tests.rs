@@ -92,3 +92,15 @@ fn inline_content_is_bounded() {
     let refused = Draft::inline(FileId([1; 16]), FileKind::File, 1, Previous::default(), data);
     assert!(matches!(refused, Err(SealError::TooLong { .. })));
 }
+
+#[test]
+fn signed_inline_content_must_have_the_signed_hash() {
+    let root = root(1);
+    let mut draft =
+        Draft::inline(FileId([1; 16]), FileKind::File, 1, Previous::default(), Bytes::from_static(b"hello"))
+            .unwrap();
+    draft.content_hash = *blake3::hash(b"hullo").as_bytes();
+    let body = draft.sign(&attributes(), root.id(), &root.signer()).encode();
+    let refused = open_manifest(body, root.id(), root.signer().public());
+    assert_eq!(refused, Err(SealError::Contradiction { what: "content hash" }));
+}

@@ -151,3 +151,33 @@ fn chunks_that_do_not_fit_the_declared_length_are_refused() {
     let mut walker = TreeWalker::new(tree.opener, &tree.manifest, 0..u64::MAX);
     assert_eq!(walker.step(), Err(SealError::Contradiction { what: "chunk length" }));
 }
+
+/// What supplying a page gives that opens under its key and is another page than its reference describes.
+fn supply_instead(page: &Page, level: u8, len: u64) -> Result<(), SealError> {
+    let sealer = BlobSealer::new(&VaultRoot::generate(&mut SeededRng::new(1)), 0);
+    let encoded = page.encode();
+    let (key, blob, bytes) = sealer.seal_page(&encoded).unwrap();
+    let reference = PageRef { blob, key, page_len: encoded.len() as u32, offset: 0, len };
+    let mut tree = tree(1, 5);
+    tree.manifest.size = len;
+    tree.manifest.content = Content::Pages { level, refs: vec![reference] };
+    let mut walker = TreeWalker::new(tree.opener, &tree.manifest, 0..u64::MAX);
+    assert_eq!(walker.step(), Ok(Step::NeedPage(reference)));
+    walker.supply(&bytes)
+}
+
+#[test]
+fn a_page_must_be_what_its_reference_describes() {
+    let leaf = Page::Leaf(vec![entry(1, 100)]);
+    let below =
+        |offset| PageRef { blob: BlobId([1; 32]), key: ChunkKey([2; 32]), page_len: 9, offset, len: 100 };
+    let interior = |offset| Page::Interior { level: 1, refs: vec![below(offset)] };
+    assert_eq!(supply_instead(&leaf, 0, 100), Ok(()));
+    assert_eq!(supply_instead(&interior(0), 1, 100), Ok(()));
+    let page = Err(SealError::Contradiction { what: "page" });
+    assert_eq!(supply_instead(&leaf, 0, 101), page, "another span");
+    assert_eq!(supply_instead(&leaf, 1, 100), page, "a leaf too high");
+    assert_eq!(supply_instead(&interior(0), 2, 100), page, "a level left out");
+    let offset = Err(SealError::Contradiction { what: "page offset" });
+    assert_eq!(supply_instead(&interior(7), 1, 100), offset);
+}

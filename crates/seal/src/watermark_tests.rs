@@ -83,3 +83,14 @@ fn a_log_is_compacted_when_it_is_mostly_old_news() {
     assert!(!marks.should_compact(1_000), "a small log is left alone");
     assert!(marks.should_compact(COMPACT_LEN_MIN));
 }
+
+#[test]
+fn marks_in_a_file_never_sink() {
+    let line = |mark| Watermarks::new().observe(1, b"k", mark).unwrap().unwrap();
+    let mut file = Watermarks::new().snapshot().to_vec();
+    for mark in [mark(5, 9), mark(8, 3), mark(1, 1)] {
+        file.extend_from_slice(&line(mark));
+    }
+    let loaded = Watermarks::load(&file.into()).unwrap().watermarks;
+    assert_eq!(loaded.seen(1, b"k"), Some(mark(8, 9)));
+}

@@ -150,6 +150,20 @@ fn chunks_in_another_order_or_missing_are_never_taken_for_the_file() {
 }
 
 #[test]
+fn a_wrong_offset_or_size_is_named() {
+    let options = options(true);
+    let (chunks, summary) = seal(&data(4 * LEN as usize), &options);
+    let mut shifted = jobs(&chunks);
+    shifted[1].offset += 1;
+    let (plain, failed) = open(shifted, reading(&summary, &options));
+    assert_eq!(plain.len(), chunks[0].entry.plain_len as usize);
+    assert!(matches!(failed, Some(PipelineError::Content { what: "chunk offset" })), "{failed:?}");
+    let longer = Summary { size: summary.size + 1, ..summary };
+    let (_, failed) = open(jobs(&chunks), reading(&longer, &options));
+    assert!(matches!(failed, Some(PipelineError::Content { what: "size" })), "{failed:?}");
+}
+
+#[test]
 fn blobs_swapped_between_entries_do_not_open() {
     let options = options(false);
     let (chunks, summary) = seal(&data(4 * LEN as usize), &options);
