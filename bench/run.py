@@ -63,15 +63,16 @@ def print_table(rows):
     lines = [("figure", "larder", "beside", "value", "at least", "aim", "")]
     for row in rows:
         verdict = "aim" if row.meets(row.aim) else "met" if row.meets(row.at_least) else "BELOW"
-        bound = "" if row.better == "higher" else "≤ "
+        if row.at_least is None:
+            verdict = ""
+        shown = ["" if bound is None else f"{'' if row.better == 'higher' else '≤ '}{bound:,g}" for bound in (row.at_least, row.aim)]
         lines.append(
             (
                 row.figure,
                 row.larder,
                 row.peer,
                 f"{row.value:,.2f} {row.unit}".strip(),
-                f"{bound}{row.at_least:g}",
-                f"{bound}{row.aim:g}",
+                *shown,
                 verdict,
             )
         )

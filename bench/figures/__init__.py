@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 class Row:
     """One line of the table.
 
-    `value` is what the aim is about: a ratio or a plain figure; `better` says which way is better.
+    `value` is what the aim is about: a ratio or a plain figure; `better` says which way is better. A row without
+    bounds is there to be watched.
     """
 
     figure: str
@@ -15,10 +16,13 @@ class Row:
     peer: str
     value: float
     unit: str
-    at_least: float
-    aim: float
+    at_least: float | None = None
+    aim: float | None = None
     better: str = "higher"
     detail: dict = field(default_factory=dict)
 
     def meets(self, bound):
+        """Whether a bound is reached; whatever has no bound reaches it."""
+        if bound is None:
+            return True
         return self.value >= bound if self.better == "higher" else self.value <= bound
