@@ -281,7 +281,7 @@ impl Acceptor {
         }
         let ballots = Ballots { promised: ballot, accepted: ballot };
         let before = slot.ballots.unwrap_or_default().accepted;
-        if before == ballot && !self.config.faults.has(Planted::BallotReused) {
+        if before == ballot {
             // A copy of an accept that was done already: the answer is the same, whatever the time is now.
             return Ok(Change::Keep);
         }

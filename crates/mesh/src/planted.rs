@@ -79,8 +79,8 @@ planted! {
     NotAfterIgnored = "not-after-ignored",
     /// A confirmed read does not write back, so that writes it did not see can still surface.
     BarrierSkipped = "barrier-skipped",
-    /// A proposer sends another value under a ballot it used already.
-    BallotReused = "ballot-reused",
+    /// Ballots do not carry their proposer's name, so two proposers can use the same one.
+    BallotShared = "ballot-shared",
     /// A memory replica that restarted votes at once.
     RejoinAmnesia = "rejoin-amnesia",
     /// A memory replica that restarted votes after hearing one other replica.

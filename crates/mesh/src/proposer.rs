@@ -155,7 +155,8 @@ impl Proposer {
     /// rarely below what others promised.
     pub(crate) fn next_ballot(&mut self, wall_ms: u64) -> Ballot {
         self.round = self.clock.tick(wall_ms).to_u64().max(self.round + 1);
-        Ballot { round: self.round, proposer: self.name }
+        let name = if self.config.faults.has(Planted::BallotShared) { 0 } else { self.name };
+        Ballot { round: self.round, proposer: name }
     }
 
     /// Takes note of a ballot that somebody promised. One too far in the future is left alone: acceptors

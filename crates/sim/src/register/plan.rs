@@ -65,6 +65,8 @@ pub struct Plan {
     pub partition_every_us: u64,
     /// Mean time between crashes, in microseconds; 0: none.
     pub crash_every_us: u64,
+    /// Longest time a machine is down, in microseconds.
+    pub down_us_max: u64,
     /// Mean time between changes of a clock, in microseconds; 0: none.
     pub clock_every_us: u64,
     /// Whether a minority of clocks may go beyond the bound.
@@ -92,26 +94,40 @@ impl Plan {
         let class = if disk || replicas == 1 { Class::Disk } else { Class::Memory };
         // With one clock out of three lost for good, much more would leave little but time-outs.
         let bad_clocks = replicas > 1 && rng.below(4) == 0;
+        // A storm: machines die often and come back at once, while proposers fight over one key. What is
+        // forgotten in a crash matters only to messages that outlive it.
+        let storm = replicas > 1 && !bad_clocks && rng.below(4) == 0;
         let mut pick = |values: &[u64]| values[usize::try_from(rng.below(values.len() as u64)).unwrap_or(0)];
         Self {
             seed,
             replicas,
             class,
             ttl_max_ms: Some(pick(&[0, 120, 200])).filter(|ms| *ms > 0),
-            keys: pick(&[2, 2, 3, 4]) as u8,
+            keys: if storm { 1 } else { pick(&[2, 2, 3, 4]) as u8 },
             clients: pick(&[3, 4, 5, 6]) as u8,
             pause_us_max: pick(&[8_000, 25_000, 50_000]),
-            loss: pick(&[10, 30, 60]),
+            loss: if storm { 10 } else { pick(&[10, 30, 60]) },
             duplicates: pick(&[20, 60, 120]),
-            late: pick(&[30, 80, 150]),
-            late_us_max: pick(&[4_000, 15_000, 60_000]),
+            late: if storm { 300 } else { pick(&[30, 80, 150]) },
+            late_us_max: if storm { 9_000 } else { pick(&[4_000, 15_000, 60_000]) },
             sync_us_max: pick(&[500, 2_000, 8_000]),
-            partition_every_us: pick(if bad_clocks { &[0, 150_000] } else { &[0, 60_000, 150_000] }),
-            crash_every_us: pick(if bad_clocks { &[0, 150_000] } else { &[0, 40_000, 80_000, 150_000] }),
+            partition_every_us: pick(if storm {
+                &[0]
+            } else if bad_clocks {
+                &[0, 150_000]
+            } else {
+                &[0, 60_000, 150_000]
+            }),
+            crash_every_us: match (storm, bad_clocks) {
+                (true, _) => pick(&[6_000, 12_000]),
+                (_, true) => pick(&[0, 150_000]),
+                _ => pick(&[0, 40_000, 80_000, 150_000]),
+            },
+            down_us_max: if storm { 600 } else { 40_000 },
             clock_every_us: pick(&[0, 50_000, 150_000]),
             bad_clocks,
             identified: pick(&[10, 40, 70]),
-            scattered: pick(&[5, 30, 80]),
+            scattered: if storm { 90 } else { pick(&[5, 30, 80]) },
             faults: settings.faults,
         }
     }

@@ -554,7 +554,11 @@ impl<'a> World<'a> {
         self.faults += 1;
         // A process that dies leaves what it appended to the system; a machine that dies loses some.
         let kept = if self.rng.below(3) == 0 { 256 } else { self.rng.below(257) };
-        let down_us = if self.rng.below(2) == 0 { self.rng.below(1_500) } else { self.rng.below(40_000) };
+        let down_us = if self.rng.below(2) == 0 {
+            self.rng.below(1_500)
+        } else {
+            self.rng.below(self.plan.down_us_max)
+        };
         self.say(|| format!("node {node} crashes, {kept}/256 of what was not synced survives"));
         let at = &mut self.nodes[usize::from(node)];
         at.up = false;
