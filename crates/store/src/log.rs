@@ -170,6 +170,12 @@ impl LogStore {
         &self.report
     }
 
+    /// The tokens of all leases that hold, in no order.
+    #[must_use]
+    pub fn lease_tokens(&self) -> Vec<LeaseToken> {
+        self.core.blobs.lock().leases.tokens()
+    }
+
     /// A lease, if it holds.
     #[must_use]
     pub fn lease_info(&self, token: LeaseToken) -> Option<LeaseInfo> {

@@ -19,7 +19,7 @@ use larder_store::disk::sim::{Loss, SimDisk};
 use larder_store::log::LogStore;
 
 use model::{KEYS, Model, TOKENS, at, blob, key, slot, token};
-use workload::{Run, config, steps};
+use workload::{Run, Step, config, steps};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -203,4 +203,148 @@ fn a_missing_file_is_a_typed_error_or_made_anew() {
         let cases: Vec<_> = files.keys().filter(|name| matters(name)).map(without).collect();
         println!("{:?}", try_all(&cases, &want));
     }
+}
+
+/// Two stores with the same history up to their last frame: the second's last frame put in the place of the
+/// first's is whole, in its place, under the right salt and with the right number, but never followed what
+/// is before it.
+fn spliced() -> (Files, Files) {
+    let history = |first_len: u16| {
+        let mut run = Run::new(SimDisk::new());
+        run.play(&[
+            Step::Put { key: 0, len: first_len, ballots: false },
+            Step::Pump,
+            Step::Put { key: 1, len: 100, ballots: false },
+        ])
+        .unwrap();
+        run.disk.crash(Loss::Nothing).contents()
+    };
+    (history(96), history(95))
+}
+
+/// What reading key 1 gives when its frame comes from another history.
+fn read_spliced() -> Result<Option<larder_format::record::RecordState>, StoreError> {
+    let (mut ours, other) = spliced();
+    let name = "00000001.seg";
+    let (a, b) = (&ours[name], &other[name]);
+    assert_eq!(a.len(), b.len());
+    // The last frame of both: 64 bytes of header and what follows, found from the end by its magic.
+    let last = (0..a.len() - 1).rev().step_by(1).find(|at| at % 8 == 0 && a[*at..*at + 2] == *b"LF").unwrap();
+    assert_ne!(a[last..], b[last..], "only the chain tells them apart");
+    let tail = b[last..].to_vec();
+    ours.get_mut(name).unwrap().truncate(last);
+    ours.get_mut(name).unwrap().extend(tail);
+    let store = open(&ours)?;
+    store.read(at(&key(1)), Want::All).map(|(state, _)| state)
+}
+
+#[test]
+fn a_frame_of_another_history_is_refused() {
+    let read = read_spliced();
+    assert!(matches!(read, Err(StoreError::Damaged { .. })), "{read:?}");
+}
+
+/// A sidecar whose list says something else, under a stamp that is whole.
+fn ask_with_false_sidecar() -> Result<bool, String> {
+    let (files, want) = rich_stores(1).remove(0);
+    let mut wrong = Ok(true);
+    for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".idx")) {
+        for offset in (4096..bytes.len()).step_by(3) {
+            let mut damaged = files.clone();
+            damaged.get_mut(name).unwrap()[offset] ^= 0x10;
+            let asked = std::panic::catch_unwind(|| ask(&damaged, &want)).unwrap_or(Err("panicked".into()));
+            wrong = wrong.and_then(|all| Ok(all && asked?));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn a_sidecar_is_believed_only_if_its_checksum_holds() {
+    assert_eq!(ask_with_false_sidecar(), Ok(true));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs_that_only_damage_shows_are_noticed() {
+    larder_store::planted::plant("chain not checked");
+    assert!(read_spliced().is_ok(), "without the chain the frame passes");
+    larder_store::planted::plant("sidecar trusted without checksum");
+    assert_ne!(ask_with_false_sidecar(), Ok(true), "a false list makes wrong answers");
+    larder_store::planted::plant("");
+}
+
+#[test]
+fn accepting_a_loss_makes_the_store_usable_and_lasts() {
+    let (files, _) = rich_stores(1).remove(0);
+    let name = files.keys().rfind(|name| name.ends_with(".seg")).unwrap().clone();
+    let mut damaged = files.clone();
+    let bytes = damaged.get_mut(&name).unwrap();
+    let end = bytes.len().min(4096 + 256);
+    bytes[4096..end].fill(0xa5);
+    let disk = SimDisk::with_contents(&damaged);
+    let open = |disk: &SimDisk| {
+        disk.unlock();
+        LogStore::open_on(Arc::new(disk.clone()), config(), &mut SeededRng::new(5)).unwrap()
+    };
+    let store = open(&disk);
+    assert!(store.has_unaccepted_damage(), "{:?}", store.open_report());
+    let unknown = larder_format::record::Key::new(&b"never written"[..]).unwrap();
+    assert!(matches!(store.read(at(&unknown), Want::All), Err(StoreError::Damaged { .. })));
+    assert!(store.collect(1).is_err() && store.compact(1).is_err());
+    store.accept_damage().unwrap();
+    assert_eq!(store.read(at(&unknown), Want::All).unwrap().0, None);
+    let mut floor = 0;
+    drop(store.update(at(&unknown), &mut |current| {
+        floor = current.floor().round;
+        Ok(Next::Keep)
+    }));
+    assert!(floor > 0, "floors rise, so that no version is used twice");
+    store.collect(100).unwrap();
+    drop(store);
+    let store = open(&disk);
+    assert!(!store.has_unaccepted_damage(), "{:?}", store.open_report());
+    assert_eq!(store.read(at(&unknown), Want::All).unwrap().0, None);
+}
+
+/// A store in which one byte of a leased blob in a sealed segment is damaged.
+fn with_damaged_blob() -> (Model, u8, LogStore) {
+    for (files, want) in rich_stores(20) {
+        let last = files.keys().rfind(|name| name.ends_with(".seg")).unwrap().clone();
+        let sealed: Vec<_> =
+            files.iter().filter(|(name, _)| name.ends_with(".seg") && **name != last).collect();
+        for number in leased(&want) {
+            let (id, bytes) = blob(number);
+            for (name, file) in &sealed {
+                let Some(at) = file.windows(64).position(|window| *window == bytes[..64]) else { continue };
+                let mut damaged = files.clone();
+                damaged.get_mut(*name).unwrap()[at + 100] ^= 1;
+                // Compaction may have left an older copy behind, which nobody needs.
+                if open(&damaged).unwrap().get(id).is_err() {
+                    return (want, number, open(&damaged).unwrap());
+                }
+            }
+        }
+    }
+    panic!("no store has a leased blob in a sealed segment");
+}
+
+#[test]
+fn scrub_names_exactly_what_is_damaged_and_putting_it_again_heals_it() {
+    let (want, number, store) = with_damaged_blob();
+    let mut found = Vec::new();
+    loop {
+        let report = store.scrub(3_000).unwrap();
+        found.extend(report.damaged);
+        if report.finished {
+            break;
+        }
+    }
+    let (id, bytes) = blob(number);
+    assert_eq!(found.iter().filter_map(|item| item.blob).collect::<Vec<_>>(), vec![id]);
+    assert!(matches!(store.get(id), Err(StoreError::Damaged { .. })));
+    let free = (0..TOKENS).find(|number| !want.spent.contains(number)).unwrap();
+    store.put(id, bytes.clone(), &model::grant(free, want.time_ms + 1_000)).unwrap();
+    store.pump().unwrap();
+    assert_eq!(store.get(id).unwrap(), Some(bytes));
 }

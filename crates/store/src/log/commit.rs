@@ -18,7 +18,7 @@ use larder_format::segment::{BLOCK_LEN, FRAME_HEADER_LEN, LOG_FORMAT, Stamp, Sta
 use super::queue::{Log, PendingFrame, Queue};
 use super::segments::{Segment, segment_name};
 use crate::api::StoreError;
-use crate::disk::OpenMode;
+use crate::disk::{DiskFile, OpenMode};
 
 /// Parts up to this long are copied together before they are written: cheaper than a piece of a vectored
 /// write each.
@@ -216,31 +216,37 @@ impl Log {
             second: segment.first_sequence,
             third: segment.follows,
         };
-        let name = segment_name(segment.number);
-        // A file that was written before needs no new blocks, so its syncs are faster. What it holds cannot
-        // pass for frames: their checksums are seeded with the number and the start that wrote them.
-        let opened = match self.spares.lock().pop() {
-            Some(spare) => {
-                self.disk.rename(&spare, &name).and_then(|()| self.disk.open(&name, OpenMode::ReadWrite))
-            }
-            None => self.disk.open(&name, OpenMode::CreateNew),
-        };
-        let made = opened.and_then(|file| {
-            let block = stamp.encode_block();
-            match file.write_at(0, &[IoSlice::new(&block)]) {
-                Err(e) if is_full(&e) && self.space.release_reserve() => {
-                    file.write_at(0, &[IoSlice::new(&block)])?;
-                }
-                other => other?,
-            }
-            if !crate::planted::is("directory not synced") {
-                self.disk.sync_dir()?;
-            }
-            Ok(file)
-        });
+        let mut made = self.make_file(&stamp);
+        if made.as_ref().is_err_and(is_full) && self.space.release_reserve() {
+            tracing::warn!("disk is full: the reserve was released");
+            made = self.make_file(&stamp);
+        }
         let file = made.map_err(|e| self.fail("making a segment", &e))?;
         segment.file.get_or_init(|| file);
         Ok(())
+    }
+
+    /// Makes or takes over a file and heads it. On failure no half-made file stays.
+    fn make_file(&self, stamp: &Stamp) -> io::Result<Arc<dyn DiskFile>> {
+        let name = segment_name(stamp.number);
+        // A file that was written before needs no new blocks, so its syncs are faster. What it holds cannot
+        // pass for frames: their checksums are seeded with the number and the start that wrote them.
+        let spare = self.spares.lock().pop();
+        let file = match &spare {
+            Some(spare) => {
+                self.disk.rename(spare, &name)?;
+                self.disk.open(&name, OpenMode::ReadWrite)?
+            }
+            None => self.disk.open(&name, OpenMode::CreateNew)?,
+        };
+        if let Err(error) = file.write_at(0, &[IoSlice::new(&stamp.encode_block())]) {
+            self.disk.remove(&name)?;
+            return Err(error);
+        }
+        if !crate::planted::is("directory not synced") {
+            self.disk.sync_dir()?;
+        }
+        Ok(file)
     }
 
     /// Syncs what was written, marks it, and resolves its tickets.

@@ -61,6 +61,10 @@ impl Leases {
         self.held.get(&token)
     }
 
+    pub(super) fn tokens(&self) -> Vec<LeaseToken> {
+        self.held.keys().copied().collect()
+    }
+
     pub(super) fn spent(&self, token: LeaseToken) -> Option<&Spent> {
         self.spent.get(&token)
     }
