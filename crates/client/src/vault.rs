@@ -38,8 +38,8 @@ pub const KEYS: &str = "keys";
 /// it as it goes.
 const LEASE_MS: u64 = 60 * 60 * 1000;
 
-/// How long the outcome of a change can be asked for again.
-const OPERATION_MS: u64 = 10 * 60 * 1000;
+/// How long the outcome of a take can be asked for again.
+const OPERATION_MS: u64 = 60 * 1000;
 
 /// An open vault.
 pub struct Vault {
@@ -230,8 +230,12 @@ impl Vault {
         Ok(RecordRequest { tag: 0, namespace, key, identity: None, ask })
     }
 
-    /// A change that is recognised when it is retried. Retries itself while the connection fails, under the
-    /// same identity, so that it happens once.
+    /// A change. A take is recognised when it is retried, so it retries itself while the connection fails and
+    /// uses up one read only. Other changes are not: for them it costs every record a list of remembered
+    /// operations, and whoever asks can look what became of them.
+    ///
+    /// # Errors
+    /// [`Kind::Unknown`] if the connection failed and it may or may not have happened.
     pub(crate) async fn change(
         &self,
         namespace: NamespaceId,
@@ -239,8 +243,11 @@ impl Vault {
         ask: Ask,
     ) -> Result<Outcome, Failure> {
         let mut request = self.request(namespace, key, ask)?;
-        request.identity = Some(self.identity());
-        let mut tries_left = 3;
+        let mut tries_left = 0;
+        if matches!(request.ask, Ask::Take) {
+            request.identity = Some(self.identity());
+            tries_left = 3;
+        }
         loop {
             match self.remote.apply(request.clone()).await {
                 Err(failure) if failure.kind == Kind::Closed && tries_left > 0 => tries_left -= 1,

@@ -11,9 +11,11 @@ use larder_format::namespace::Class;
 use larder_format::record::Content;
 use larder_store::api::{Address, BlobStore, LeaseInfo, RecordStore, ScanRequest, StoreError, Want};
 use larder_store::log::LogStore;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::audit::LeaseAudit;
 use crate::namespaces::Namespaces;
 use crate::registers::Registers;
 use crate::time::NodeTime;
@@ -26,6 +28,9 @@ const EXPIRY_PORTION: usize = 512;
 
 /// How often leases past their deadline are looked at.
 const LEASE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether an audit is to begin or go on.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Leases decided about before yielding.
 const LEASE_PORTION: usize = 256;
@@ -49,6 +54,7 @@ pub(crate) struct Chores {
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) time: Arc<NodeTime>,
     pub(crate) log: Arc<LogStore>,
+    pub(crate) audit: Mutex<LeaseAudit>,
 }
 
 /// Running chores.
@@ -74,6 +80,7 @@ pub(crate) fn start(chores: Chores) -> Running {
     let tasks = vec![
         every(EXPIRY_INTERVAL, stopped.clone(), chores.clone(), Chores::expire),
         every(LEASE_INTERVAL, stopped.clone(), chores.clone(), Chores::settle_leases),
+        every(AUDIT_INTERVAL, stopped.clone(), chores.clone(), Chores::audit_leases),
         every(SPACE_INTERVAL, stopped.clone(), chores.clone(), Chores::give_space_back),
         every(TIME_INTERVAL, stopped, chores, Chores::note_time),
     ];
@@ -137,6 +144,10 @@ impl Chores {
             return Ok(false);
         }
         let due = self.log.due_leases(now, LEASE_PORTION);
+        if !due.is_empty() {
+            // A clock set back must not make a write acceptable again that relies on what is released here.
+            let _durable = self.log.raise_time(now)?;
+        }
         for lease in &due {
             if self.is_listed(lease)? {
                 let _durable = self.log.confirm(lease.token)?;
@@ -145,6 +156,27 @@ impl Chores {
             }
         }
         Ok(due.len() == LEASE_PORTION)
+    }
+
+    /// Ends leases that no record lists any more, because their files were deleted or have expired.
+    fn audit_leases(&self) -> Result<bool, StoreError> {
+        let now = self.time.now();
+        if !self.time.may_free() {
+            return Ok(false);
+        }
+        let mut audit = self.audit.lock();
+        for token in audit.portion(now.ms(), || self.log.lease_tokens()) {
+            let Some(lease) = self.log.lease_info(token) else { continue };
+            // Those with a deadline are decided about when it comes.
+            if lease.deadline_ms.is_some() || self.is_listed(&lease)? {
+                audit.cleared(token);
+            } else if audit.is_overdue(token, now.ms()) {
+                let _durable = self.log.raise_time(now)?;
+                let _durable = self.log.release(token)?;
+                audit.cleared(token);
+            }
+        }
+        Ok(audit.has_more())
     }
 
     /// Whether the lease's record, or an older version kept beside it, lists the token.

@@ -6,10 +6,11 @@
 //! - `grpc` turns messages into checked types (by `larder-wire`) and outcomes into messages;
 //! - [`registers`] joins the register's rules (`larder-mesh`) with this machine's storage (`larder-store`);
 //!   [`blobs`] does the same for blobs and leases;
-//! - `chores` does in the background what nobody waits for: expiry, leases, collection, time marks.
+//! - `chores` (with `audit`) does in the background what nobody waits for: expiry, leases, collection, time marks.
 //!
 //! [`server::run`] puts it together.
 
+mod audit;
 pub mod blobs;
 mod chores;
 pub mod config;

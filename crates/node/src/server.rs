@@ -13,6 +13,7 @@ use larder_wire::v1::blobs_server::BlobsServer;
 use larder_wire::v1::node_server::NodeServer;
 use larder_wire::v1::records_server::RecordsServer;
 use larder_wire::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, MESSAGE_LEN_MAX, STREAM_WINDOW_BYTES};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 
@@ -121,6 +122,7 @@ pub async fn run(
         namespaces: namespaces.clone(),
         time: time.clone(),
         log: log.clone(),
+        audit: Mutex::default(),
     });
 
     let services = Services {

@@ -28,6 +28,10 @@ const READ_TRIES: u32 = 3;
 /// How often a write is tried again because another writer was quicker.
 const WRITE_TRIES: u32 = 32;
 
+/// How soon after a file was read its old version must be kept, in milliseconds: longer than that after the
+/// file is gone, the node may end the leases of its blobs. The node waits half as long again.
+pub(crate) const KEEP_WITHIN_MS: u64 = 10 * 60 * 1000;
+
 /// Where content comes from.
 pub enum Reading {
     /// A local file; mode and time are taken from it.
@@ -151,6 +155,7 @@ impl Vault {
     ) -> Result<PutReport, Failure> {
         let key = self.names.entry_key(dir, name);
         for _ in 0..WRITE_TRIES {
+            let keep_by_ms = self.now_ms() + KEEP_WITHIN_MS;
             let current = match self.read(self.files, key.as_bytes(), false).await? {
                 None => None,
                 Some(found) => Some(self.open_file(key.as_bytes(), found).map_err(|f| at(path, f))?),
@@ -158,10 +163,10 @@ impl Vault {
             let version = current.as_ref().map(|c| c.info.version);
             check_condition(options.condition, version, path)?;
             if let Some(current) = &current {
-                self.keep_version(key, current, None).await?;
+                self.keep_version(key, current, None, keep_by_ms).await?;
             }
             let (ask, revision) = self.file_request(key, name, new, current.as_ref(), options.lifetime)?;
-            match self.change(self.files, key.as_bytes(), ask).await? {
+            match self.put_once(key, ask).await? {
                 Outcome::Written { version: written, expiry } => {
                     self.wrote(key.as_bytes(), written, revision)?;
                     if !self.takes_entries(dir).await? {
@@ -184,6 +189,25 @@ impl Vault {
             }
         }
         Err(Failure::new(Kind::Retry, format!("{path}: others keep writing to it; try again")))
+    }
+
+    /// Writes a record and, if the connection fails, looks whether it was written: sealed bytes are never
+    /// the same twice, so they tell.
+    async fn put_once(&self, key: SealedKey, ask: Ask) -> Result<Outcome, Failure> {
+        let Ask::Put(put) = &ask else { return Err(Failure::new(Kind::Bug, "not a put")) };
+        let head = put.head.clone();
+        match self.change(self.files, key.as_bytes(), ask).await {
+            Err(failure) if failure.kind == Kind::Unknown => {
+                match self.read(self.files, key.as_bytes(), true).await {
+                    Ok(Some(found)) if found.head == head => {
+                        Ok(Outcome::Written { version: found.version, expiry: found.expiry })
+                    }
+                    Ok(found) => Ok(Outcome::Conflict { current: found.map(|f| f.version) }),
+                    Err(_) => Err(failure),
+                }
+            }
+            other => other,
+        }
     }
 
     /// The request that puts a new version over what is there, and the version's revision.
@@ -234,12 +258,13 @@ impl Vault {
     }
 
     /// Keeps a version beside the file, as it is, before it is replaced or deleted. `until_ms`: no longer
-    /// than that.
+    /// than that. `keep_by_ms`: when this is refused, [`KEEP_WITHIN_MS`] after the file was read.
     pub(crate) async fn keep_version(
         &self,
         key: SealedKey,
         current: &OpenFile,
         until_ms: Option<u64>,
+        keep_by_ms: u64,
     ) -> Result<(), Failure> {
         let own_end = current.info.expiry.ms();
         let lifetime = match (own_end, until_ms) {
@@ -251,6 +276,7 @@ impl Vault {
             condition: Condition::Absent,
             lifetime,
             tokens: current.found.tokens.clone(),
+            not_after_ms: Some(keep_by_ms),
             head: current.found.head.clone(),
             body: current.found.body.clone(),
             ..AskPut::default()

@@ -9,7 +9,7 @@ use larder_seal::names::SealedKey;
 use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, AskPut};
 
-use super::put::at;
+use super::put::{KEEP_WITHIN_MS, at};
 use crate::directory::EntryNow;
 use crate::path::VaultPath;
 use crate::remote::Scan;
@@ -85,6 +85,7 @@ impl Vault {
         report: &mut RemoveReport,
     ) -> Result<(), Failure> {
         for _ in 0..TRIES {
+            let keep_by_ms = self.now_ms() + KEEP_WITHIN_MS;
             let Some(found) = self.read(self.files, key.as_bytes(), false).await? else { return Ok(()) };
             let file = self.open_file(key.as_bytes(), found).map_err(|f| at(path, f))?;
             let version = file.info.version;
@@ -94,7 +95,7 @@ impl Vault {
             }
             let until_ms = self.now_ms() + options.trash_ms;
             if options.trash_ms > 0 {
-                self.keep_version(key, &file, Some(until_ms)).await?;
+                self.keep_version(key, &file, Some(until_ms), keep_by_ms).await?;
             }
             let condition = Condition::Version(version);
             match self.change(self.files, key.as_bytes(), Ask::Delete { condition }).await? {
