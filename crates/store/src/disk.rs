@@ -52,7 +52,7 @@ pub trait DiskFile: Send + Sync {
     ///
     /// # Errors
     /// What the system says.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Takes disk space for the first `len` bytes without writing them.
     ///

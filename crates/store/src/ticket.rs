@@ -191,7 +191,7 @@ impl Ticket {
 
     /// As [`Ticket::and`], in place.
     pub fn join(&mut self, other: Ticket) {
-        *self = std::mem::replace(self, Ticket::done()).and(other);
+        *self = std::mem::take(self).and(other);
     }
 }
 

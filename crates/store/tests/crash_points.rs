@@ -1,6 +1,7 @@
 //! 20,000 crash points drawn at random. `examples/crashpoints` looks at all of them.
 
 #[path = "../examples/crashpoints/explore.rs"]
+#[allow(dead_code, reason = "the exhaustive program uses all of it")]
 mod explore;
 #[path = "../examples/crashpoints/model.rs"]
 mod model;

@@ -77,6 +77,9 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
 
 impl<'a> RecordName<'a> {
     /// Appends the name's bytes.
+    ///
+    /// # Panics
+    /// If the key is longer than [`KEY_LEN_MAX`], which [`Key`] rules out.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         let meta = self.meta;
         let mut flags = 0;

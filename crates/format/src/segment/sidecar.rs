@@ -29,6 +29,9 @@ pub struct SidecarEntry<'a> {
 
 impl<'a> SidecarEntry<'a> {
     /// Appends the entry.
+    ///
+    /// # Panics
+    /// If the name part is longer than 4 GiB, which [`super::NAME_PART_LEN_MAX`] rules out.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         let kept = u32::try_from(self.name.len()).expect("name parts are far below 2^32 bytes");
         out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);

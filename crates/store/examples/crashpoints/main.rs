@@ -4,6 +4,7 @@
 //! `cargo run -p larder-store --example crashpoints -- --all --resume FILE` notes in FILE how far it has come
 //! and goes on from there when it is started again. `--workloads N` and `--steps N` set the size.
 
+#[allow(dead_code, reason = "the tests draw points at random")]
 mod explore;
 mod model;
 mod workload;

@@ -75,7 +75,7 @@ pub(crate) fn blob(number: u8) -> (BlobId, Bytes) {
 pub(crate) fn state(version: u64, len: u16) -> RecordState {
     RecordState {
         version: Version::from_u64(version),
-        expiry: if version % 3 == 0 { Expiry::at_ms(version) } else { Expiry::NEVER },
+        expiry: if version.is_multiple_of(3) { Expiry::at_ms(version) } else { Expiry::NEVER },
         content: Content::Live(Live {
             takes_left: None,
             tokens: Vec::new(),
@@ -169,7 +169,7 @@ fn check_scan(store: &LogStore, found: &Model) -> Result<(), StoreError> {
     if scanned != read || !page.damaged.is_empty() {
         return Err(StoreError::Invalid { what: "a scan differs from reads".into() });
     }
-    let due = found.records.values().filter(|r| r.version.is_some_and(|v| v % 3 == 0)).count();
+    let due = found.records.values().filter(|r| r.version.is_some_and(|v| v.is_multiple_of(3))).count();
     if store.due(Hlc::MAX, 100).len() != due {
         return Err(StoreError::Invalid { what: "due differs from reads".into() });
     }

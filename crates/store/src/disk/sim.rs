@@ -156,6 +156,9 @@ impl SimDisk {
     }
 
     /// The disk that the next start finds.
+    ///
+    /// # Panics
+    /// If a file does not fit in memory.
     #[must_use]
     pub fn crash(&self, loss: Loss) -> SimDisk {
         let inner = self.inner.lock();
@@ -426,14 +429,14 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         let mut inner = self.disk.inner.lock();
         inner.call(false, false)?;
         Ok(inner.now[self.file].len() as u64)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        let current = self.len()?;
+        let current = self.size()?;
         if len > current { self.set_len(len) } else { Ok(()) }
     }
 }

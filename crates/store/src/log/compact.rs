@@ -189,7 +189,7 @@ impl Core {
         place: Place,
     ) -> Result<Option<Moved>, ReadError> {
         match header.kind {
-            FrameKind::Record => self.copy_record(name, place),
+            FrameKind::Record => self.copy_record(&name, place),
             FrameKind::Promise => self.copy_promise(&name, place),
             FrameKind::Remove => self.copy_remove(name, place.segment).map(|()| None),
             FrameKind::Blob => self.copy_blob(&name, place),
@@ -207,8 +207,8 @@ impl Core {
         }
     }
 
-    fn copy_record(&self, name: Bytes, place: Place) -> Result<Option<Moved>, ReadError> {
-        let (said, len) = RecordName::decode(&name).map_err(|_| ReadError::Damaged)?;
+    fn copy_record(&self, name: &Bytes, place: Place) -> Result<Option<Moved>, ReadError> {
+        let (said, len) = RecordName::decode(name).map_err(|_| ReadError::Damaged)?;
         let slot = Slot::from_number(said.slot).ok_or(ReadError::Damaged)?;
         let shard = self.records.lock(slot);
         let group = shard.groups.get(&said.namespace);
@@ -407,7 +407,7 @@ impl Core {
             self.commit(said.sequence)?;
         }
         self.log.segments.remove(segment.number);
-        let len = segment.file.get().and_then(|file| file.len().ok()).unwrap_or(0);
+        let len = segment.file.get().and_then(|file| file.size().ok()).unwrap_or(0);
         match self.log.disk.remove(&super::sidecar::sidecar_name(segment.number)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(self.log.fail("removing a sidecar", &e));

@@ -95,8 +95,8 @@ impl Window<'_> {
 
 /// Reads a whole segment. `durable` is what is known durable from elsewhere: values of later frames are
 /// checked, because they may be torn.
-pub(super) fn load_segment(file: Arc<dyn DiskFile>, stamp: Stamp, durable: u64) -> io::Result<Loaded> {
-    let file_len = file.len()?;
+pub(super) fn load_segment(file: &Arc<dyn DiskFile>, stamp: Stamp, durable: u64) -> io::Result<Loaded> {
+    let file_len = file.size()?;
     let mut window =
         Window { file: file.as_ref(), file_len, start: 0, bytes: Vec::new(), ahead: WINDOW_LEN_MIN };
     let mut loaded = Loaded {

@@ -167,9 +167,6 @@ fn read_head(disk: &Arc<dyn Disk>, rng: &mut dyn Rng) -> Result<Head, StoreError
 }
 
 fn write_head(disk: &dyn Disk, head: &Head, stale_new: bool) -> io::Result<()> {
-    if stale_new {
-        disk.remove(STORE_NEW_NAME)?;
-    }
     let stamp = Stamp {
         kind: StampKind::Store,
         version: LOG_FORMAT,
@@ -179,7 +176,10 @@ fn write_head(disk: &dyn Disk, head: &Head, stale_new: bool) -> io::Result<()> {
         second: 0,
         third: 0,
     };
-    let file = disk.open(STORE_NEW_NAME, OpenMode::CreateNew)?;
+    // One that an earlier start left behind is written over, not replaced: were it removed and made anew,
+    // a crash could keep the renaming below and lose the two changes before it.
+    let mode = if stale_new { OpenMode::ReadWrite } else { OpenMode::CreateNew };
+    let file = disk.open(STORE_NEW_NAME, mode)?;
     file.write_at(0, &[IoSlice::new(&stamp.encode_block())])?;
     file.sync()?;
     disk.rename(STORE_NEW_NAME, STORE_NAME)?;
@@ -279,7 +279,7 @@ fn load_one(
     if let Some(listed) = (!is_last).then(|| sealed(disk, stamp, &file)).flatten() {
         return Ok(Found::Loaded(Box::new(listed)));
     }
-    let loaded = load_segment(file, stamp, durable).map_err(io_error("reading a segment"))?;
+    let loaded = load_segment(&file, stamp, durable).map_err(io_error("reading a segment"))?;
     Ok(Found::Loaded(Box::new(loaded)))
 }
 
@@ -421,7 +421,7 @@ impl Judged {
             }
             self.next_sequence = gap.from.max(durable + 1);
             self.chain = gap.chain;
-            self.cut_bytes += loaded.file.len().unwrap_or(gap.offset).saturating_sub(gap.offset);
+            self.cut_bytes += loaded.file.size().unwrap_or(gap.offset).saturating_sub(gap.offset);
             self.goes_on = gap.from > durable;
             if gap.offset <= FIRST_FRAME {
                 self.dropped.push(number);

@@ -178,9 +178,8 @@ fn replay_others(
                 }
             }
             FrameKind::Grant => {
-                if grant(&mut blobs, &Grant::decode(name())?, &said) {
-                    core.log.segments.count_live(list.segment, len);
-                }
+                let held = grant(&mut blobs, &Grant::decode(name())?, &said);
+                core.log.segments.count_live(list.segment, if held { len } else { 0 });
             }
             FrameKind::Release => {
                 let body = Release::decode(name())?;

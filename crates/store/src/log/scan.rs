@@ -105,7 +105,7 @@ pub(super) fn page(
     let mut merge = Merge::new(core, namespace, request);
     let (mut seen, mut bytes) = (0, 0);
     let mut last: Option<IndexKey> = None;
-    while let Some((key, entry)) = merge.next() {
+    for (key, entry) in merge.by_ref() {
         let count = page.records.len() + page.damaged.len();
         let meta_len = usize::try_from(entry.value_len()).unwrap_or(usize::MAX);
         let len = if request.want == Want::Head { key.len() } else { key.len().saturating_add(meta_len) };

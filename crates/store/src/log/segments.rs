@@ -136,7 +136,7 @@ impl Segments {
     /// Bytes of all segments, as far as they are written.
     pub(super) fn disk_bytes(&self) -> u64 {
         let files = self.map.read();
-        files.values().filter_map(|s| s.file.get()).filter_map(|file| file.len().ok()).sum()
+        files.values().filter_map(|s| s.file.get()).filter_map(|file| file.size().ok()).sum()
     }
 
     /// A frame of this length is now needed (or, negative, no longer).

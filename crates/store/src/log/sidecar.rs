@@ -31,7 +31,7 @@ pub(super) fn read(disk: &dyn Disk, segment: &Stamp) -> Option<Vec<u8>> {
         && stamp.number == segment.number
         && stamp.store == segment.store
         && stamp.first == segment.first;
-    if !of_this || stamp.second > LIST_LEN_MAX || file.len().ok()? < BLOCK_LEN as u64 + stamp.second {
+    if !of_this || stamp.second > LIST_LEN_MAX || file.size().ok()? < BLOCK_LEN as u64 + stamp.second {
         return None;
     }
     let mut list = vec![0; usize::try_from(stamp.second).ok()?];
@@ -101,7 +101,7 @@ impl Log {
             second: segment.first_sequence,
             third: segment.follows,
         };
-        let made = load_segment(file.clone(), stamp, u64::MAX).and_then(|loaded| {
+        let made = load_segment(file, stamp, u64::MAX).and_then(|loaded| {
             let whole = loaded.gaps.is_empty() && loaded.ended;
             if whole { write(self.disk.as_ref(), &stamp, &loaded.list) } else { Ok(()) }
         });
