@@ -11,6 +11,8 @@ use larder_format::head::FileKind;
 use larder_format::manifest::{Content, Manifest};
 use larder_format::pages::ChunkEntry;
 use larder_format::record::Version;
+use larder_seal::manifest::check_chain;
+use larder_seal::names::SealedKey;
 use larder_seal::pipeline::Width;
 use larder_seal::pipeline::open::{OpenJob, Reading, SupplyError, open_stream};
 use larder_seal::tree::{Step, TreeWalker};
@@ -86,24 +88,62 @@ impl Vault {
         };
         let dir = self.folder(&parent).await?;
         let key = self.names.entry_key(dir, name);
-        let current = self.read(self.files, key.as_bytes(), false).await?;
+        let current = match self.read(self.files, key.as_bytes(), false).await? {
+            None => None,
+            Some(found) => Some(self.open_file(key.as_bytes(), found).map_err(|f| at(path, f))?),
+        };
         match (version, current) {
             (None, None) => Err(Failure::new(Kind::NotFound, format!("no such file: {path}"))),
-            (None, Some(found)) => self.open_file(key.as_bytes(), found).map_err(|f| at(path, f)),
-            (Some(version), Some(found)) if found.version == version => {
-                self.open_file(key.as_bytes(), found).map_err(|f| at(path, f))
-            }
-            (Some(version), _) => {
-                let version_key = key.version_key(version);
-                let Some(mut found) = self.read(self.files, &version_key, false).await? else {
-                    let message = format!("{path}: no such version={version}; see: larder versions {path}");
-                    return Err(Failure::new(Kind::NotFound, message));
-                };
-                // What counts is the version it had as the file, not the one its copy was written with.
-                found.version = version;
-                self.open_file(&version_key, found).map_err(|f| at(path, f))
-            }
+            (None, Some(file)) => Ok(file),
+            (Some(version), current) => self.old_version(path, key, version, current).await,
         }
+    }
+
+    /// Finds an old version by walking back from the current one: each manifest names and hashes the one it
+    /// replaced, so a node cannot hand out one old version for another. Where the chain cannot be followed (the
+    /// file is deleted, or a version between is gone) the version's own signature is all there is.
+    async fn old_version(
+        &self,
+        path: &VaultPath,
+        key: SealedKey,
+        version: Version,
+        current: Option<OpenFile>,
+    ) -> Result<OpenFile, Failure> {
+        let mut newer = current;
+        while let Some(file) = newer {
+            if file.info.version == version {
+                return Ok(file);
+            }
+            let previous = Version::from_u64(file.manifest.previous_version);
+            if previous < version {
+                break;
+            }
+            let older = self.kept(path, key, previous).await?;
+            if let Some(older) = &older {
+                check_chain(&file.manifest, &older.manifest, previous.to_u64(), self.root.id())
+                    .map_err(seal_failure)
+                    .map_err(|f| at(path, f))?;
+            }
+            newer = older;
+        }
+        self.kept(path, key, version).await?.ok_or_else(|| {
+            let message = format!("{path}: no such version={version}; see: larder versions {path}");
+            Failure::new(Kind::NotFound, message)
+        })
+    }
+
+    /// A version kept beside a file.
+    async fn kept(
+        &self,
+        path: &VaultPath,
+        key: SealedKey,
+        version: Version,
+    ) -> Result<Option<OpenFile>, Failure> {
+        let version_key = key.version_key(version);
+        let Some(mut found) = self.read(self.files, &version_key, false).await? else { return Ok(None) };
+        // What counts is the version it had as the file, not the one its copy was written with.
+        found.version = version;
+        self.open_file(&version_key, found).map(Some).map_err(|f| at(path, f))
     }
 
     /// Writes a file's content out.
