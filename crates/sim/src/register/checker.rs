@@ -12,7 +12,8 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use larder_format::ids::OperationId;
-use larder_format::operation::{Operation, Outcome};
+use larder_format::operation::{Lifetime, Operation, Outcome};
+use larder_format::record::Expiry;
 
 use super::history::Call;
 use super::model::{Record, Step};
@@ -80,8 +81,19 @@ fn check_key(plan: &Plan, calls: &[&Call]) -> Option<bool> {
             _ => false,
         })
     };
+    let told_end = |end: Expiry| {
+        calls.iter().filter_map(|c| c.outcome()).any(|o| match o {
+            Outcome::Written { expiry, .. } | Outcome::Taken { expiry, .. } => *expiry == end,
+            Outcome::Found(found) => found.expiry == end,
+            _ => false,
+        })
+    };
+    // A write nobody was shown may still have lent its end to one that kept it.
+    let lent = |lifetime: Lifetime| match lifetime {
+        Lifetime::Until(end) | Lifetime::Keep(end) => end != Expiry::NEVER && told_end(end),
+    };
     let likely = |c: &&&Call| match &c.operation {
-        Operation::Put(put) => shown(&put.body) || put.takes.is_some(),
+        Operation::Put(put) => shown(&put.body) || lent(put.lifetime),
         _ => true,
     };
     let effective: Vec<&Call> = calls.iter().filter(|c| known(c) || likely(c)).copied().collect();

@@ -369,8 +369,8 @@ impl Record {
         let made_ms = if version.is_some() { 0 } else { step.lo_ms };
         let mut next = self.clone();
         next.value = value.map(|v| Value { version, made_ms, ..v });
-        // An unknown version is still above the one before, and the next one is above both.
-        next.version_floor = version.unwrap_or(self.version_floor + 1);
+        // An unknown version is still above the one before and not before its time; the next is above it.
+        next.version_floor = version.unwrap_or((self.version_floor + 1).max(step.lo_ms << 16));
         if let Some(identity) = step.identity {
             next.applied.push(Applied { id: identity.id.0, effect, version, made_ms });
         }

@@ -11,7 +11,7 @@ pub const SKEW_MS_MAX: u64 = 18;
 pub const TIME_STEP_MS: u64 = 8;
 /// True time at the start of a run, in milliseconds.
 pub const EPOCH_MS: u64 = 1_000_000;
-/// Operations in a run.
+/// Operations in a run; half as many in a storm, where all of them are on one key.
 pub const OPERATIONS: usize = 90;
 
 /// What the user asks for.
@@ -45,6 +45,10 @@ pub struct Plan {
     pub class: Class,
     /// Longest time to live allowed, in milliseconds; `None`: values without end are allowed.
     pub ttl_max_ms: Option<u64>,
+    /// Whether a node's proposer reaches its own acceptor as it reaches the others: through the network.
+    pub apart: bool,
+    /// Number of operations that clients think of (retries come on top).
+    pub operations: usize,
     /// Number of keys.
     pub keys: u8,
     /// Number of clients.
@@ -67,6 +71,8 @@ pub struct Plan {
     pub crash_every_us: u64,
     /// Longest time a machine is down, in microseconds.
     pub down_us_max: u64,
+    /// Of 1,000 promises and accepts, after how many the acceptor crashes at once.
+    pub crash_after: u64,
     /// Mean time between changes of a clock, in microseconds; 0: none.
     pub clock_every_us: u64,
     /// Whether a minority of clocks may go beyond the bound.
@@ -103,10 +109,12 @@ impl Plan {
             replicas,
             class,
             ttl_max_ms: Some(pick(&[0, 120, 200])).filter(|ms| *ms > 0),
+            apart: storm && pick(&[0, 1]) == 1,
+            operations: if storm { OPERATIONS / 2 } else { OPERATIONS },
             keys: if storm { 1 } else { pick(&[2, 2, 3, 4]) as u8 },
             clients: pick(&[3, 4, 5, 6]) as u8,
-            pause_us_max: pick(&[8_000, 25_000, 50_000]),
-            loss: if storm { 10 } else { pick(&[10, 30, 60]) },
+            pause_us_max: if storm { 6_000 } else { pick(&[8_000, 25_000, 50_000]) },
+            loss: if storm { pick(&[10, 60, 120]) } else { pick(&[10, 30, 60]) },
             duplicates: pick(&[20, 60, 120]),
             late: if storm { 300 } else { pick(&[30, 80, 150]) },
             late_us_max: if storm { 9_000 } else { pick(&[4_000, 15_000, 60_000]) },
@@ -119,10 +127,11 @@ impl Plan {
                 &[0, 60_000, 150_000]
             }),
             crash_every_us: match (storm, bad_clocks) {
-                (true, _) => pick(&[6_000, 12_000]),
+                (true, _) => pick(&[12_000, 30_000]),
                 (_, true) => pick(&[0, 150_000]),
                 _ => pick(&[0, 40_000, 80_000, 150_000]),
             },
+            crash_after: if storm { pick(&[10, 30]) } else { 0 },
             down_us_max: if storm { 600 } else { 40_000 },
             clock_every_us: pick(&[0, 50_000, 150_000]),
             bad_clocks,

@@ -9,6 +9,7 @@ use larder_format::operation::Outcome;
 use larder_format::record::Key;
 use larder_format::rng::{Rng, SeededRng};
 use larder_mesh::attempt::Task;
+use larder_mesh::message::Ask;
 use larder_mesh::planted::Planted;
 use larder_mesh::proposer::{Failure, Wait};
 
@@ -85,6 +86,10 @@ enum Event {
     Divide,
     Heal,
     Crash,
+    /// A crash right after a promise or an accept, when it hurts most.
+    CrashAfter {
+        node: u8,
+    },
     Clock,
 }
 
@@ -287,7 +292,12 @@ impl<'a> World<'a> {
             Event::GiveUp { client, call } => self.give_up(client, call),
             Event::Divide => self.divide(),
             Event::Heal => self.heal(),
-            Event::Crash => self.crash(),
+            Event::Crash => {
+                self.again(self.plan.crash_every_us, Event::Crash);
+                let node = self.rng.below(u64::from(self.plan.replicas)) as u8;
+                self.crash(node);
+            }
+            Event::CrashAfter { node } => self.crash(node),
             Event::Clock => self.clock(),
         }
     }
@@ -361,7 +371,7 @@ impl<'a> World<'a> {
     }
 
     fn send(&mut self, from: u8, to: u8, message: Message) {
-        if from == to {
+        if from == to && !self.plan.apart {
             // A node's own acceptor is a call away; still an event, so that it may crash in between.
             self.after(5, Event::Deliver { from, to, message });
             return;
@@ -394,6 +404,11 @@ impl<'a> World<'a> {
         if self.verbose && self.nodes[usize::from(to)].up {
             self.say(|| format!("{from} → {to} {message:?}"));
         }
+        let votes = matches!(&message, Message::Request(r) if matches!(r.ask, Ask::Prepare { .. } | Ask::Accept { .. }));
+        if votes && from != to && self.plan.crash_after > 0 && self.rng.below(1_000) < self.plan.crash_after {
+            let after_us = 10 + self.rng.below(self.plan.sync_us_max.min(1_000));
+            self.after(after_us, Event::CrashAfter { node: to });
+        }
         self.on_node(to, None, |machine, wall_ms, out| {
             if let Machine::Replica(replica) = machine {
                 replica.message(from, message, wall_ms, out);
@@ -411,7 +426,7 @@ impl<'a> World<'a> {
     }
 
     fn next(&mut self, client: u8) {
-        if self.drawn == OPERATIONS {
+        if self.drawn == self.plan.operations {
             self.idle_clients += 1;
             return;
         }
@@ -539,9 +554,7 @@ impl<'a> World<'a> {
         self.say(|| "the network is whole again".to_owned());
     }
 
-    fn crash(&mut self) {
-        self.again(self.plan.crash_every_us, Event::Crash);
-        let node = self.rng.below(u64::from(self.plan.replicas)) as u8;
+    fn crash(&mut self, node: u8) {
         let need = usize::from(self.plan.replicas) / 2 + 1;
         let voting =
             |n: &Node| n.up && !n.tainted && matches!(&n.machine, Machine::Replica(r) if r.is_voting());
