@@ -2,6 +2,9 @@
 //! a time; files vanish. What comes back is right, repaired or a typed error: never wrong, never silently
 //! missing.
 
+#![allow(clippy::print_stdout, reason = "counts are for whoever runs it with --nocapture")]
+#![allow(unused_must_use, reason = "tickets resolve when the test pumps")]
+
 #[path = "../examples/crashpoints/model.rs"]
 #[allow(dead_code)]
 mod model;

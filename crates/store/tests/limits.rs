@@ -1,6 +1,9 @@
 //! What happens at the edges: a full disk, a full memory, newer data, folders that cannot be used, a log that
 //! has failed, more at once than fits the queue.
 
+#![allow(clippy::print_stdout, reason = "counts are for whoever runs it with --nocapture")]
+#![allow(unused_must_use, reason = "tickets resolve when the test pumps")]
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -1,5 +1,8 @@
 //! Every bug planted on purpose is noticed: by crash points within 20,000 states, or by a check of its own.
 
+#![allow(clippy::print_stdout, reason = "counts are for whoever runs it with --nocapture")]
+#![allow(unused_must_use, reason = "tickets resolve when the test pumps")]
+
 #[path = "../examples/crashpoints/explore.rs"]
 #[allow(dead_code)]
 mod explore;
