@@ -103,6 +103,9 @@ impl Plan {
         // A storm: machines die often and come back at once, while proposers fight over one key. What is
         // forgotten in a crash matters only to messages that outlive it.
         let storm = replicas > 1 && !bad_clocks && rng.below(4) == 0;
+        // What a lost disk write does shows when proposers fight over one key; what a lost memory does, when
+        // nobody else is there to repair it.
+        let fight = storm && class == Class::Disk;
         let mut pick = |values: &[u64]| values[usize::try_from(rng.below(values.len() as u64)).unwrap_or(0)];
         Self {
             seed,
@@ -110,10 +113,10 @@ impl Plan {
             class,
             ttl_max_ms: Some(pick(&[0, 120, 200])).filter(|ms| *ms > 0),
             apart: storm && pick(&[0, 1]) == 1,
-            operations: if storm { OPERATIONS / 2 } else { OPERATIONS },
-            keys: if storm { 1 } else { pick(&[2, 2, 3, 4]) as u8 },
-            clients: pick(&[3, 4, 5, 6]) as u8,
-            pause_us_max: if storm { 6_000 } else { pick(&[8_000, 25_000, 50_000]) },
+            operations: if fight { OPERATIONS / 2 } else { OPERATIONS },
+            keys: if fight { 1 } else { pick(&[2, 2, 3, 4]) as u8 },
+            clients: pick(if storm && !fight { &[2, 3] } else { &[3, 4, 5, 6] }) as u8,
+            pause_us_max: if fight { 6_000 } else { pick(&[8_000, 25_000, 50_000]) },
             loss: if storm { pick(&[10, 60, 120]) } else { pick(&[10, 30, 60]) },
             duplicates: pick(&[20, 60, 120]),
             late: if storm { 300 } else { pick(&[30, 80, 150]) },
@@ -136,7 +139,7 @@ impl Plan {
             clock_every_us: pick(&[0, 50_000, 150_000]),
             bad_clocks,
             identified: pick(&[10, 40, 70]),
-            scattered: if storm { 90 } else { pick(&[5, 30, 80]) },
+            scattered: if fight { 90 } else { pick(&[5, 30, 80]) },
             faults: settings.faults,
         }
     }
