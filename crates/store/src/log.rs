@@ -6,7 +6,7 @@
 //! - [`commit`]: group commit: writes, syncs, marks, publishes;
 //! - [`index`], [`records`], [`scan`]: records in memory order, and what callers ask of them;
 //! - [`blobs`], [`leases`]: blobs and the reasons to keep them;
-//! - [`open`], [`load`], [`replay`], [`batch`]: from files to index;
+//! - [`open`], [`head`], [`load`], [`judge`], [`replay`], [`batch`]: from files to index;
 //! - [`sidecar`]: lists of sealed segments, to open fast;
 //! - [`collect`], [`compact`]: giving space back;
 //! - [`scrub`], [`repair`], [`accept`]: damage: finding it, undoing it, living with it;
@@ -21,7 +21,9 @@ mod blobs;
 mod collect;
 mod commit;
 mod compact;
+mod head;
 mod index;
+mod judge;
 mod leases;
 mod load;
 mod open;
