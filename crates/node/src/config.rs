@@ -24,6 +24,7 @@ pub struct NodeConfig {
     pub key_pem: Vec<u8>,
     /// Most bytes of values held in memory, overhead counted.
     pub memory_cap_bytes: u64,
-    /// Largest value accepted, in bytes; at most `larder_format::limits::VALUE_LEN_MAX`.
+    /// Largest value accepted, in bytes, what sealing adds not counted; at most
+    /// `larder_format::limits::VALUE_LEN_MAX`, all counted.
     pub value_len_max: usize,
 }

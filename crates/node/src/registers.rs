@@ -8,7 +8,7 @@ use std::sync::Arc;
 use larder_format::clock::Hlc;
 use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
-use larder_format::limits::SCAN_PAGE_RECORDS_MAX;
+use larder_format::limits::{HEAD_LEN_MAX, SCAN_PAGE_RECORDS_MAX, VALUE_LEN_MAX};
 use larder_format::namespace::{Class, LifetimeRequest, Namespace, Privacy};
 use larder_format::operation::{Found, Identity, Lifetime, Operation, Outcome, Put};
 use larder_format::record::{Ballot, Content, Expiry, Key, RecordSlot, RecordState, Version};
@@ -89,7 +89,6 @@ impl Registers {
     pub fn begin(&self, request: RecordRequest) -> Result<(Outcome, Ticket), Failure> {
         let namespace = self.namespaces.get(request.namespace)?;
         self.check_value(&namespace, &request.ask)?;
-        let now = self.time.now();
         let at = Address {
             namespace: request.namespace,
             slot: slot_of(&namespace, &request.key),
@@ -98,8 +97,9 @@ impl Registers {
         let table = self.table(namespace.class);
         if let Ask::Get { head_only } = request.ask {
             let want = if head_only { Want::Head } else { Want::All };
-            return self.get(table, at, want, now);
+            return self.get(table, at, want, self.time.now());
         }
+        let now = self.time.next();
         let operation = resolve(&namespace, request.ask, now)?;
         let context = Context::at(now).with_ttl_max_ms(namespace.ttl_max_ms);
         let free_expired = self.time.may_free();
@@ -203,8 +203,12 @@ impl Registers {
     fn check_value(&self, namespace: &Namespace, ask: &Ask) -> Result<(), Failure> {
         let Ask::Put(put) = ask else { return Ok(()) };
         let len = put.head.len() + put.body.len();
-        if len > self.value_len_max {
-            let message = format!("value too long len={len} max={}", self.value_len_max);
+        let max = match namespace.privacy {
+            Privacy::Raw => self.value_len_max,
+            Privacy::Sealed => sealed_len_max(self.value_len_max),
+        };
+        if len > max {
+            let message = format!("value too long len={len} max={max}");
             return Err(Failure::new(Kind::Invalid, message));
         }
         match namespace.privacy {
@@ -246,6 +250,13 @@ pub struct ScanAsk {
     pub key_len_max: usize,
     /// How much of each record.
     pub want: Want,
+}
+
+/// What a value of `len` bytes may be once it is sealed: its padding (Padmé: at most a 32nd from 64 KiB on), and
+/// a head with name and attributes.
+const fn sealed_len_max(len: usize) -> usize {
+    let padded = len + len / 32 + 2 * HEAD_LEN_MAX;
+    if padded < VALUE_LEN_MAX { padded } else { VALUE_LEN_MAX }
 }
 
 /// What a reader is shown of a state: nothing if there is no value (any more), and no bytes of a value that

@@ -39,7 +39,8 @@ impl v1::node_server::Node for NodeService {
             node_id: bytes::Bytes::copy_from_slice(&self.node_id.0),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_ms: u64::try_from(self.time.monotonic().as_millis()).unwrap_or(u64::MAX),
-            time: self.time.high().to_u64(),
+            // Not the last one given out: clients reckon lifetimes and deadlines from it.
+            time: self.time.now().to_u64(),
             disk_records: disk.records,
             disk_payload_bytes: disk.payload_bytes,
             blobs: blobs.blobs,
@@ -65,7 +66,7 @@ impl v1::node_server::Node for NodeService {
         let settings = Namespace::decode(request.into_inner().settings)
             .map_err(|e| status(Failure::new(Kind::Invalid, e.to_string())))?;
         check_order(&settings).map_err(status)?;
-        let (created, ticket) = self.namespaces.create(settings, self.time.now()).map_err(status)?;
+        let (created, ticket) = self.namespaces.create(settings, self.time.next()).map_err(status)?;
         ticket.await.map_err(|e| status(store_failure(e)))?;
         Ok(Response::new(v1::CreateNamespaceResponse { created }))
     }
