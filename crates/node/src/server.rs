@@ -162,11 +162,14 @@ async fn serve(
     ready: impl FnOnce(),
 ) -> Result<(), NodeError> {
     let failed = |e: &dyn std::fmt::Display| NodeError::Server(e.to_string());
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(larder_wire::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|e| failed(&e))?;
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(larder_wire::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let reflection = described().build_v1().map_err(|e| failed(&e))?;
+    // gRPC's own Python package, among others, still asks by this name only.
+    let reflection_alpha = described().build_v1alpha().map_err(|e| failed(&e))?;
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<NodeServer<NodeService>>().await;
 
@@ -180,6 +183,7 @@ async fn serve(
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .add_service(health)
         .add_service(reflection)
+        .add_service(reflection_alpha)
         .add_service(
             RecordsServer::new(services.records)
                 .max_decoding_message_size(MESSAGE_LEN_MAX)
