@@ -8,7 +8,7 @@ mod remove;
 mod versions;
 
 pub use content::{ContentOptions, Uploaded};
-pub use get::{Destination, GetReport};
+pub use get::{Destination, GetReport, Proof};
 pub use list::{Listed, ListedKind, Listing};
 pub use put::{PutOptions, PutReport, Reading};
 pub(crate) use put::{NewFile, at};

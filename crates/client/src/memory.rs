@@ -3,8 +3,8 @@
 //! The file is appended to when work is done and replaced by a snapshot when it has grown. Several processes
 //! may work at once: each takes the file's lock, reads what the others added, and only then writes.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
@@ -111,10 +111,11 @@ fn write_news(path: &Path, state: &mut State) -> std::io::Result<()> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(path.with_extension("lock"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     let mut file =
-        std::fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        std::fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
     let mut there = Vec::new();
     file.read_to_end(&mut there)?;
     if there.len() < WATERMARK_HEADER_LEN {
@@ -140,7 +141,7 @@ fn write_news(path: &Path, state: &mut State) -> std::io::Result<()> {
 
 fn replace(path: &Path, marks: &Watermarks) -> std::io::Result<()> {
     let temporary = path.with_extension(format!("{:016x}.new", SystemRng.u64()));
-    let mut file = File::create_new(&temporary)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(&marks.snapshot())?;
     file.sync_data()?;
     std::fs::rename(&temporary, path)

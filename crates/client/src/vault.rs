@@ -13,9 +13,11 @@ use larder_format::operation::{Found, Identity, Outcome};
 use larder_format::record::{Expiry, Key, Version};
 use larder_format::rng::{Rng, SystemRng};
 use larder_seal::chunk::BlobSealer;
+use larder_seal::cut::Gear;
 use larder_seal::keys::{PublicKey, Signer, VaultRoot};
 use larder_seal::manifest::{check_head, open_manifest};
 use larder_seal::names::NameKeys;
+use larder_seal::pipeline::seal::Cutting;
 use larder_seal::record::{RecordOpener, RecordPlace, RecordSealer, SealedRecord};
 use larder_seal::watermark::Mark;
 use larder_seal::{SealError, names};
@@ -146,6 +148,13 @@ impl Vault {
     #[must_use]
     pub fn remote(&self) -> &Remote {
         &self.remote
+    }
+
+    /// How to cut content where it says so itself, at this average length in bytes (a power of two, 64 KiB to
+    /// 4 MiB). The cutting follows the vault's own key, so lengths of chunks are not those of other vaults.
+    #[must_use]
+    pub fn content_defined(&self, average: u32) -> Cutting {
+        Cutting::ContentDefined { average, gear: Gear::new(&self.root) }
     }
 
     /// Writes what was seen to this device's memory. Call it when work is done.

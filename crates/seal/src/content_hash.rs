@@ -89,6 +89,16 @@ impl SubtreeMerger {
     }
 }
 
+/// BLAKE3 and length of all that a reader gives, without a vault.
+///
+/// # Errors
+/// What the reader fails with.
+pub fn of_reader(reader: &mut impl std::io::Read) -> std::io::Result<([u8; 32], u64)> {
+    let mut hasher = Hasher::new();
+    hasher.update_reader(reader)?;
+    Ok((*hasher.finalize().as_bytes(), hasher.count()))
+}
+
 #[cfg(test)]
 mod tests {
     use larder_format::rng::{Rng, SeededRng};

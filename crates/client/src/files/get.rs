@@ -8,10 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_format::head::FileKind;
-use larder_format::manifest::{Content, Manifest};
+use larder_format::manifest::{Content, Manifest, Statement};
 use larder_format::pages::ChunkEntry;
 use larder_format::record::Version;
-use larder_seal::manifest::check_chain;
+use larder_seal::keys::PublicKey;
+use larder_seal::manifest::{check_chain, verify_statement};
 use larder_seal::names::SealedKey;
 use larder_seal::pipeline::Width;
 use larder_seal::pipeline::open::{OpenJob, Reading, SupplyError, open_stream};
@@ -54,6 +55,28 @@ pub struct GetReport {
     pub content_hash: [u8; 32],
 }
 
+/// Who wrote a file: a signed statement about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// What was signed.
+    pub statement: Statement,
+    /// The signature.
+    pub signature: [u8; 64],
+    /// Whose it is.
+    pub public: PublicKey,
+}
+
+impl Proof {
+    /// Checks that the owner of the public key signed for content with this hash and length. Needs no vault.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] if the signature or the content is not what the proof says.
+    pub fn check(&self, content_hash: &[u8; 32], size: u64) -> Result<(), Failure> {
+        verify_statement(&self.statement, &self.signature, self.public, content_hash, size)
+            .map_err(seal_failure)
+    }
+}
+
 impl Vault {
     /// Reads a file, or one of its versions.
     ///
@@ -75,6 +98,20 @@ impl Vault {
             version: file.info.version,
             size: file.info.size,
             content_hash: file.manifest.content_hash,
+        })
+    }
+
+    /// What proves who wrote a file (or one of its versions), to anyone who has its bytes and the vault's
+    /// public key. It holds no key and nothing of the content but its hash and length.
+    ///
+    /// # Errors
+    /// As [`Vault::file`].
+    pub async fn proof(&self, path: &VaultPath, version: Option<Version>) -> Result<Proof, Failure> {
+        let file = self.file(path, version).await?;
+        Ok(Proof {
+            statement: file.manifest.statement(self.root.id()),
+            signature: file.manifest.signature,
+            public: self.public,
         })
     }
 

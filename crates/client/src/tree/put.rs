@@ -229,7 +229,11 @@ impl Filling {
                 return Ok(());
             }
         };
-        let attributes = attributes_of(&item);
+        let attributes = Attributes {
+            mode: item.mode(),
+            mtime_ns: item.mtime_ns(),
+            ..self.run.options.attributes.clone()
+        };
         let len = link.as_ref().map_or(item.metadata.len(), |t| t.len() as u64);
         let before = folder.before.as_ref().and_then(|b| b.get(&name));
         if before.is_some_and(|b| is_same(b, len, &attributes, link.is_some())) {
@@ -363,8 +367,8 @@ impl Run {
         let content = match small.content.take() {
             Some(target) => target,
             None => match read_small(&small.local) {
-                Ok((content, attributes)) => {
-                    small.attributes = attributes;
+                Ok((content, mode, mtime_ns)) => {
+                    small.attributes = Attributes { mode, mtime_ns, ..small.attributes };
                     content
                 }
                 Err(failure) => return Err((small.local, failure)),
@@ -486,17 +490,15 @@ fn failure_of(answer: Result<Outcome, Failure>) -> Failure {
     }
 }
 
-/// Reads a small file whole, with the attributes it had while it was read.
-fn read_small(local: &Path) -> Result<(Bytes, Attributes), Failure> {
+/// Reads a small file whole, with the mode and time it had while it was read.
+fn read_small(local: &Path) -> Result<(Bytes, u32, i64), Failure> {
     let failed = |e: std::io::Error| local_failure(local, &e);
     for _ in 0..3 {
         let mut source = Source::open(local).map_err(failed)?;
         let mut content = Vec::with_capacity(usize::try_from(source.len()).unwrap_or(0).min(INLINE_FILE_LEN_MAX) + 1);
         (&mut source).take(INLINE_FILE_LEN_MAX as u64 + 1).read_to_end(&mut content).map_err(failed)?;
         if content.len() as u64 == source.len() && source.unchanged().map_err(failed)? {
-            let attributes =
-                Attributes { mode: source.mode(), mtime_ns: source.mtime_ns(), ..Attributes::default() };
-            return Ok((content.into(), attributes));
+            return Ok((content.into(), source.mode(), source.mtime_ns()));
         }
     }
     Err(Failure::new(Kind::Retry, format!("{}: changed while it was read", local.display())))

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod cat;
+pub mod content;
 pub mod down;
 pub mod exit_codes;
 pub mod get;
@@ -14,6 +15,7 @@ pub mod lock;
 pub mod ls;
 pub mod mkdir;
 pub mod node;
+pub mod proof;
 pub mod put;
 pub mod report;
 pub mod restore;
@@ -88,6 +90,10 @@ enum Verb {
     Versions(versions::Args),
     /// Make an older version current, or bring back a deleted file
     Restore(restore::Args),
+    /// What proves to anyone who wrote a file
+    Proof(proof::Args),
+    /// Check a local file against a proof; needs no vault
+    Check(proof::CheckArgs),
     /// Make folders
     Mkdir(mkdir::Args),
     /// Values that expire
@@ -149,6 +155,8 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Stat(args) => stat::run(&context, &args),
         Verb::Versions(args) => versions::run(&context, &args),
         Verb::Restore(args) => restore::run(&context, &args),
+        Verb::Proof(args) => proof::run(&context, &args),
+        Verb::Check(args) => proof::check(&context, &args),
         Verb::Mkdir(args) => mkdir::run(&context, &args),
         Verb::Value(args) => value::run(&context, args),
         Verb::Node(args) => node::run(&context, args),

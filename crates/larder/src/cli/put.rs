@@ -12,6 +12,7 @@ use larder_format::operation::Condition;
 use serde_json::json;
 
 use crate::cli::Context;
+use crate::cli::content::ContentArgs;
 use crate::cli::lifetime::{ConditionArgs, LifetimeArgs};
 use crate::cli::listing::hex;
 use crate::cli::report;
@@ -30,6 +31,8 @@ pub struct Args {
     lifetime: LifetimeArgs,
     #[command(flatten)]
     condition: ConditionArgs,
+    #[command(flatten)]
+    content: ContentArgs,
 }
 
 /// Stores everything named.
@@ -49,9 +52,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let options = PutOptions {
         lifetime: args.lifetime.request(),
         condition: args.condition.condition(),
+        attributes: args.content.attributes()?,
         ..PutOptions::default()
     };
     crate::session::with_vault(context, async |vault| {
+        let options = PutOptions { content: args.content.options(vault), ..options };
         let into_folder =
             text.ends_with('/') || target.is_root() || sources.len() > 1 || is_folder(vault, &target).await?;
         for source in sources {

@@ -37,6 +37,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
                 fields.insert("blake3".to_owned(), Value::String(hash.clone()));
                 fields
                     .insert("content_type".to_owned(), Value::String(listed.attributes.content_type.clone()));
+                let custom = listed.attributes.custom.iter().map(|(name, value)| {
+                    (name.clone(), Value::String(String::from_utf8_lossy(value).into_owned()))
+                });
+                fields.insert("attributes".to_owned(), Value::Object(custom.collect()));
             }
             text.push_str(&format!("size      {size} ({})\nblake3    {hash}\n", size::show(*size)));
         }
@@ -53,6 +57,14 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             listed.version,
             moment::show_ms(listed.version.0.ms()),
         ));
+        let attributes = &listed.attributes;
+        if !attributes.content_type.is_empty() {
+            text.push_str(&format!("type      {}\n", clean(&attributes.content_type)));
+        }
+        for (name, value) in &attributes.custom {
+            let value = String::from_utf8_lossy(value);
+            text.push_str(&format!("attribute {} = {}\n", clean(name), clean(&value)));
+        }
         context.output.document(&object)?;
         context.output.text(&text)
     })

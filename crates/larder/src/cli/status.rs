@@ -36,7 +36,7 @@ pub fn run(context: &Context) -> Outcome {
     let vault = up::vault::header(&context.folders)?.map(|header| header.vault().to_string());
     let node = ask_node(context);
     context.output.document(&json!({
-        "node": node.as_ref().map_or_else(|failure| node_down_json(failure), node_json),
+        "node": node.as_ref().map_or_else(node_down_json, node_json),
         "namespaces": node.as_ref().map(|n| n.namespaces.iter().map(namespace_json).collect::<Vec<_>>()).ok(),
         "vault": {
             "id": vault,

@@ -19,11 +19,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     crate::session::with_vault(context, async |vault| {
         let value = vault.take_value(&args.name).await?;
         super::show(context, &args.name, &value)?;
+        let name = clean(&args.name);
         match value.takes_left {
-            Some(0) | None => context.output.note(&format!("{}: that was the last time", clean(&args.name))),
-            Some(left) => {
-                context.output.note(&format!("{}: can be taken {left} more times", clean(&args.name)))
-            }
+            Some(0) | None => context.output.note(&format!("{name}: that was the last time")),
+            Some(left) => context.output.note(&format!("{name}: can be taken {left} more times")),
         }
         Ok(())
     })
