@@ -19,3 +19,4 @@ pub mod planted;
 pub mod proposer;
 pub mod rules;
 pub mod single;
+pub mod wire;
