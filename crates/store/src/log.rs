@@ -81,7 +81,7 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self {
             segment_len: larder_format::segment::SEGMENT_LEN,
-            queue_bytes_max: 64 << 20,
+            queue_bytes_max: 32 << 20,
             group_bytes_max: 16 << 20,
             early_write_bytes: 1 << 20,
             reserve_bytes: 16 << 20,
@@ -242,5 +242,7 @@ impl Drop for LogStore {
         {
             tracing::warn!(%error, "the store could not be closed cleanly");
         }
+        // Nobody will make durable what is not: whoever still waits is told.
+        self.core.log.progress.close("the store was closed");
     }
 }

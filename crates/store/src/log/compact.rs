@@ -116,7 +116,6 @@ impl Core {
     /// The sealed, durable segment of which least is needed, if it is worth it.
     fn emptiest(&self, unmovable: &BTreeSet<u32>) -> Option<(u32, u64)> {
         let all = self.log.segments.all();
-        let last = self.log.last_segment();
         let durable = self.log.progress.durable();
         let numbers: BTreeSet<u32> = all.iter().map(|segment| segment.number).collect();
         let now_ms = self.now_ms();
@@ -131,11 +130,8 @@ impl Core {
                     || (tombs.since <= tombs.until && others(tombs.since..=tombs.until)));
             live + if kept { tombs.bytes } else { 0 }
         };
-        // A segment is durable as a whole when the first frame of the next one is.
-        let sealed = all.windows(2).filter(|pair| {
-            pair[0].number < last && pair[1].first_sequence <= durable && pair[0].file.get().is_some()
-        });
-        let candidates = sealed.map(|pair| &pair[0]).filter(|segment| !unmovable.contains(&segment.number));
+        let sealed = self.log.segments.durable_sealed(durable);
+        let candidates = sealed.iter().filter(|segment| !unmovable.contains(&segment.number));
         let emptiest = candidates.min_by_key(|segment| needed(segment))?;
         let len = emptiest.end.load(Ordering::Acquire).saturating_sub(FIRST_FRAME).max(1);
         let dead = len.saturating_sub(needed(emptiest));

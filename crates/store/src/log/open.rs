@@ -86,6 +86,7 @@ impl LogStore {
         let found = load_all(disk.as_ref(), head.store, marks.durable, workers)?;
         let mut judged = Judged::of(found, marks.durable)?;
         judged.cut(disk.as_ref()).map_err(io_error("cutting off the torn tail"))?;
+        sidecar::remove_orphans(disk.as_ref()).map_err(io_error("removing a sidecar"))?;
         judged.check_segments(disk.as_ref()).map_err(io_error("removing a freed segment"))?;
         let core = Arc::new(build(disk, config, &head, &marks, &judged)?);
         let replayed = replay_all(&core, &judged, workers)?;

@@ -273,6 +273,8 @@ impl Log {
         let reason = format!("{what} failed: {error}");
         tracing::error!(reason, "the store stops");
         self.progress.close(&reason);
+        // Whoever looked under the lock before this and found nothing wrong is waiting by now.
+        drop(self.queue.lock());
         self.room.notify_all();
         self.work.notify_all();
         self.written.notify_all();

@@ -49,10 +49,9 @@ impl LogStore {
         core.log.check_open()?;
         let mut report = ScrubReport::default();
         let mut cursor = core.scrub.lock();
-        let last = core.log.last_segment();
         while report.bytes < budget_bytes.max(1) {
-            let all = core.log.segments.all();
-            let next = all.iter().find(|s| s.number >= cursor.0 && s.number < last && s.file.get().is_some());
+            let sealed = core.log.segments.durable_sealed(core.log.progress.durable());
+            let next = sealed.iter().find(|segment| segment.number >= cursor.0);
             let Some(segment) = next else {
                 *cursor = (0, FIRST_FRAME);
                 report.finished = true;
@@ -67,6 +66,10 @@ impl LogStore {
             }
             match core.scrub_frame(segment, cursor.1, &mut report) {
                 Some(next) => cursor.1 = next,
+                // Freed meanwhile, and perhaps written over.
+                None if core.log.segments.get(segment.number).is_none() => {
+                    *cursor = (segment.number + 1, FIRST_FRAME);
+                }
                 None => {
                     report.damaged.push(DamagedItem {
                         blob: None,

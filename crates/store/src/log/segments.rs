@@ -139,6 +139,13 @@ impl Segments {
         files.values().filter_map(|s| s.file.get()).filter_map(|file| file.size().ok()).sum()
     }
 
+    /// Segments that are sealed and durable as a whole: those before the first frame that may not be.
+    pub(super) fn durable_sealed(&self, durable: u64) -> Vec<Arc<Segment>> {
+        let all = self.all();
+        let whole = all.windows(2).filter(|pair| pair[1].first_sequence <= durable);
+        whole.map(|pair| pair[0].clone()).filter(|segment| segment.file.get().is_some()).collect()
+    }
+
     /// A frame of this length is now needed (or, negative, no longer).
     pub(super) fn count_live(&self, number: u32, len: i64) {
         if let Some(segment) = self.map.read().get(&number) {

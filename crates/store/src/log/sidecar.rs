@@ -10,7 +10,7 @@ use larder_format::segment::{BLOCK_LEN, FrameKind, LOG_FORMAT, Stamp, StampKind,
 
 use super::load::load_segment;
 use super::queue::Log;
-use super::segments::Segment;
+use super::segments::{Segment, numbered};
 use crate::disk::{Disk, OpenMode};
 
 /// Longest list that is read, in bytes: a segment of the smallest frames has no longer one.
@@ -38,6 +38,14 @@ pub(super) fn read(disk: &dyn Disk, segment: &Stamp) -> Option<Vec<u8>> {
     let whole = file.read_at(BLOCK_LEN as u64, &mut list).ok()? == list.len();
     let holds = checksum(&list, 0) == stamp.third || crate::planted::is("sidecar trusted without checksum");
     (whole && holds).then_some(list)
+}
+
+/// Removes sidecars whose segments are gone: a crash may have come between the two.
+pub(super) fn remove_orphans(disk: &dyn Disk) -> io::Result<()> {
+    let names: Vec<String> = disk.list()?.into_iter().map(|(name, _)| name).collect();
+    let of = |extension| names.iter().filter_map(move |name| numbered(name, extension));
+    let segments: Vec<u32> = of(".seg").collect();
+    of(".idx").filter(|number| !segments.contains(number)).try_for_each(|n| disk.remove(&sidecar_name(n)))
 }
 
 /// The last frame in a list, if that frame ends its segment. Such a frame says nothing, so it is the fixed
@@ -76,14 +84,8 @@ fn write(disk: &dyn Disk, segment: &Stamp, list: &[u8]) -> io::Result<()> {
 impl Log {
     /// Segments that are sealed and durable as a whole, and whose sidecar has not been made.
     fn without_sidecar(&self) -> Option<std::sync::Arc<Segment>> {
-        let durable = self.progress.durable();
-        let all = self.segments.all();
-        let sealed = all.windows(2).find(|pair| {
-            pair[1].first_sequence <= durable
-                && !pair[0].has_sidecar.load(Ordering::Acquire)
-                && pair[0].file.get().is_some()
-        })?;
-        Some(sealed[0].clone())
+        let sealed = self.segments.durable_sealed(self.progress.durable());
+        sealed.into_iter().find(|segment| !segment.has_sidecar.load(Ordering::Acquire))
     }
 
     /// Makes the sidecar of one segment that has none; answers whether there was one to make. A sidecar that
@@ -103,7 +105,14 @@ impl Log {
         };
         let made = load_segment(file, stamp, u64::MAX).and_then(|loaded| {
             let whole = loaded.gaps.is_empty() && loaded.ended;
-            if whole { write(self.disk.as_ref(), &stamp, &loaded.list) } else { Ok(()) }
+            if whole {
+                write(self.disk.as_ref(), &stamp, &loaded.list)?;
+            }
+            // Freed while its list was made: then nobody else removes it.
+            if whole && self.segments.get(segment.number).is_none() {
+                self.disk.remove(&sidecar_name(segment.number))?;
+            }
+            Ok(())
         });
         if let Err(error) = made {
             tracing::warn!(segment = segment.number, %error, "the sidecar could not be made");
