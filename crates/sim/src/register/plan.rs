@@ -47,6 +47,8 @@ pub struct Plan {
     pub ttl_max_ms: Option<u64>,
     /// Whether a node's proposer reaches its own acceptor as it reaches the others: through the network.
     pub apart: bool,
+    /// Whether messages travel as bytes, encoded and decoded.
+    pub wire: bool,
     /// Number of operations that clients think of (retries come on top).
     pub operations: usize,
     /// Number of keys.
@@ -112,6 +114,7 @@ impl Plan {
             replicas,
             class,
             ttl_max_ms: Some(pick(&[0, 120, 200])).filter(|ms| *ms > 0),
+            wire: seed.is_multiple_of(16),
             apart: storm && pick(&[0, 1]) == 1,
             operations: if fight { OPERATIONS / 2 } else { OPERATIONS },
             keys: if fight { 1 } else { pick(&[2, 2, 3, 4]) as u8 },

@@ -26,6 +26,19 @@ pub(crate) enum Message {
     JoinPage(Box<JoinPage>),
 }
 
+impl Message {
+    /// The message as it arrives after travelling as bytes.
+    pub(crate) fn through_bytes(self) -> Self {
+        let whole = "a message that was encoded decodes";
+        match self {
+            Message::Request(m) => Message::Request(Box::new(Request::decode(m.encode()).expect(whole))),
+            Message::Reply(m) => Message::Reply(Box::new(Reply::decode(m.encode()).expect(whole))),
+            Message::JoinAsk(m) => Message::JoinAsk(Box::new(JoinAsk::decode(m.encode()).expect(whole))),
+            Message::JoinPage(m) => Message::JoinPage(Box::new(JoinPage::decode(m.encode()).expect(whole))),
+        }
+    }
+}
+
 /// What a node wants done.
 #[derive(Debug)]
 pub(crate) enum Effect {

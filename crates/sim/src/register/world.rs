@@ -376,6 +376,7 @@ impl<'a> World<'a> {
             self.after(5, Event::Deliver { from, to, message });
             return;
         }
+        let message = if self.plan.wire { message.through_bytes() } else { message };
         let copies = if self.rng.below(1_000) < self.plan.duplicates { 2 } else { 1 };
         self.faults += copies - 1;
         for _ in 0..copies {
