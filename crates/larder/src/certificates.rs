@@ -165,18 +165,18 @@ impl Certificates {
 
     fn make_authority(&self, now_ms: u64) -> Outcome<Issuer<'static, KeyPair>> {
         let params = authority_params(now_ms);
-        let key = KeyPair::generate().map_err(certificate_bug)?;
-        let certificate = params.self_signed(&key).map_err(certificate_bug)?;
+        let key = KeyPair::generate().map_err(|e| certificate_bug(&e))?;
+        let certificate = params.self_signed(&key).map_err(|e| certificate_bug(&e))?;
         self.store(&self.authority_key_file(), key.serialize_pem().as_bytes())?;
         self.store(&self.authority_file(), certificate.pem().as_bytes())?;
         Ok(Issuer::new(params, key))
     }
 
     fn make_leaf(&self, name: &str, params: CertificateParams, issuer: &Issuer<'static, KeyPair>) -> Outcome {
-        let key = KeyPair::generate().map_err(certificate_bug)?;
+        let key = KeyPair::generate().map_err(|e| certificate_bug(&e))?;
         let mut params = params;
         params.distinguished_name.push(DnType::CommonName, format!("larder {name}"));
-        let certificate: Certificate = params.signed_by(&key, issuer).map_err(certificate_bug)?;
+        let certificate: Certificate = params.signed_by(&key, issuer).map_err(|e| certificate_bug(&e))?;
         self.store(&self.key_file(name), key.serialize_pem().as_bytes())?;
         self.store(&self.certificate_file(name), certificate.pem().as_bytes())
     }
@@ -191,7 +191,7 @@ fn must_read(path: &Path) -> Outcome<Vec<u8>> {
         .ok_or_else(|| Failure::new(Kind::NotFound, format!("{} is missing", shown(path))).hint("larder up"))
 }
 
-fn certificate_bug(error: rcgen::Error) -> Failure {
+fn certificate_bug(error: &rcgen::Error) -> Failure {
     Failure::new(Kind::Bug, format!("cannot make a certificate: {error}"))
 }
 
@@ -220,7 +220,7 @@ fn leaf_params(address: Option<IpAddr>, now_ms: u64) -> Outcome<CertificateParam
         }
         None => ExtendedKeyUsagePurpose::ClientAuth,
     };
-    let mut params = CertificateParams::new(names).map_err(certificate_bug)?;
+    let mut params = CertificateParams::new(names).map_err(|e| certificate_bug(&e))?;
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

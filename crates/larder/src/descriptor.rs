@@ -1,6 +1,7 @@
-//! The one place that turns a descriptor number given by the caller (`--passphrase-fd 3`) into a file.
+//! The one place that turns descriptor numbers from outside into files: `--passphrase-fd 3`, and whatever a daemon
+//! inherited and has to close.
 //!
-//! It must be a real take-over and not a second opening through `/dev/fd`: the descriptor would otherwise stay open
+//! The former must be a real take-over and not a second opening through `/dev/fd`: the descriptor would otherwise stay open
 //! and be inherited by the node, which must never hold a way to the passphrase.
 #![allow(unsafe_code, reason = "a number from outside can only become a descriptor unsafely; argued below")]
 
@@ -23,10 +24,22 @@ pub fn take(number: RawFd) -> io::Result<File> {
     }
     // SAFETY: `fcntl(F_GETFD)` on a number that is not open fails with EBADF and does nothing; the borrow ends here.
     rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) })?;
-    // SAFETY: the number was just seen to be open. It was inherited from the process that started us and named on our
-    // command line for this purpose, and verbs take it before they start a runtime or open a file, so nobody else in
-    // this process owns it.
+    // SAFETY: the number was just seen to be open. It was inherited from the process that started us, and named on our
+    // command line for this purpose or about to be closed; both happen before this process starts a runtime or opens
+    // a file of its own, so nobody else in it owns it.
     Ok(unsafe { File::from_raw_fd(number) })
+}
+
+/// Closes everything inherited beyond the standard streams: a daemon must keep nobody's pipe or file open. Call it first
+/// thing in the process. What cannot be listed or closed stays open, which harms only tidiness.
+pub fn close_inherited() {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    // Collected first: the listing's own descriptor is in the list, and is closed again before any is taken.
+    let numbers: Vec<RawFd> =
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(|n| *n > 2).collect();
+    for number in numbers {
+        drop(take(number));
+    }
 }
 
 #[cfg(test)]

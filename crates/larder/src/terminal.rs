@@ -45,9 +45,13 @@ impl Terminal {
     /// # Errors
     /// Interrupted on ctrl-C and at the end of input; invalid if too long.
     pub fn ask_secret(&mut self, question: &str) -> Outcome<Zeroizing<Vec<u8>>> {
-        self.show(question)?;
+        // Quiet first: what is typed as soon as the question shows must neither echo nor be flushed away.
         let quiet = Quiet::on(&self.device).map_err(|e| terminal_failure(&e))?;
-        let answer = read_line(&mut (&self.device));
+        let mut device = &self.device;
+        let answer = match device.write_all(question.as_bytes()) {
+            Ok(()) => read_line(&mut device),
+            Err(error) => Err(terminal_failure(&error)),
+        };
         drop(quiet);
         // The person's own newline was not echoed.
         self.show("\n")?;

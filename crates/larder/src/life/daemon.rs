@@ -7,6 +7,7 @@ use larder_format::error::Kind;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
+use crate::descriptor;
 use crate::exit::Reason;
 use crate::failure::{Failure, Outcome};
 
@@ -88,6 +89,7 @@ pub enum Mode {
 pub fn begin(mode: Mode) -> Outcome {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     if mode == Mode::Detached {
+        descriptor::close_inherited();
         rustix::process::setsid()
             .map_err(|e| Failure::new(Kind::Bug, format!("cannot leave the terminal: {e}")))?;
         // So that no file system stays busy because of us; every path we were given is absolute.
