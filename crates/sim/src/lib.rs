@@ -5,3 +5,4 @@
 //! is not part of the product: it is built with planted bugs, which show that it would notice.
 
 pub mod register;
+pub mod single_cost;

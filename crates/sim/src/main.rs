@@ -1,4 +1,5 @@
-//! The simulator's command line: `sim register` runs seeds, `sim planted` shows that planted bugs are caught.
+//! The simulator's command line: `sim register` runs seeds, `sim planted` shows that planted bugs are caught,
+//! `sim single` measures the one-acceptor path.
 //! Exit code 1 means a violation was found (or a planted bug was not).
 
 use std::ops::Range;
@@ -26,6 +27,8 @@ enum Verb {
     Register(RegisterArgs),
     /// Plants each known bug in turn and says at which seed it is caught.
     Planted(PlantedArgs),
+    /// Measures what one decision of the one-acceptor path costs.
+    Single,
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +105,11 @@ fn main() -> ExitCode {
                     summary.violation.is_none() && summary.undecided == 0
                 }
             }
+        }
+        Verb::Single => {
+            let cost = larder_sim::single_cost::measure();
+            println!("get {:.0} ns, put {:.0} ns per decision on a warm record", cost.get_ns, cost.put_ns);
+            true
         }
         Verb::Planted(args) => {
             let bugs = args.only.as_ref().map_or(Planted::ALL, std::slice::from_ref);

@@ -2,6 +2,9 @@
 //! divides, clocks that lie, machines that crash. Everything is drawn from one generator in the order of
 //! events, so a seed repeats exactly.
 
+mod asking;
+mod faults;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -10,13 +13,12 @@ use larder_format::record::Key;
 use larder_format::rng::{Rng, SeededRng};
 use larder_mesh::attempt::Task;
 use larder_mesh::message::Ask;
-use larder_mesh::planted::Planted;
 use larder_mesh::proposer::{Failure, Wait};
 
 use super::client::Client;
-use super::history::{Call, call_text};
+use super::history::Call;
 use super::lone::Lone;
-use super::plan::{Class, EPOCH_MS, OPERATIONS, Plan, SKEW_MS_MAX};
+use super::plan::{EPOCH_MS, OPERATIONS, Plan};
 use super::replica::{Effect, Message, Replica};
 
 /// A run that is not over by then (in microseconds) is a defect of the simulation.
@@ -172,7 +174,7 @@ impl<'a> World<'a> {
                     up: true,
                     life: 0,
                     syncing: false,
-                    skew_ms: good_skew(&mut rng),
+                    skew_ms: faults::good_skew(&mut rng),
                     bad_clock: false,
                     tainted: false,
                     side: 0,
@@ -425,225 +427,6 @@ impl<'a> World<'a> {
             Machine::Lone(lone) => lone.call(call, &task, wall_ms, out),
         });
     }
-
-    fn next(&mut self, client: u8) {
-        if self.drawn == self.plan.operations {
-            self.idle_clients += 1;
-            return;
-        }
-        self.drawn += 1;
-        let now_ms = EPOCH_MS + self.now_us / 1000;
-        let number = self.calls.len();
-        let ask = self.clients[usize::from(client)].draw(self.plan, &mut self.rng, number, now_ms);
-        let call = Call {
-            client,
-            node: 0,
-            key: ask.key,
-            operation: ask.operation,
-            identity: ask.identity,
-            confirm: ask.confirm,
-            invoked_us: 0,
-            returned_us: None,
-            answer: None,
-        };
-        self.clients[usize::from(client)].tries = 0;
-        self.ask(call);
-    }
-
-    /// Sends a request, as a call of its own.
-    fn ask(&mut self, mut call: Call) {
-        let client = call.client;
-        call.node = self.choose_node();
-        call.invoked_us = self.now_us;
-        let index = self.calls.len();
-        let at = &mut self.clients[usize::from(client)];
-        at.waiting = Some(index);
-        at.tries += 1;
-        let mut task = Task {
-            key: self.keys[usize::from(call.key)].clone(),
-            operation: call.operation.clone(),
-            identity: call.identity,
-            confirm: call.confirm,
-        };
-        if at.tries > 1
-            && self.plan.faults.has(Planted::NewIdRetry)
-            && let Some(identity) = &mut task.identity
-        {
-            identity.id.0[15] ^= at.tries as u8;
-        }
-        let (node, again) = (call.node, call.identity.is_some());
-        self.say(|| format!("client {client} asks {}", call_text(index, &call)));
-        self.calls.push(call);
-        self.tasks.push(task);
-        if let Some(delay_us) = self.travel() {
-            self.after(delay_us, Event::Asked { call: index, to: node });
-        }
-        // Only requests with an id may arrive twice: without one the connection sees to it that they do not.
-        // The copy is an attempt of its own, whose answer nobody waits for.
-        if again && self.rng.below(1_000) < self.plan.duplicates {
-            self.faults += 1;
-            self.calls.push(self.calls[index].clone());
-            self.tasks.push(self.tasks[index].clone());
-            if let Some(delay_us) = self.travel() {
-                self.after(delay_us, Event::Asked { call: index + 1, to: node });
-            }
-        }
-        let patience_us = PATIENCE_US / 2 + self.rng.below(PATIENCE_US);
-        self.after(patience_us, Event::GiveUp { client, call: index });
-    }
-
-    fn choose_node(&mut self) -> u8 {
-        if self.rng.below(100) < self.plan.scattered {
-            return self.rng.below(u64::from(self.plan.replicas)) as u8;
-        }
-        (0..self.plan.replicas).find(|n| self.nodes[usize::from(*n)].up).unwrap_or(0)
-    }
-
-    fn answered(&mut self, call: usize, result: Result<Outcome, Failure>) {
-        let client = self.calls[call].client;
-        if self.clients[usize::from(client)].waiting != Some(call) {
-            return;
-        }
-        self.note(2, call as u64);
-        if let Ok(outcome) = &result {
-            self.note(4, outcome_word(outcome));
-            self.clients[usize::from(client)].learn(self.calls[call].key, outcome);
-        }
-        let unknown = result == Err(Failure::Unknown);
-        self.calls[call].returned_us = Some(self.now_us);
-        self.calls[call].answer = Some(result);
-        self.go_on(client, call, unknown);
-    }
-
-    fn give_up(&mut self, client: u8, call: usize) {
-        if self.clients[usize::from(client)].waiting == Some(call) {
-            self.say(|| format!("client {client} gives up on #{call}"));
-            self.go_on(client, call, true);
-        }
-    }
-
-    /// After an answer, or none: retries an unknown outcome under the same id, or thinks of something else.
-    fn go_on(&mut self, client: u8, call: usize, unknown: bool) {
-        let tries = self.clients[usize::from(client)].tries;
-        self.clients[usize::from(client)].waiting = None;
-        if unknown && self.calls[call].identity.is_some() && tries < TRIES_MAX {
-            let again = Call { returned_us: None, answer: None, ..self.calls[call].clone() };
-            self.ask(again);
-            return;
-        }
-        let pause_us = self.rng.below(self.plan.pause_us_max);
-        self.after(pause_us, Event::Next { client });
-    }
-
-    fn divide(&mut self) {
-        if !self.divided && self.plan.replicas > 1 {
-            self.faults += 1;
-            self.divided = true;
-            for node in &mut self.nodes {
-                node.side = self.rng.below(2) as u8;
-            }
-            let sides: Vec<u8> = self.nodes.iter().map(|n| n.side).collect();
-            self.say(|| format!("the network divides: {sides:?}"));
-            let lasts_us = 3_000 + self.rng.below(60_000);
-            self.after(lasts_us, Event::Heal);
-        }
-        self.again(self.plan.partition_every_us, Event::Divide);
-    }
-
-    fn heal(&mut self) {
-        self.divided = false;
-        self.say(|| "the network is whole again".to_owned());
-    }
-
-    fn crash(&mut self, node: u8) {
-        let need = usize::from(self.plan.replicas) / 2 + 1;
-        let voting =
-            |n: &Node| n.up && !n.tainted && matches!(&n.machine, Machine::Replica(r) if r.is_voting());
-        let others = (0..).zip(&self.nodes).filter(|(index, other)| *index != node && voting(other)).count();
-        // A memory replica can only come back from a majority of others: losing more is a reset by the
-        // layout, which is not simulated here.
-        if !self.nodes[usize::from(node)].up || (self.plan.class == Class::Memory && others < need) {
-            return;
-        }
-        self.faults += 1;
-        // A process that dies leaves what it appended to the system; a machine that dies loses some.
-        let kept = if self.rng.below(3) == 0 { 256 } else { self.rng.below(257) };
-        let down_us = if self.rng.below(2) == 0 {
-            self.rng.below(1_500)
-        } else {
-            self.rng.below(self.plan.down_us_max)
-        };
-        self.say(|| format!("node {node} crashes, {kept}/256 of what was not synced survives"));
-        let at = &mut self.nodes[usize::from(node)];
-        at.up = false;
-        at.life += 1;
-        at.syncing = false;
-        match &mut at.machine {
-            Machine::Replica(replica) => replica.crash(kept),
-            Machine::Lone(lone) => lone.crash(kept),
-        }
-        self.after(down_us, Event::Restart { node });
-    }
-
-    fn restart(&mut self, node: u8) {
-        self.say(|| format!("node {node} restarts"));
-        let name = self.rng.u64();
-        if self.plan.class == Class::Memory {
-            // The layout's voters register the new incarnation, in a new epoch.
-            self.epoch += 1;
-        }
-        let epoch = self.epoch;
-        let at = &mut self.nodes[usize::from(node)];
-        at.up = true;
-        at.tainted &= at.bad_clock || self.plan.class == Class::Disk;
-        let life = at.life;
-        self.on_node(node, None, |machine, _, out| match machine {
-            Machine::Replica(replica) => replica.restart(name, epoch, out),
-            Machine::Lone(lone) => lone.restart(),
-        });
-        self.after(SWEEP_US, Event::Sweep { node, life });
-        self.join_again(node, life);
-    }
-
-    fn join_again(&mut self, node: u8, life: u32) {
-        let mut joining = false;
-        self.on_node(node, Some(life), |machine, _, out| {
-            if let Machine::Replica(replica) = machine {
-                replica.ask_to_join(out);
-                joining = replica.is_joining();
-            }
-        });
-        if joining {
-            self.after(6_000, Event::JoinAgain { node, life });
-        }
-    }
-
-    fn clock(&mut self) {
-        self.again(self.plan.clock_every_us, Event::Clock);
-        let node = self.rng.below(u64::from(self.plan.replicas)) as u8;
-        // Never a majority: then there would be no telling which clocks are the good ones.
-        let tainted = (0..).zip(&self.nodes).filter(|(i, n)| *i != node && n.tainted).count();
-        let minority = usize::from(self.plan.replicas - 1) / 2;
-        let was_bad = self.nodes[usize::from(node)].bad_clock;
-        let goes_bad = self.plan.bad_clocks && !was_bad && tainted < minority && self.rng.below(2) == 0;
-        let skew_ms = if goes_bad {
-            // Far beyond the bound, so that no run lasts long enough for true time to catch up.
-            let far_ms = 60_000 + self.rng.below(100_000) as i64;
-            if self.rng.below(2) == 0 { far_ms } else { -far_ms }
-        } else {
-            good_skew(&mut self.rng)
-        };
-        self.faults += 1;
-        self.say(|| format!("clock of node {node} is now off by {skew_ms} ms"));
-        let at = &mut self.nodes[usize::from(node)];
-        at.bad_clock = goes_bad;
-        at.tainted |= goes_bad;
-        at.skew_ms = skew_ms;
-    }
-}
-
-fn good_skew(rng: &mut SeededRng) -> i64 {
-    rng.below(2 * SKEW_MS_MAX + 1) as i64 - SKEW_MS_MAX as i64
 }
 
 /// Something of an outcome, for the trace.
