@@ -82,6 +82,14 @@ pub enum StoreError {
         /// The system's message.
         message: Arc<str>,
     },
+    /// The operating system does not permit it; nothing was changed.
+    #[error("not permitted: {what}: {message}")]
+    Denied {
+        /// What was attempted.
+        what: Arc<str>,
+        /// The system's message.
+        message: Arc<str>,
+    },
 }
 
 impl StoreError {
@@ -96,6 +104,7 @@ impl StoreError {
             StoreError::InUse { .. } => Kind::Conflict,
             StoreError::Invalid { .. } => Kind::Invalid,
             StoreError::Io { .. } => Kind::Closed,
+            StoreError::Denied { .. } => Kind::Denied,
         }
     }
 }

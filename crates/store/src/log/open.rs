@@ -52,7 +52,15 @@ pub struct OpenReport {
 }
 
 pub(super) fn io_error(what: &str) -> impl FnOnce(io::Error) -> StoreError {
-    move |error| StoreError::Io { what: what.into(), message: error.to_string().into() }
+    move |error| {
+        let (what, message) = (what.into(), error.to_string().into());
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                StoreError::Denied { what, message }
+            }
+            _ => StoreError::Io { what, message },
+        }
+    }
 }
 
 pub(super) fn damaged(what: &str, place: impl Into<Arc<str>>) -> StoreError {
