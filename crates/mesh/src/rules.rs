@@ -101,22 +101,6 @@ pub(crate) struct Base<'a> {
     alive: Option<RecordMeta>,
 }
 
-/// What a verb found out. [`decide`] adds what is the same for all: remembered operations.
-pub(crate) enum Step {
-    /// Nothing changes.
-    Unchanged(Outcome),
-    /// The state changes.
-    Changed(Change),
-}
-
-/// A change, before remembered operations are added.
-pub(crate) struct Change {
-    state: RecordState,
-    outcome: Outcome,
-    /// See [`Decision::holds_before_ms`].
-    holds_before_ms: u64,
-}
-
 impl<'a> Base<'a> {
     fn new(current: Current<'a>, now: Hlc) -> Self {
         let meta = current.meta();
@@ -203,17 +187,18 @@ pub fn decide(
     {
         return Ok(unchanged(outcome));
     }
-    let step = match operation {
+    let mut decision = match operation {
         Operation::Get => get::get(&base, ctx)?,
         Operation::Put(put) => put::put(&base, put, ctx),
         Operation::Touch { condition, expiry } => touch::touch(&base, *condition, *expiry, ctx)?,
         Operation::Delete { condition } => delete::delete(&base, *condition, ctx),
         Operation::Take => take::take(&base, ctx)?,
     };
-    match step {
-        Step::Unchanged(outcome) => Ok(unchanged(outcome)),
-        Step::Changed(change) => remember(&base, change, identity, ctx),
+    let operations = base.meta.is_some_and(|m| m.has_operations);
+    if decision.next.is_some() && (operations || identity.is_some()) {
+        remember(&base, &mut decision, identity, ctx)?;
     }
+    Ok(decision)
 }
 
 fn unchanged(outcome: Outcome) -> Decision {
@@ -249,29 +234,29 @@ fn recall(base: &Base<'_>, identity: &Identity, ctx: &Context) -> Result<Option<
 /// Adds to a change the operations that must still be known, and its own.
 fn remember(
     base: &Base<'_>,
-    change: Change,
+    decision: &mut Decision,
     identity: Option<&Identity>,
     ctx: &Context,
-) -> Result<Decision, NeedState> {
-    let Change { mut state, outcome, mut holds_before_ms } = change;
+) -> Result<(), NeedState> {
+    let Some(state) = &mut decision.next else { return Ok(()) };
     let before = base.operations()?;
-    if !before.is_empty() && !ctx.faults.has(Planted::IdEvictedEarly) {
+    if !ctx.faults.has(Planted::IdEvictedEarly) {
         let now_ms = ctx.now.ms();
         state.operations.extend(before.iter().filter(|o| o.deadline_ms > now_ms).cloned());
     }
-    if let Some(identity) = identity {
-        if state.operations.len() >= RECORD_OPERATIONS_MAX {
-            return Ok(unchanged(Outcome::Refused(Refusal::TooManyOperations)));
-        }
-        if let Some(result) = result_of(&outcome) {
-            let Identity { id, deadline_ms } = *identity;
-            state.operations.push(OperationRecord { id, deadline_ms, result });
-        }
-        if !ctx.faults.has(Planted::DeadlineIgnored) {
-            holds_before_ms = holds_before_ms.min(identity.deadline_ms);
-        }
+    let Some(identity) = identity else { return Ok(()) };
+    if state.operations.len() >= RECORD_OPERATIONS_MAX {
+        *decision = unchanged(Outcome::Refused(Refusal::TooManyOperations));
+        return Ok(());
     }
-    Ok(Decision { next: Some(state), outcome, holds_before_ms })
+    if let Some(result) = result_of(&decision.outcome) {
+        let Identity { id, deadline_ms } = *identity;
+        state.operations.push(OperationRecord { id, deadline_ms, result });
+    }
+    if !ctx.faults.has(Planted::DeadlineIgnored) {
+        decision.holds_before_ms = decision.holds_before_ms.min(identity.deadline_ms);
+    }
+    Ok(())
 }
 
 /// What of an outcome is remembered; `None` for outcomes that change nothing.

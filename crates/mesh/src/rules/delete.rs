@@ -4,22 +4,22 @@
 use larder_format::operation::{Condition, Outcome};
 use larder_format::record::{Content, RecordState, ShadowReason};
 
-use super::{Base, Change, Context, Step, end_ms};
+use super::{Base, Context, Decision, end_ms, unchanged};
 
-pub(super) fn delete(base: &Base<'_>, condition: Condition, ctx: &Context) -> Step {
+pub(super) fn delete(base: &Base<'_>, condition: Condition, ctx: &Context) -> Decision {
     if let Some(outcome) = base.unmet(condition) {
-        return Step::Unchanged(outcome);
+        return unchanged(outcome);
     }
-    let Some(before) = base.alive else { return Step::Unchanged(Outcome::Absent) };
+    let Some(before) = base.alive else { return unchanged(Outcome::Absent) };
     let version = base.next_version(ctx);
-    Step::Changed(Change {
-        state: RecordState {
+    Decision {
+        next: Some(RecordState {
             version,
             expiry: before.expiry,
             content: Content::Shadow(ShadowReason::Deleted),
             operations: Vec::new(),
-        },
+        }),
         outcome: Outcome::Deleted { version },
         holds_before_ms: end_ms(before.expiry),
-    })
+    }
 }

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use larder_format::operation::{Found, Outcome};
 use larder_format::record::Content;
 
-use super::{Base, Context, NeedState, Step};
+use super::{Base, Context, Decision, NeedState, unchanged};
 use crate::planted::Planted;
 
-pub(super) fn get(base: &Base<'_>, ctx: &Context) -> Result<Step, NeedState> {
-    let Some(meta) = base.alive else { return Ok(Step::Unchanged(Outcome::Absent)) };
+pub(super) fn get(base: &Base<'_>, ctx: &Context) -> Result<Decision, NeedState> {
+    let Some(meta) = base.alive else { return Ok(unchanged(Outcome::Absent)) };
     let mut found = Found {
         version: meta.version,
         expiry: meta.expiry,
@@ -20,11 +20,11 @@ pub(super) fn get(base: &Base<'_>, ctx: &Context) -> Result<Step, NeedState> {
     // Bytes that may only be taken never leave by a get, so they need not be loaded either.
     if meta.takes_left.is_none() || ctx.faults.has(Planted::GetShowsTakes) {
         let Content::Live(live) = &base.state()?.content else {
-            return Ok(Step::Unchanged(Outcome::Absent));
+            return Ok(unchanged(Outcome::Absent));
         };
         found.tokens.clone_from(&live.tokens);
         found.head = live.head.clone();
         found.body = live.body.clone();
     }
-    Ok(Step::Unchanged(Outcome::Found(found)))
+    Ok(unchanged(Outcome::Found(found)))
 }
