@@ -49,8 +49,7 @@ fn tls_config(options: &ConnectOptions) -> Result<rustls::ClientConfig, Failure>
         roots.add(certificate).map_err(|e| invalid("the authority's certificate", e))?;
     }
     let chain = certificates("the client's certificate", &options.certificate_pem)?;
-    let key =
-        PrivateKeyDer::from_pem_slice(&options.key_pem).map_err(|e| invalid("the client's key", e))?;
+    let key = PrivateKeyDer::from_pem_slice(&options.key_pem).map_err(|e| invalid("the client's key", e))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -105,6 +104,7 @@ fn connect_failure(address: &str, error: &tonic::transport::Error) -> Failure {
         source = e.source();
     }
     let advice = match kind {
+        Kind::Denied if reason.contains("valid yet") || reason.contains("expired") => "look at the clock",
         Kind::Denied => "certificates are not of the same authority",
         _ => "is it running? start it with: larder up",
     };

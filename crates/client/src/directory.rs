@@ -72,7 +72,9 @@ impl Vault {
             at = at.join(name)?;
             match self.lookup(dir, name, true).await? {
                 None => return Err(Failure::new(Kind::NotFound, format!("no such folder: {at}"))),
-                Some(EntryNow { entry: Entry { target: EntryTarget::Directory { id, .. }, .. }, .. }) => dir = id,
+                Some(EntryNow { entry: Entry { target: EntryTarget::Directory { id, .. }, .. }, .. }) => {
+                    dir = id
+                }
                 Some(_) => return Err(not_a_folder(&at)),
             }
         }
@@ -159,8 +161,16 @@ impl Vault {
         let entry = Entry { name: name.to_owned(), moves: 0, target };
         Ok(NewFolder {
             id,
-            record: self.put_head(self.names.directory_key(id), &Head::Directory(record), Condition::Absent)?,
-            entry: self.put_head(self.names.entry_key(parent, name), &Head::Entry(entry), Condition::Absent)?,
+            record: self.put_head(
+                self.names.directory_key(id),
+                &Head::Directory(record),
+                Condition::Absent,
+            )?,
+            entry: self.put_head(
+                self.names.entry_key(parent, name),
+                &Head::Entry(entry),
+                Condition::Absent,
+            )?,
         })
     }
 
@@ -179,13 +189,9 @@ impl Vault {
     /// All entries of a folder, heads only, unless `with_bodies`. Child folders are not confirmed here.
     pub(crate) async fn entries(&self, dir: DirId, with_bodies: bool) -> Result<Entries, Failure> {
         let scan = Scan {
-            namespace: self.files,
-            prefix: bytes::Bytes::copy_from_slice(&self.names.dir_prefix(dir)),
-            cursor: bytes::Bytes::new(),
             key_len_max: u32::try_from(SEALED_KEY_LEN).expect("32 fits"),
             head_only: !with_bodies,
-            limit: 0,
-            pages: 0,
+            ..Scan::heads(self.files, &self.names.dir_prefix(dir))
         };
         Ok(Entries { own: self.names.directory_key(dir), pages: self.remote.scan(scan).await? })
     }

@@ -10,7 +10,7 @@ mod versions;
 pub use content::{ContentOptions, Uploaded};
 pub use get::{Destination, GetReport, Proof};
 pub use list::{Listed, ListedKind, Listing};
-pub use put::{PutOptions, PutReport, Reading};
 pub(crate) use put::{NewFile, at};
+pub use put::{PutOptions, PutReport, Reading};
 pub use remove::{RemoveOptions, RemoveReport, TRASH_MS_DEFAULT};
 pub use versions::VersionInfo;

@@ -114,8 +114,13 @@ fn write_news(path: &Path, state: &mut State) -> std::io::Result<()> {
         .mode(0o600)
         .open(path.with_extension("lock"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
-    let mut file =
-        std::fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
     let mut there = Vec::new();
     file.read_to_end(&mut there)?;
     if there.len() < WATERMARK_HEADER_LEN {

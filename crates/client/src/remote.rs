@@ -74,6 +74,22 @@ pub struct Scan {
     pub pages: u32,
 }
 
+impl Scan {
+    /// Everything whose key begins with `prefix`, from the start, heads only.
+    #[must_use]
+    pub fn heads(namespace: NamespaceId, prefix: &[u8]) -> Self {
+        Self {
+            namespace,
+            prefix: Bytes::copy_from_slice(prefix),
+            cursor: Bytes::new(),
+            key_len_max: 0,
+            head_only: true,
+            limit: 0,
+            pages: 0,
+        }
+    }
+}
+
 /// One page of a scan.
 #[derive(Debug)]
 pub struct Page {
@@ -181,12 +197,8 @@ impl Remote {
     /// [`Failure`].
     pub async fn put_blobs(&self, lease: &Lease) -> Result<(BlobSender, BlobAnswers), Failure> {
         let (sender, receiver) = mpsc::channel(BLOBS_QUEUED_MAX);
-        let response = self
-            .blobs
-            .clone()
-            .put(ReceiverStream::new(receiver))
-            .await
-            .map_err(|s| failure(&s))?;
+        let response =
+            self.blobs.clone().put(ReceiverStream::new(receiver)).await.map_err(|s| failure(&s))?;
         let sender = BlobSender { sender, lease: Some(lease.message()) };
         Ok((sender, BlobAnswers(response.into_inner())))
     }
@@ -197,12 +209,8 @@ impl Remote {
     /// [`Failure`].
     pub async fn get_blobs(&self) -> Result<(BlobAsker, Blobs), Failure> {
         let (sender, receiver) = mpsc::channel(REQUESTS_QUEUED_MAX);
-        let response = self
-            .blobs
-            .clone()
-            .get(ReceiverStream::new(receiver))
-            .await
-            .map_err(|s| failure(&s))?;
+        let response =
+            self.blobs.clone().get(ReceiverStream::new(receiver)).await.map_err(|s| failure(&s))?;
         Ok((BlobAsker(sender), Blobs(response.into_inner())))
     }
 

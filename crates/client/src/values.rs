@@ -11,6 +11,7 @@ use larder_seal::record::{BODY_PLAIN_LEN_MAX, RecordPlace};
 use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, AskPut};
 
+use crate::remote::Scan;
 use crate::vault::{Vault, seal_failure, unexpected};
 
 /// How to write a value.
@@ -116,7 +117,10 @@ impl Vault {
     fn open_value(&self, key: SealedKey, name: &str, found: &Found) -> Result<Value, Failure> {
         let place = RecordPlace::new(self.values, key.as_bytes());
         let Head::Value(head) = self.open_head(self.values, key.as_bytes(), &found.head)? else {
-            return Err(Failure::new(Kind::Damaged, format!("{name}: the node shows another kind of record")));
+            return Err(Failure::new(
+                Kind::Damaged,
+                format!("{name}: the node shows another kind of record"),
+            ));
         };
         let data = self.opener.open_body(place, &found.head, &found.body).map_err(seal_failure)?;
         Ok(Value {
@@ -215,15 +219,7 @@ impl Vault {
         &self,
         mut each: impl FnMut(Option<String>, ValueState) -> Result<(), Failure>,
     ) -> Result<u64, Failure> {
-        let scan = crate::remote::Scan {
-            namespace: self.values,
-            prefix: Bytes::new(),
-            cursor: Bytes::new(),
-            key_len_max: 0,
-            head_only: true,
-            limit: 0,
-            pages: 0,
-        };
+        let scan = Scan::heads(self.values, &[]);
         let mut pages = self.remote.scan(scan).await?;
         let mut count = 0;
         while let Some(page) = pages.next().await? {

@@ -94,6 +94,7 @@ pub struct OpenFile {
     pub(crate) found: Found,
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "made for map_err, which gives the error away")]
 pub(crate) fn seal_failure(error: SealError) -> Failure {
     Failure::new(error.kind(), error.to_string())
 }
@@ -207,7 +208,12 @@ impl Vault {
     }
 
     /// Opens a body, given the head it came with.
-    pub(crate) fn open_body(&self, namespace: NamespaceId, key: &[u8], found: &Found) -> Result<Bytes, Failure> {
+    pub(crate) fn open_body(
+        &self,
+        namespace: NamespaceId,
+        key: &[u8],
+        found: &Found,
+    ) -> Result<Bytes, Failure> {
         self.opener
             .open_body(RecordPlace::new(namespace, key), &found.head, &found.body)
             .map_err(seal_failure)
@@ -277,9 +283,10 @@ impl Vault {
         }
         match head {
             Head::Entry(entry) => Ok(entry),
-            Head::Directory(_) | Head::Value(_) => {
-                Err(Failure::new(Kind::Damaged, "the node shows another kind of record where an entry belongs"))
-            }
+            Head::Directory(_) | Head::Value(_) => Err(Failure::new(
+                Kind::Damaged,
+                "the node shows another kind of record where an entry belongs",
+            )),
         }
     }
 

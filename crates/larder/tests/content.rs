@@ -2,25 +2,11 @@
 
 mod support;
 
-use support::Home;
+use support::{Home, noise};
 
 /// Text that compresses, the same each time.
 fn text(len: usize) -> Vec<u8> {
     b"all work and no play makes a dull file, and so on. ".iter().copied().cycle().take(len).collect()
-}
-
-/// Bytes that do not compress, the same each time.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut out = Vec::with_capacity(len + 8);
-    while out.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        out.extend_from_slice(&state.to_le_bytes());
-    }
-    out.truncate(len);
-    out
 }
 
 fn fetched(home: &Home, path: &str) -> Vec<u8> {
@@ -52,7 +38,7 @@ fn what_compresses_takes_less_and_can_be_kept_from_it() {
 #[test]
 fn content_defined_chunks_survive_an_insertion() {
     let home = Home::up();
-    let bytes = noise(16 << 20);
+    let bytes = noise(16 << 20, 1);
     let file = home.file("a", &bytes);
     home.run(&["put", &file, "/a", "--chunking", "content"]).ends(0);
     let before = blob_bytes(&home);
@@ -82,7 +68,7 @@ fn attributes_come_back_and_limits_are_named() {
 #[test]
 fn a_proof_convinces_without_a_vault_and_only_about_its_file() {
     let home = Home::up();
-    let file = home.file("signed", &noise(3 << 20));
+    let file = home.file("signed", &noise(3 << 20, 2));
     let other = home.file("other", b"something else");
     home.run(&["put", &file, "/signed"]).ends(0);
     let proof = home.run(&["proof", "/signed"]).ends(0).out;

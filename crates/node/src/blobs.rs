@@ -59,7 +59,10 @@ impl Blobs {
         self.namespaces.get(lease.namespace)?;
         let now_ms = self.time.now().ms();
         if lease.deadline_ms <= now_ms {
-            return Err(Failure::new(Kind::Invalid, "the lease asked for has ended already; check the clock"));
+            return Err(Failure::new(
+                Kind::Invalid,
+                "the lease asked for has ended already; check the clock",
+            ));
         }
         if lease.deadline_ms - now_ms > OPERATION_DEADLINE_MS_MAX {
             let message = format!("the lease asked for ends too late max_ms={OPERATION_DEADLINE_MS_MAX}");
@@ -96,6 +99,7 @@ impl Blobs {
     ///
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Damaged`], [`Kind::Invalid`] for a range beyond its end.
+    #[allow(clippy::missing_panics_doc, reason = "offsets were checked against a length in memory")]
     pub fn get(&self, id: BlobId, offset: u64, length: u64) -> Result<Bytes, Failure> {
         let Some(whole) = self.store.get(id).map_err(store_failure)? else {
             return Err(Failure::new(Kind::NotFound, format!("no such blob id={id}")));

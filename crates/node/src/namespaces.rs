@@ -44,8 +44,8 @@ impl Namespaces {
             }
             for (key, state) in page.records {
                 let Content::Live(live) = state.content else { continue };
-                let settings = Namespace::decode(live.body)
-                    .map_err(|e| damaged_settings(&key, &e.to_string()))?;
+                let settings =
+                    Namespace::decode(live.body).map_err(|e| damaged_settings(&key, &e.to_string()))?;
                 known.insert(settings.id(), Arc::new(settings));
             }
             match page.next {
@@ -108,10 +108,8 @@ impl Namespaces {
             operations: Vec::new(),
         };
         let slot = RecordSlot { ballots: None, state: Some(state) };
-        let ticket = self
-            .disk
-            .update(address, &mut |_| Ok(Next::Store(slot.clone())))
-            .map_err(store_failure)?;
+        let ticket =
+            self.disk.update(address, &mut |_| Ok(Next::Store(slot.clone()))).map_err(store_failure)?;
         known.insert(settings.id(), Arc::new(settings));
         Ok((true, ticket))
     }

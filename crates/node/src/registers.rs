@@ -14,8 +14,8 @@ use larder_format::operation::{Found, Identity, Lifetime, Operation, Outcome, Pu
 use larder_format::record::{Ballot, Content, Expiry, Key, RecordSlot, RecordState, Version};
 use larder_format::sealed;
 use larder_mesh::single::{self, Applied, Context};
-use larder_store::log::LogStore;
 use larder_store::api::{Address, Current, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
+use larder_store::log::LogStore;
 use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, AskPut, RecordRequest};
 
@@ -47,6 +47,7 @@ pub struct Page {
 
 /// What the client is told about a storage error.
 #[must_use]
+#[allow(clippy::needless_pass_by_value, reason = "made for map_err, which gives the error away")]
 pub fn store_failure(error: StoreError) -> Failure {
     Failure::new(error.kind(), error.to_string())
 }
@@ -161,16 +162,10 @@ impl Registers {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) fn remove_expired(
-        &self,
-        class: Class,
-        at: Address<'_>,
-        now: Hlc,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn remove_expired(&self, class: Class, at: Address<'_>, now: Hlc) -> Result<(), StoreError> {
         // Nobody waits for this to be durable: until it is, the record is expired all the same.
-        let _durable = self
-            .table(class)
-            .update(at, &mut |current| removal_of_expired(current, Context::at(now)))?;
+        let _durable =
+            self.table(class).update(at, &mut |current| removal_of_expired(current, Context::at(now)))?;
         Ok(())
     }
 

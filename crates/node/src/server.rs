@@ -94,7 +94,8 @@ pub async fn run(
 ) -> Result<(), NodeError> {
     let tls = listener::server_config(&config)?;
     // The port first: it is the quickest thing to fail, and nothing is touched yet.
-    let listen_error = |e: std::io::Error| NodeError::Listen { address: config.listen, reason: e.to_string() };
+    let listen_error =
+        |e: std::io::Error| NodeError::Listen { address: config.listen, reason: e.to_string() };
     let socket = TcpListener::bind(config.listen).await.map_err(listen_error)?;
     let address = socket.local_addr().map_err(listen_error)?;
 
@@ -109,13 +110,8 @@ pub async fn run(
     }));
     let time = Arc::new(NodeTime::resume(clock, RecordStore::time(log.as_ref())));
     let namespaces = Arc::new(Namespaces::load(log.clone())?);
-    let registers = Arc::new(Registers::new(
-        memory,
-        log.clone(),
-        namespaces.clone(),
-        time.clone(),
-        config.value_len_max,
-    ));
+    let registers =
+        Arc::new(Registers::new(memory, log.clone(), namespaces.clone(), time.clone(), config.value_len_max));
     let blobs = Arc::new(Blobs::new(log.clone(), namespaces.clone(), time.clone()));
     let chores = chores::start(Chores {
         registers: registers.clone(),
@@ -210,7 +206,9 @@ async fn serve(
     match tokio::time::timeout(DRAIN_TIMEOUT, server).await {
         Ok(result) => result.map_err(|e| failed(&e)),
         Err(_) => {
-            tracing::warn!("some clients did not finish in time; their unanswered requests are unknown to them");
+            tracing::warn!(
+                "some clients did not finish in time; their unanswered requests are unknown to them"
+            );
             Ok(())
         }
     }

@@ -101,10 +101,9 @@ pub fn answer_message(tag: u64, answer: Result<Outcome, Failure>) -> v1::ApplyRe
     let outcome = match answer {
         Ok(Outcome::Found(f)) => Message::Found(found_message(f)),
         Ok(Outcome::Absent) => Message::Absent(v1::Absent {}),
-        Ok(Outcome::Written { version, expiry }) => Message::Written(v1::Written {
-            version: version.to_u64(),
-            expiry_ms: expiry_message(expiry),
-        }),
+        Ok(Outcome::Written { version, expiry }) => {
+            Message::Written(v1::Written { version: version.to_u64(), expiry_ms: expiry_message(expiry) })
+        }
         Ok(Outcome::Deleted { version }) => Message::Deleted(v1::Deleted { version: version.to_u64() }),
         Ok(Outcome::Taken { version, expiry, takes_left, head, body }) => Message::Taken(v1::Taken {
             version: version.to_u64(),

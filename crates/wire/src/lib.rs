@@ -14,8 +14,7 @@ pub mod v1 {
 }
 
 /// The compiled protocol, for gRPC reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/larder_descriptor.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/larder_descriptor.bin"));
 
 /// Largest gRPC message either side accepts, in bytes: a scan page, or one record or blob of the largest size,
 /// with room for its fields.

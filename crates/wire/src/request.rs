@@ -183,11 +183,7 @@ fn put(message: v1::Put) -> Result<AskPut, BadRequest> {
         return Err(too_long("tokens", message.tokens.len(), RECORD_TOKENS_MAX));
     }
     if message.takes > TAKES_MAX {
-        return Err(BadRequest::Range {
-            field: "takes",
-            value: message.takes.into(),
-            max: TAKES_MAX.into(),
-        });
+        return Err(BadRequest::Range { field: "takes", value: message.takes.into(), max: TAKES_MAX.into() });
     }
     let tokens = message.tokens.iter().map(|t| lease_token(t)).collect::<Result<_, _>>()?;
     Ok(AskPut {

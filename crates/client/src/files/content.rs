@@ -183,9 +183,7 @@ impl Vault {
 
 /// Runs a pipeline's blocking iterator on a thread of its own. The channel is short: what waits in it is
 /// memory.
-fn pump(
-    mut stream: SealStream,
-) -> (mpsc::Receiver<SealedChunk>, JoinHandle<Result<Summary, Failure>>) {
+fn pump(mut stream: SealStream) -> (mpsc::Receiver<SealedChunk>, JoinHandle<Result<Summary, Failure>>) {
     let (sender, receiver) = mpsc::channel(ASK_CHUNKS);
     let thread = tokio::task::spawn_blocking(move || {
         for chunk in &mut stream {

@@ -291,15 +291,12 @@ impl Vault {
 }
 
 /// Says where a failure happened.
+#[allow(clippy::needless_pass_by_value, reason = "made for map_err, which gives the error away")]
 pub(crate) fn at(path: &VaultPath, failure: Failure) -> Failure {
     Failure::new(failure.kind, format!("{path}: {}", failure.message))
 }
 
-fn check_condition(
-    condition: Condition,
-    current: Option<Version>,
-    path: &VaultPath,
-) -> Result<(), Failure> {
+fn check_condition(condition: Condition, current: Option<Version>, path: &VaultPath) -> Result<(), Failure> {
     let message = match (condition, current) {
         (Condition::Absent, Some(version)) => format!("{path}: exists already version={version}"),
         (Condition::Version(wanted), Some(found)) if wanted != found => {

@@ -67,7 +67,8 @@ impl Vault {
         match entry.entry.target {
             EntryTarget::File { .. } => self.remove_file(entry.key, path, options, &mut report).await?,
             EntryTarget::Directory { .. } if !options.recursive => {
-                let message = format!("{path}: is a folder; delete it and all in it with: larder rm -r {path}");
+                let message =
+                    format!("{path}: is a folder; delete it and all in it with: larder rm -r {path}");
                 return Err(Failure::new(Kind::Conflict, message));
             }
             EntryTarget::Directory { id, .. } => {
@@ -114,15 +115,7 @@ impl Vault {
 
     /// Gives all kept versions of a deleted file an end, or deletes them at once.
     async fn settle_versions(&self, key: SealedKey, until_ms: Option<u64>) -> Result<(), Failure> {
-        let scan = Scan {
-            namespace: self.files,
-            prefix: bytes::Bytes::copy_from_slice(key.as_bytes()),
-            cursor: bytes::Bytes::new(),
-            key_len_max: 0,
-            head_only: true,
-            limit: 0,
-            pages: 0,
-        };
+        let scan = Scan::heads(self.files, key.as_bytes());
         let mut pages = self.remote.scan(scan).await?;
         while let Some(page) = pages.next().await? {
             for (record, found) in page.records {

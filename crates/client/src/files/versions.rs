@@ -45,15 +45,7 @@ impl Vault {
         };
         let dir = self.folder(&parent).await?;
         let key = self.names.entry_key(dir, name);
-        let scan = Scan {
-            namespace: self.files,
-            prefix: bytes::Bytes::copy_from_slice(key.as_bytes()),
-            cursor: bytes::Bytes::new(),
-            key_len_max: 0,
-            head_only: true,
-            limit: 0,
-            pages: 0,
-        };
+        let scan = Scan::heads(self.files, key.as_bytes());
         let mut pages = self.remote.scan(scan).await?;
         let mut versions: Vec<VersionInfo> = Vec::new();
         while let Some(page) = pages.next().await? {

@@ -5,6 +5,12 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use larder_format::error::Kind;
+use larder_wire::answer::Failure;
+
+use crate::vault::local_failure;
+
 /// A file being read.
 #[derive(Debug)]
 pub struct Source {
@@ -42,6 +48,7 @@ impl Source {
     ///
     /// # Errors
     /// The system's error; `InvalidInput` if it is not a regular file (any more).
+    #[allow(clippy::missing_panics_doc, reason = "open flags fit an int by definition")]
     pub fn open(path: &Path) -> std::io::Result<Self> {
         let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
         let flags = i32::try_from(flags.bits()).expect("open flags fit an int");
@@ -105,6 +112,27 @@ impl Read for Source {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
         self.file.read(buf)
     }
+}
+
+/// How often a file that changes while it is read is read again.
+const READ_TRIES: u32 = 3;
+
+/// Reads a file of at most `len_max` bytes whole, with the mode and the time (in nanoseconds since 1970) it had
+/// while it was read.
+///
+/// # Errors
+/// [`Kind::Retry`] if it keeps changing or has grown beyond `len_max`; the system's error otherwise.
+pub fn read_small(path: &Path, len_max: usize) -> Result<(Bytes, u32, i64), Failure> {
+    let failed = |e: std::io::Error| local_failure(path, &e);
+    for _ in 0..READ_TRIES {
+        let mut source = Source::open(path).map_err(failed)?;
+        let mut content = Vec::with_capacity(usize::try_from(source.len()).unwrap_or(0).min(len_max) + 1);
+        (&mut source).take(len_max as u64 + 1).read_to_end(&mut content).map_err(failed)?;
+        if content.len() as u64 == source.len() && source.unchanged().map_err(failed)? {
+            return Ok((content.into(), source.mode(), source.mtime_ns()));
+        }
+    }
+    Err(Failure::new(Kind::Retry, format!("{}: changed while it was read", path.display())))
 }
 
 #[cfg(test)]

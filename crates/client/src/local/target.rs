@@ -26,9 +26,9 @@ impl Target {
     /// # Errors
     /// The system's error, for instance because the folder is missing or read-only.
     pub fn create(path: &Path) -> std::io::Result<Self> {
-        let name = path.file_name().ok_or_else(|| {
-            std::io::Error::new(std::io::ErrorKind::InvalidInput, "a file name is needed")
-        })?;
+        let name = path
+            .file_name()
+            .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "a file name is needed"))?;
         // The name may be as long as the file system allows, so the temporary one does not contain it.
         let temporary = path.with_file_name(format!(".larder-{:016x}.part", SystemRng.u64()));
         debug_assert_ne!(temporary.file_name(), Some(name), "a random name");

@@ -164,7 +164,8 @@ impl Run {
         if below.is_empty() {
             return Ok(());
         }
-        let names = below.iter().map(|t| (t.id, t.path.names().last().cloned().unwrap_or_default())).collect();
+        let names =
+            below.iter().map(|t| (t.id, t.path.names().last().cloned().unwrap_or_default())).collect();
         let confirmed = self.vault.confirm_all(folder.id, names).await?;
         todo.extend(below.into_iter().zip(confirmed).filter(|(_, ok)| *ok).map(|(t, _)| t));
         Ok(())

@@ -1,7 +1,6 @@
 //! A local folder into the vault.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
 use crate::files::{NewFile, PutOptions, Uploaded, at};
-use crate::local::source::Source;
+use crate::local::source::read_small;
 use crate::local::walk::{Found, Item, Walk};
 use crate::meter::Meter;
 use crate::path::VaultPath;
@@ -244,8 +243,7 @@ impl Filling {
         }
         let key = self.run.vault.names.entry_key(folder.id, &name);
         let kind = if link.is_some() { FileKind::Symlink } else { FileKind::File };
-        let small =
-            Small { dir: folder.id, local: item.path, path, key, kind, content: link, attributes };
+        let small = Small { dir: folder.id, local: item.path, path, key, kind, content: link, attributes };
         if before.is_some() || len > INLINE_FILE_LEN_MAX as u64 {
             return self.start_large(small).await;
         }
@@ -366,7 +364,7 @@ impl Run {
     fn seal_small(&self, mut small: Small) -> Result<(Sent, RecordRequest), (PathBuf, Failure)> {
         let content = match small.content.take() {
             Some(target) => target,
-            None => match read_small(&small.local) {
+            None => match read_small(&small.local, INLINE_FILE_LEN_MAX) {
                 Ok((content, mode, mtime_ns)) => {
                     small.attributes = Attributes { mode, mtime_ns, ..small.attributes };
                     content
@@ -381,12 +379,13 @@ impl Run {
         };
         let vault = &self.vault;
         let name = small.path.names().last().map_or("", String::as_str);
-        let request =
-            vault.file_request(small.key, name, &new, None, self.options.lifetime).and_then(|(ask, revision)| {
+        let request = vault.file_request(small.key, name, &new, None, self.options.lifetime).and_then(
+            |(ask, revision)| {
                 let mut request = vault.request(vault.files, small.key.as_bytes(), ask)?;
                 request.identity = None;
                 Ok((request, revision))
-            });
+            },
+        );
         match request {
             Ok((request, revision)) => {
                 Ok((Sent::File { small: Box::new(small), new: Box::new(new), revision }, request))
@@ -418,7 +417,8 @@ impl Run {
         if unanswered == 0 {
             return Ok(());
         }
-        let message = format!("the node ended the stream early; not answered count={unanswered}; put it again");
+        let message =
+            format!("the node ended the stream early; not answered count={unanswered}; put it again");
         Err(Failure::new(Kind::Closed, message))
     }
 
@@ -488,18 +488,4 @@ fn failure_of(answer: Result<Outcome, Failure>) -> Failure {
         Ok(outcome) => unexpected(&outcome),
         Err(failure) => failure,
     }
-}
-
-/// Reads a small file whole, with the mode and time it had while it was read.
-fn read_small(local: &Path) -> Result<(Bytes, u32, i64), Failure> {
-    let failed = |e: std::io::Error| local_failure(local, &e);
-    for _ in 0..3 {
-        let mut source = Source::open(local).map_err(failed)?;
-        let mut content = Vec::with_capacity(usize::try_from(source.len()).unwrap_or(0).min(INLINE_FILE_LEN_MAX) + 1);
-        (&mut source).take(INLINE_FILE_LEN_MAX as u64 + 1).read_to_end(&mut content).map_err(failed)?;
-        if content.len() as u64 == source.len() && source.unchanged().map_err(failed)? {
-            return Ok((content.into(), source.mode(), source.mtime_ns()));
-        }
-    }
-    Err(Failure::new(Kind::Retry, format!("{}: changed while it was read", local.display())))
 }

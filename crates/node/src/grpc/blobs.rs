@@ -137,10 +137,7 @@ impl v1::blobs_server::Blobs for BlobsService {
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
-    async fn lease(
-        &self,
-        request: Request<v1::LeaseRequest>,
-    ) -> Result<Response<v1::LeaseResponse>, Status> {
+    async fn lease(&self, request: Request<v1::LeaseRequest>) -> Result<Response<v1::LeaseResponse>, Status> {
         let message = request.into_inner();
         let grant = lease(message.lease).map_err(|e| status(bad_request(&e)))?;
         let ids: Result<Vec<BlobId>, BadRequest> = message.ids.iter().map(|id| blob_id(id)).collect();

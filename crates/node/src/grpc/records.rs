@@ -25,11 +25,9 @@ pub(crate) struct RecordsService {
 
 #[tonic::async_trait]
 impl v1::records_server::Records for RecordsService {
-    async fn apply(
-        &self,
-        request: Request<v1::ApplyRequest>,
-    ) -> Result<Response<v1::ApplyResponse>, Status> {
-        let request = RecordRequest::from_message(request.into_inner()).map_err(|e| status(bad_request(&e)))?;
+    async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
+        let request =
+            RecordRequest::from_message(request.into_inner()).map_err(|e| status(bad_request(&e)))?;
         let tag = request.tag;
         let answer = self.registers.apply(request).await;
         Ok(Response::new(answer_message(tag, answer)))
