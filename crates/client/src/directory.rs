@@ -73,7 +73,7 @@ impl Vault {
             match self.lookup(dir, name, true).await? {
                 None => return Err(Failure::new(Kind::NotFound, format!("no such folder: {at}"))),
                 Some(EntryNow { entry: Entry { target: EntryTarget::Directory { id, .. }, .. }, .. }) => {
-                    dir = id
+                    dir = id;
                 }
                 Some(_) => return Err(not_a_folder(&at)),
             }

@@ -5,7 +5,7 @@
 //! - [`vault`]: the open vault, what [`path`]s mean in it and how records are sealed and opened;
 //! - [`directory`]: folders; [`files`]: one file; [`tree`]: whole folders in and out; [`values`]: what expires;
 //! - [`local`]: the user's own files; [`memory`]: what this device has seen, so that nothing older is accepted;
-//! - [`meter`]: progress.
+//! - progress is counted in a [`meter`].
 
 pub mod connection;
 pub mod directory;
