@@ -110,7 +110,8 @@ def self_made_identity():
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "larder client")])
     now = datetime.datetime.now(datetime.timezone.utc)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1))
+    serial, end = x509.random_serial_number(), now + datetime.timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), serial, now, end)
     usage = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH])
     certificate = builder.add_extension(usage, critical=False).sign(key, hashes.SHA256())
     pem = serialization.Encoding.PEM
@@ -122,7 +123,8 @@ def main():
     if len(sys.argv) != 3:
         sys.exit("usage: call_node.py ADDRESS:PORT CERTIFICATES_FOLDER")
     address, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-    authority, certificate, key = ((folder / name).read_bytes() for name in ("authority.pem", "client.pem", "client.key"))
+    names = ("authority.pem", "client.pem", "client.key")
+    authority, certificate, key = ((folder / name).read_bytes() for name in names)
     stranger = self_made_identity()
     found = with_certificate(address, authority, certificate, key)
     found["grpc_without_certificate"] = grpc_outcome(address, grpc.ssl_channel_credentials(authority))

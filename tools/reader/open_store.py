@@ -78,7 +78,8 @@ class OpenStore:
         self.namespaces = namespaces(records)
         self.refused = []
         headers = records.get(namespace_id("keys"), {}).values()
-        self.vault = self.open_vault([r for r in headers if r.body[:2] == bytes([SUITE, VAULT_HEADER])], passphrase, recovery_code)
+        headers = [record for record in headers if record.body[:2] == bytes([SUITE, VAULT_HEADER])]
+        self.vault = self.open_vault(headers, passphrase, recovery_code)
         self.files = namespace_id("files")
         # Everything in one folder begins with the same 16 bytes.
         self.by_folder = {}
@@ -92,7 +93,8 @@ class OpenStore:
         for record in records:
             try:
                 vault = Vault.open(record.body, passphrase=passphrase, recovery_code=recovery_code)
-                need(record.key == derive_key("larder 2026 vault header record", vault.id), "a header under another key")
+                own_key = derive_key("larder 2026 vault header record", vault.id)
+                need(record.key == own_key, "a header under another key")
                 return vault
             except Refused as why:
                 failure = why
@@ -259,7 +261,7 @@ def write_out(opened, version, target):
 
 
 def write_all(opened, out):
-    """The whole store below a folder. Names hold neither `/` nor `..`: that was checked when they were sealed, and here."""
+    """The whole store below a folder. Names that lead out of it are refused, whoever sealed them."""
     for entry in opened.walk():
         print(described(entry))
         inner = entry.path.lstrip("/")
@@ -267,7 +269,10 @@ def write_all(opened, out):
             opened.refuse(entry.path, "a name that no file may have")
             continue
         if entry.kind == "folder" and not entry.deleted:
-            (out / "files" / inner).mkdir(parents=True, exist_ok=True)
+            try:
+                (out / "files" / inner).mkdir(parents=True, exist_ok=True)
+            except OSError as why:
+                opened.refuse(entry.path, why.strerror)
         for version in entry.versions:
             target = out / "files" / inner if version.current else out / "versions" / inner / str(version.number)
             try:
