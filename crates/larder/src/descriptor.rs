@@ -35,8 +35,10 @@ pub fn take(number: RawFd) -> io::Result<File> {
 pub fn close_inherited() {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     // Collected first: the listing's own descriptor is in the list, and is closed again before any is taken.
-    let numbers: Vec<RawFd> =
-        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(|n| *n > 2).collect();
+    let numbers: Vec<RawFd> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|n| *n > 2)
+        .collect();
     for number in numbers {
         drop(take(number));
     }

@@ -17,6 +17,9 @@ use crate::terminal::{PASSPHRASE_LEN_MAX, Terminal};
 /// How often a person may retype two passphrases that differ, before the command gives up.
 const ATTEMPTS_MAX: usize = 3;
 
+/// Below this length, in bytes, even a slow key derivation does not keep guessers out; a person is told so.
+const SHORT_LEN: usize = 12;
+
 /// Random bytes of a generated passphrase: 160 bits, beyond any guessing.
 const GENERATED_LEN: usize = 20;
 
@@ -98,6 +101,10 @@ impl Passphrase {
                 continue;
             }
             if terminal.ask_secret("Again, to be sure: ")? == first {
+                if first.len() < SHORT_LEN {
+                    terminal
+                        .show("That is short: whoever gets a copy of the vault's header may guess it.\n")?;
+                }
                 return Ok(first);
             }
             terminal.show("These two differ.\n")?;

@@ -1,4 +1,4 @@
-//! Sizes in bytes as people read and write them: `512 B`, `1.4 MiB`; `64MiB`, `1.5G`, `4096`.
+//! Sizes in bytes as people read and write them: `512 B`, `1.4 MiB`; `64MiB`, `1.5G`, `4096`. And counts of things.
 
 /// Units in powers of 1024.
 const UNITS: &[&str] = &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -22,6 +22,11 @@ pub fn show(bytes: u64) -> String {
         10..=99 => format!("{whole}.{} {}", part / 10, UNITS[unit]),
         _ => format!("{whole} {}", UNITS[unit]),
     }
+}
+
+/// `1 file`, `2 files`.
+pub fn count(number: u64, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
 /// Parses a size: digits, perhaps with a point, and a unit (`B`, `K`, `KB`, `KiB`, …; all in powers of 1024).

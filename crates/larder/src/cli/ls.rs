@@ -59,7 +59,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         drop(out);
         if args.long {
             let bytes = size::show(total.bytes);
-            output.note(&format!("{} files, {} folders, {bytes}", total.files, total.folders));
+            output.note(&format!(
+                "{}, {}, {bytes}",
+                size::count(total.files, "file"),
+                size::count(total.folders, "folder")
+            ));
         }
         if total.damaged > 0 {
             let message = format!(

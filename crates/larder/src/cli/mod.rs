@@ -42,7 +42,7 @@ use crate::output::Output;
 /// Files stay, with versions, until you delete them; values live in memory until their time is up. What leaves this
 /// machine is sealed first: the node that stores it is blind.
 #[derive(Debug, Parser)]
-#[command(name = "larder", version, propagate_version = true, disable_help_subcommand = false)]
+#[command(name = "larder", version, disable_help_subcommand = false)]
 #[command(after_help = "Start with: larder up\nExit codes: larder help exit-codes")]
 struct Cli {
     #[command(flatten)]
@@ -192,6 +192,29 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_reference_page_has_every_command_and_every_flag() {
+        fn look(command: &clap::Command, path: &str, page: &str, missing: &mut Vec<String>) {
+            for argument in command.get_arguments().filter(|a| !a.is_hide_set()) {
+                let flag = argument.get_long().map(|long| format!("`--{long}"));
+                missing.extend(
+                    flag.filter(|flag| !page.contains(flag.as_str())).map(|f| format!("{path} {f}`")),
+                );
+            }
+            for verb in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+                let path = format!("{path} {}", verb.get_name());
+                let group = verb.has_subcommands();
+                if !group && !page.contains(&format!("`{path}")) {
+                    missing.push(path.clone());
+                }
+                look(verb, &path, page, missing);
+            }
+        }
+        let mut missing = Vec::new();
+        look(&Cli::command(), "larder", include_str!("../../../../docs/reference/cli.md"), &mut missing);
+        assert!(missing.is_empty(), "docs/reference/cli.md lacks: {missing:#?}");
     }
 
     #[test]

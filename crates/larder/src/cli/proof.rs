@@ -102,7 +102,9 @@ fn read_proof(path: &Path) -> Outcome<Proof> {
         unhex(text).ok_or_else(|| bad(&format!("{name} is not hexadecimal")))
     };
     let exact = |name: &str, len: usize| {
-        field(name).and_then(|b| if b.len() == len { Ok(b) } else { Err(bad(&format!("{name} has a wrong length"))) })
+        field(name).and_then(|b| {
+            if b.len() == len { Ok(b) } else { Err(bad(&format!("{name} has a wrong length"))) }
+        })
     };
     let statement = Statement::decode(field("statement")?.into()).map_err(|e| bad(&e.to_string()))?;
     let mut proof = Proof { statement, signature: [0; 64], public: PublicKey([0; 32]) };

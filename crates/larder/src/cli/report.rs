@@ -45,14 +45,14 @@ pub fn tree(context: &Context, verb: &str, path: &str, report: &TreeReport) -> O
         output.note(&format!("failed {}: {}", shown(path), clean(&failure.message)));
     }
     let mut line = format!(
-        "{}: {verb} {} files, {} folders, {}",
+        "{}: {verb} {}, {}, {}",
         clean(path),
-        report.files,
-        report.folders,
+        size::count(report.files, "file"),
+        size::count(report.folders, "folder"),
         size::show(report.bytes)
     );
     if report.unchanged > 0 {
-        line.push_str(&format!("; {} files unchanged", report.unchanged));
+        line.push_str(&format!("; {} unchanged", size::count(report.unchanged, "file")));
     }
     output.note(&line);
     match report.failed.first() {

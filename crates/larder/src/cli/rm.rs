@@ -67,7 +67,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             };
             let what = match (done.files, done.folders) {
                 (1, 0) => size::show(done.bytes),
-                (files, folders) => format!("{files} files, {folders} folders, {}", size::show(done.bytes)),
+                (files, folders) => format!(
+                    "{}, {}, {}",
+                    size::count(files, "file"),
+                    size::count(folders, "folder"),
+                    size::show(done.bytes)
+                ),
             };
             context.output.note(&format!("{}: deleted ({what}), {kept}", clean(&path.to_string())));
         }

@@ -124,7 +124,7 @@ fn show(context: &Context, wishes: &Wishes, code: &str) {
     let output = context.output;
     let line = "─".repeat(64);
     output.note(&format!(
-        "{line}\n  Your recovery code, shown this once:\n\n      {}\n\n  It opens the vault if the passphrase is lost. Keep it away from this machine.\n{line}",
+        "{line}\n  Your recovery code, shown this once:\n\n      {}\n\n  It opens the vault if the passphrase is lost. Keep it away from this machine.\n{line}\n",
         output.paint_err(Tone::Strong, code)
     ));
     if let Some(path) = &wishes.recovery_code_file {
