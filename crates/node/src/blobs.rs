@@ -17,7 +17,7 @@ use crate::time::NodeTime;
 
 /// Most bytes of blobs that may wait for the disk, over all clients. A client that is faster than the disk is
 /// slowed down by gRPC flow control once this is reached.
-pub const QUEUED_BYTES_MAX: usize = 24 * 1024 * 1024;
+pub const QUEUED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Permits are counted in units of this many bytes, because a semaphore counts in `u32`.
 const PERMIT_BYTES: usize = 1024;
