@@ -23,6 +23,7 @@ PEERS = {"large_file": ("restic", "restic"), "small_files": ("restic", "restic")
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--long", action="store_true", help="more rounds, and a 10 GiB file")
+    parser.add_argument("--binary", type=Path, help="measure this larder instead of building one")
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"only these: {', '.join(FIGURES)}")
     arguments = parser.parse_args()
     wanted = arguments.figures or FIGURES
@@ -31,7 +32,8 @@ def main():
         parser.error(f"no such figure: {', '.join(sorted(unknown))}")
 
     started = time.monotonic()
-    Larder.binary = harness.build("-p", "larder") / "larder"
+    harness.WORK.mkdir(parents=True, exist_ok=True)
+    Larder.binary = arguments.binary or harness.build("-p", "larder") / "larder"
     print(f"built in {time.monotonic() - started:.0f} s\n")
 
     rows, skipped = [], []
@@ -44,11 +46,14 @@ def main():
             continue
         print(f"{name} …", flush=True)
         began = time.monotonic()
+        before = len(rows)
         try:
             rows += importlib.import_module(f"figures.{name}").measure(arguments.long)
         except (harness.Failed, subprocess.CalledProcessError) as error:
             skipped.append(f"{name}: {error}")
-        print(f"  {time.monotonic() - began:.0f} s", flush=True)
+        for row in rows[before:]:
+            print(f"  {row.figure}: {row.larder}{', ' * bool(row.peer)}{row.peer}")
+        print(f"  took {time.monotonic() - began:.0f} s", flush=True)
 
     print()
     print_table(rows)
