@@ -135,7 +135,13 @@ fn node_failure(error: &NodeError) -> Failure {
             .hint("remove the certificates folder; `larder up` makes new ones"),
         NodeError::Store(error) => {
             let failure = Failure::new(error.kind(), error.to_string());
-            if error.kind() == Kind::TooNew { failure.hint("upgrade larder") } else { failure }
+            match error.kind() {
+                Kind::TooNew => failure.hint("upgrade larder"),
+                Kind::Denied => {
+                    failure.hint("look at owner and mode of the data folder and of the files in it")
+                }
+                _ => failure,
+            }
         }
         NodeError::Server(_) => Failure::new(Kind::Closed, error.to_string()),
     }

@@ -12,9 +12,16 @@ use tempfile::TempDir;
 /// The passphrase of every test vault.
 pub const PASSPHRASE: &str = "correct horse battery staple";
 
+/// The user that tests of permissions run as when they are started as root, to whom nothing is forbidden.
+const NOBODY: u32 = 65534;
+
 /// A home folder and what lies in it.
 pub struct Home {
     dir: TempDir,
+    /// Environment of every command, for instance to give the daemons another clock.
+    environment: Vec<(String, String)>,
+    /// Commands run as this user, from a copy of the binary that this user can reach.
+    user: Option<u32>,
 }
 
 /// What a command said, and how it ended.
@@ -77,7 +84,7 @@ impl Home {
     /// A new folder with a passphrase file beside the home; nothing runs.
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let home = Self { dir };
+        let home = Self { dir, environment: Vec::new(), user: None };
         home.file("passphrase", PASSPHRASE.as_bytes());
         home.file("wrong", b"not it\n");
         home
@@ -88,6 +95,33 @@ impl Home {
         let home = Self::new();
         home.bring_up().ends(0);
         home
+    }
+
+    /// A new folder whose commands run with this in their environment.
+    pub fn with_environment(variables: &[(&str, &str)]) -> Self {
+        let mut home = Self::new();
+        home.environment = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        home
+    }
+
+    /// A new folder whose commands run as somebody to whom things can be forbidden.
+    pub fn without_root() -> Self {
+        let mut home = Self::new();
+        if rustix::process::geteuid().is_root() {
+            std::fs::copy(binary(), home.path("larder")).unwrap();
+            for path in [home.dir.path().to_owned(), home.path("passphrase"), home.path("larder")] {
+                std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            home.user = Some(NOBODY);
+        }
+        home
+    }
+
+    /// Gives a file to the user that commands run as.
+    pub fn give(&self, path: &Path) {
+        if let Some(user) = self.user {
+            std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+        }
     }
 
     /// `larder up` with the passphrase file and any free port.
@@ -115,9 +149,18 @@ impl Home {
 
     /// The command with its arguments, not started yet.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = match self.user {
+            Some(user) => {
+                use std::os::unix::process::CommandExt;
+                let mut command = Command::new(self.path("larder"));
+                command.uid(user).gid(user).current_dir(self.dir.path());
+                command
+            }
+            None => Command::new(binary()),
+        };
         command.arg("--home").arg(self.home()).args(arguments);
         command.env_remove("LARDER_HOME").env("NO_COLOR", "1").stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(k, v)| (k, v)));
         command
     }
 
@@ -165,7 +208,50 @@ impl Drop for Home {
     }
 }
 
-/// The binary under test.
-pub fn binary() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_larder"))
+/// Lets time pass.
+pub fn pause(ms: u64) {
+    let (_sender, receiver) = std::sync::mpsc::channel::<()>();
+    let _ = receiver.recv_timeout(std::time::Duration::from_millis(ms));
+}
+
+/// Bytes that neither compress nor repeat, others for every seed.
+pub fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut word = 0x9e37_79b9_7f4a_7c15_u64 ^ seed.wrapping_mul(0xd134_2543_de82_ef95);
+    (0..len)
+        .map(|_| {
+            word ^= word << 13;
+            word ^= word >> 7;
+            word ^= word << 17;
+            (word >> 32) as u8
+        })
+        .collect()
+}
+
+/// How much of the disk a folder or file takes, in bytes (holes are not counted).
+pub fn taken(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::symlink_metadata(path).unwrap();
+    let below = if metadata.is_dir() {
+        std::fs::read_dir(path).unwrap().map(|entry| taken(&entry.unwrap().path())).sum()
+    } else {
+        0
+    };
+    below + metadata.blocks() * 512
+}
+
+/// A library that gives a program another clock, where Debian and its kin put it.
+pub fn faketime() -> Option<String> {
+    let found = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+        .map(|machine| format!("/usr/lib/{machine}/faketime/libfaketimeMT.so.1"))
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    if found.is_none() {
+        eprintln!("NOT RUN: libfaketime is not installed (Debian package faketime)");
+    }
+    found
+}
+
+/// The binary under test: the one just built, or the one that `LARDER_TEST_BINARY` names.
+pub fn binary() -> PathBuf {
+    std::env::var_os("LARDER_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_larder").into(), PathBuf::from)
 }
