@@ -152,6 +152,25 @@ fn the_agent_is_closed_to_debuggers_and_dumps_no_core() {
 }
 
 #[test]
+fn the_memory_of_a_key_derivation_goes_back() {
+    const RESIDENT_KIB_MAX: u64 = 32 * 1024;
+    let home = Home::up();
+    let resident_kib = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", home.pid("agent"))).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let (_sender, receiver) = std::sync::mpsc::channel::<()>();
+    for _ in 0..40 {
+        if resident_kib() < RESIDENT_KIB_MAX {
+            return;
+        }
+        let _ = receiver.recv_timeout(Duration::from_millis(250));
+    }
+    panic!("the agent still holds {} KiB", resident_kib());
+}
+
+#[test]
 fn neither_passphrase_nor_code_nor_key_is_in_any_file_or_argument() {
     let home = Home::new();
     let passphrase = home.path("passphrase");

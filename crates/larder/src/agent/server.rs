@@ -39,8 +39,9 @@ use crate::settings::IdleLock;
 const CONNECTIONS_MAX: usize = 32;
 /// A connection that says nothing for this long is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// A thread that derived a key ends after this long without more to do.
-const DERIVATION_THREAD_IDLE: Duration = Duration::from_millis(100);
+/// A thread that derived a key ends after this long without more to do. Its end gives its memory back only if the
+/// allocator has let it lie long enough by then (a second): ending sooner would keep the 64 MiB for good.
+const DERIVATION_THREAD_IDLE: Duration = Duration::from_secs(2);
 /// Longest sleep of the idle watch: how late it may notice that the wall clock jumped while the machine slept.
 const IDLE_LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -95,7 +96,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(2)
-        // The 64 MiB of a derivation go back to the system when its thread ends.
+        // The 64 MiB of a derivation go back to the system when its thread ends, and not before.
         .thread_keep_alive(DERIVATION_THREAD_IDLE)
         .build()
         .map_err(|e| Failure::io_text(format!("cannot start the agent's runtime: {e}"), &e))?;
