@@ -178,15 +178,60 @@ fn refuses(home: &Home, store: &Path, secret: [&str; 2]) {
         .says("no slot opens with this secret");
     // A byte in the middle of the log, which is one of a chunk.
     let copy = home.path("copy");
-    std::fs::create_dir(&copy).unwrap();
-    for entry in std::fs::read_dir(store).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
-    }
+    copy_folder(store, &copy);
     let segment = copy.join("00000001.seg");
     let mut bytes = std::fs::read(&segment).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     write(&segment, &bytes);
     read(&copy, secret, &["--list"]).unwrap().ends(1).says("lost");
+}
+
+/// A flat folder's files, over what is there.
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn what_a_hostile_node_changes_is_refused_by_the_reader_and_by_larder() {
+    let home = Home::up();
+    let passphrase = home.path("passphrase");
+    let secret = ["--passphrase-file", passphrase.to_str().unwrap()];
+    let (store, good) = (home.home().join("data"), home.path("good"));
+    for version in 1..=3 {
+        for name in ["aa", "bb"] {
+            let content = format!("content {version} of {name}");
+            home.run_with(&["put", "-", &format!("/{name}")], content.as_bytes()).ends(0);
+        }
+    }
+    home.kill("node");
+    copy_folder(&store, &good);
+    // What is done; how the reader and the client end; what they say. Every checksum of the log is right each time.
+    let rounds: [(&[&str], i32, i32, &str); 5] = [
+        (&["nothing", "aa"], 0, 0, ""),
+        (&["byte", "aa"], 1, 6, "do not verify"),
+        (&["bodies", "aa", "bb"], 1, 6, "do not verify"),
+        (&["records", "aa", "bb"], 1, 6, "do not verify"),
+        // All of it was sealed for this place once: only who has seen more can tell.
+        (&["rollback", "aa"], 0, 6, "an older state than this device has seen"),
+    ];
+    for (how, reader_ends, client_ends, client_says) in rounds {
+        copy_folder(&good, &store);
+        let Some(mut tamper) = python::program("tamper.py") else { return };
+        Said::from(tamper.arg(&store).args(secret).args(how).output().unwrap()).ends(0);
+        let got = read(&store, secret, &["--get", "/aa"]).unwrap().ends(reader_ends);
+        home.run(&["up"]).ends(0);
+        let cat = home.run(&["cat", "/aa"]).ends(client_ends).says(client_says);
+        let expected = match how[0] {
+            "nothing" => ("content 3 of aa", "content 3 of aa"),
+            "rollback" => ("content 2 of aa", ""),
+            _ => ("", ""),
+        };
+        assert_eq!((got.out.as_str(), cat.out.as_str()), expected, "{how:?}");
+        home.kill("node");
+    }
 }

@@ -1,4 +1,5 @@
 //! The Python programs of `tools/reader/`, which share no code with Larder, as tests run them.
+#![allow(clippy::print_stderr, reason = "says what is not run")]
 
 use std::path::Path;
 use std::process::Command;
