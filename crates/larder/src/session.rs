@@ -27,7 +27,13 @@ const THREADS_END_MAX: Duration = Duration::from_secs(2);
 
 impl From<larder_client::Failure> for Failure {
     fn from(failure: larder_client::Failure) -> Self {
-        Failure::new(failure.kind, failure.message)
+        // The node's own words for it; a full disk on this side has the system's.
+        let node_is_full = failure.kind == Kind::Full && failure.message.contains("no room: ");
+        let failure = Failure::new(failure.kind, failure.message);
+        if node_is_full {
+            return failure.hint("larder rm --now PATH deletes for good; room comes back in the background");
+        }
+        failure
     }
 }
 

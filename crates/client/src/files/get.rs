@@ -196,7 +196,7 @@ impl Vault {
             Destination::Stream(out) => {
                 let mut out = out;
                 let write = move |_, bytes: &[u8]| out.write_all(bytes).and_then(|()| out.flush());
-                self.read_content(&file.manifest, write, width, meter).await
+                self.read_content(&file.manifest, PathBuf::from("output"), write, width, meter).await
             }
             Destination::File { path, .. } if file.info.kind == FileKind::Symlink => {
                 let Content::Inline(target_path) = &file.manifest.content else {
@@ -210,7 +210,7 @@ impl Vault {
                 let target = Arc::new(Target::create(&path).map_err(|e| local_failure(&path, &e))?);
                 let writer = target.clone();
                 let write = move |offset, bytes: &[u8]| writer.write_at(bytes, offset);
-                self.read_content(&file.manifest, write, width, meter).await?;
+                self.read_content(&file.manifest, path.clone(), write, width, meter).await?;
                 let target = Arc::into_inner(target)
                     .ok_or_else(|| Failure::new(Kind::Bug, "a writer outlived its file"))?;
                 let size = file.info.size;
@@ -223,19 +223,21 @@ impl Vault {
         }
     }
 
-    /// Fetches, opens and verifies all content, handing it in order to `write` on a thread of its own.
+    /// Fetches, opens and verifies all content, handing it in order to `write` on a thread of its own. `place`
+    /// is what it writes to, for messages.
     async fn read_content(
         &self,
         manifest: &Manifest,
+        place: PathBuf,
         mut write: impl FnMut(u64, &[u8]) -> std::io::Result<()> + Send + 'static,
         width: Width,
         meter: &Arc<Meter>,
     ) -> Result<(), Failure> {
-        let writing = |e: std::io::Error| local_failure(Path::new("output"), &e);
+        let writing = move |e: std::io::Error| local_failure(&place, &e);
         if let Content::Inline(data) = &manifest.content {
             meter.advance(data.len() as u64);
             let data = data.clone();
-            return tokio::task::spawn_blocking(move || write(0, &data).map_err(writing))
+            return tokio::task::spawn_blocking(move || write(0, &data).map_err(&writing))
                 .await
                 .map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
         }
@@ -245,7 +247,7 @@ impl Vault {
         tokio::task::spawn_blocking(move || {
             for opened in open_stream(opener, Jobs(jobs), reading, width).map_err(pipeline_failure)? {
                 let chunk = opened.map_err(pipeline_failure)?;
-                write(chunk.offset, &chunk.bytes).map_err(writing)?;
+                write(chunk.offset, &chunk.bytes).map_err(&writing)?;
                 meter.advance(chunk.bytes.len() as u64);
             }
             Ok(())

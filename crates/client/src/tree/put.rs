@@ -1,4 +1,6 @@
-//! A local folder into the vault.
+//! A local folder into the vault. What the node's answers settle: [`settle`].
+
+mod settle;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,23 +10,23 @@ use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_format::head::{Attributes, DirId, EntryTarget, FileKind};
 use larder_format::limits::INLINE_FILE_LEN_MAX;
-use larder_format::operation::{Condition, Outcome};
+use larder_format::operation::Condition;
 use larder_seal::names::{SealedKey, check_name_bytes};
 use larder_seal::pipeline::Width;
 use larder_wire::answer::Failure;
 use larder_wire::request::RecordRequest;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
-use crate::files::{NewFile, PutOptions, Uploaded, at};
+use crate::files::{NewFile, PutOptions, Uploaded};
 use crate::local::source::read_small;
 use crate::local::walk::{Found, Item, Walk};
 use crate::meter::Meter;
 use crate::path::VaultPath;
-use crate::remote::{ApplyAnswers, ApplySender};
-use crate::vault::{Vault, local_failure, unexpected};
+use crate::remote::ApplySender;
+use crate::vault::{Vault, local_failure};
 
 /// Found things that may wait to be dealt with.
 const FOUND_QUEUED_MAX: usize = 4096;
@@ -35,6 +37,8 @@ struct Folder {
     path: VaultPath,
     /// What was in it before; `None` if this run made it.
     before: Option<HashMap<String, EntryTarget>>,
+    /// Of folders that this run made: the request that makes their record.
+    made_by: Option<u64>,
 }
 
 /// A small file or link on its way.
@@ -47,6 +51,8 @@ struct Small {
     /// Of links: their target.
     content: Option<Bytes>,
     attributes: Attributes,
+    /// The request that makes its folder, if this run does.
+    folder_made_by: Option<u64>,
 }
 
 /// What is sent and not answered yet, by tag.
@@ -61,6 +67,8 @@ struct Run {
     options: PutOptions,
     meter: Arc<Meter>,
     sent: Mutex<HashMap<u64, Sent>>,
+    /// Told when a folder's request was answered, and that no more answers will come.
+    settled: watch::Sender<bool>,
     next_tag: Mutex<u64>,
     report: Mutex<TreeReport>,
     /// Small files whose name was taken meanwhile: they go the careful way.
@@ -85,6 +93,7 @@ impl Vault {
             options,
             meter: meter.clone(),
             sent: Mutex::default(),
+            settled: watch::Sender::new(false),
             next_tag: Mutex::new(0),
             report: Mutex::default(),
             again: Mutex::default(),
@@ -176,7 +185,7 @@ impl Filling {
         if item.relative.as_os_str().is_empty() {
             let id = vault.make_folder(remote).await?;
             let before = Some(before(&vault, id).await?);
-            self.folders.insert(item.relative, Folder { id, path: remote.clone(), before });
+            self.folders.insert(item.relative, Folder { id, path: remote.clone(), before, made_by: None });
             return Ok(());
         }
         let Some((parent, name)) = self.place(&item) else { return Ok(()) };
@@ -187,17 +196,17 @@ impl Filling {
             // In a folder made by this run nobody else can have made anything: no need to wait.
             None => {
                 let made = vault.new_folder(parent.id, &name, attributes)?;
-                for request in [made.record, made.entry] {
-                    self.run.send(&self.sender, Sent::FolderPart(item.path.clone()), request).await?;
-                }
+                let part = || Sent::FolderPart(item.path.clone());
+                let made_by = Some(self.run.send(&self.sender, part(), made.record).await?);
+                self.run.send(&self.sender, part(), made.entry).await?;
                 self.run.report.lock().folders += 1;
-                Folder { id: made.id, path, before: None }
+                Folder { id: made.id, path, before: None, made_by }
             }
             Some(_) => {
                 let (id, made) = vault.child_folder(parent.id, &name, attributes, &path).await?;
                 self.run.report.lock().folders += u64::from(made);
                 let before = if made { None } else { Some(before(&vault, id).await?) };
-                Folder { id, path, before }
+                Folder { id, path, before, made_by: None }
             }
         };
         self.folders.insert(item.relative, folder);
@@ -243,7 +252,17 @@ impl Filling {
         }
         let key = self.run.vault.names.entry_key(folder.id, &name);
         let kind = if link.is_some() { FileKind::Symlink } else { FileKind::File };
-        let small = Small { dir: folder.id, local: item.path, path, key, kind, content: link, attributes };
+        let folder_made_by = folder.made_by;
+        let small = Small {
+            dir: folder.id,
+            local: item.path,
+            path,
+            key,
+            kind,
+            content: link,
+            attributes,
+            folder_made_by,
+        };
         if before.is_some() || len > INLINE_FILE_LEN_MAX as u64 {
             return self.start_large(small).await;
         }
@@ -337,7 +356,7 @@ impl Run {
         sender: &ApplySender,
         sent: Sent,
         mut request: RecordRequest,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
         let tag = {
             let mut next = self.next_tag.lock();
             *next += 1;
@@ -345,7 +364,8 @@ impl Run {
         };
         request.tag = tag;
         self.sent.lock().insert(tag, sent);
-        sender.send(request).await
+        sender.send(request).await?;
+        Ok(tag)
     }
 
     /// Reads and seals small files. What cannot be read is reported; what changes while it is read goes the
@@ -394,54 +414,11 @@ impl Run {
         }
     }
 
-    /// Reads the answers of the stream and keeps the books.
-    async fn settle(self: Arc<Self>, mut answers: ApplyAnswers) -> Result<(), Failure> {
-        while let Some((tag, answer)) = answers.next().await? {
-            let Some(sent) = self.sent.lock().remove(&tag) else { continue };
-            match (sent, answer) {
-                (Sent::FolderPart(_), Ok(Outcome::Written { .. })) => {}
-                (Sent::File { small, new, revision }, Ok(Outcome::Written { version, .. })) => {
-                    self.vault.wrote(small.key.as_bytes(), version, revision)?;
-                    self.meter.advance(new.uploaded.size);
-                    self.meter.sent(new.uploaded.size);
-                    self.done(new.uploaded.size);
-                }
-                (Sent::File { small, new, .. }, Ok(Outcome::Conflict { .. })) => {
-                    self.again.lock().push((*small, *new));
-                }
-                (Sent::FolderPart(path), answer) => self.fail(path, failure_of(answer)),
-                (Sent::File { small, .. }, answer) => self.fail(small.local, failure_of(answer)),
-            }
-        }
-        let unanswered = self.sent.lock().len();
-        if unanswered == 0 {
-            return Ok(());
-        }
-        let message =
-            format!("the node ended the stream early; not answered count={unanswered}; put it again");
-        Err(Failure::new(Kind::Closed, message))
-    }
-
     fn done(&self, bytes: u64) {
         self.meter.file_done();
         let mut report = self.report.lock();
         report.files += 1;
         report.bytes += bytes;
-    }
-
-    /// Files whose name was taken between listing and writing become new versions of what took it.
-    async fn careful_again(&self) {
-        let again = std::mem::take(&mut *self.again.lock());
-        for (small, new) in again {
-            let size = new.uploaded.size;
-            match self.commit(&small, &new, &self.options).await {
-                Ok(()) => {
-                    self.meter.advance(size);
-                    self.done(size);
-                }
-                Err(failure) => self.fail(small.local, failure),
-            }
-        }
     }
 
     async fn commit(&self, small: &Small, new: &NewFile, options: &PutOptions) -> Result<(), Failure> {
@@ -459,7 +436,14 @@ impl Run {
             },
             None => self.vault.upload_file(file.key, &file.local, options, &self.meter).await?,
         };
-        let result = self.commit(file, &new, options).await;
+        let made = match file.folder_made_by {
+            Some(tag) => self.made(tag).await,
+            None => Ok(()),
+        };
+        let result = match made {
+            Ok(()) => self.commit(file, &new, options).await,
+            Err(failure) => Err(failure),
+        };
         match (&result, new.uploaded.lease) {
             (Ok(()), _) => self.done(new.uploaded.size),
             (Err(_), Some((token, _))) => {
@@ -468,24 +452,5 @@ impl Run {
             (Err(_), None) => {}
         }
         result
-    }
-
-    /// Folders that were there before may have been deleted meanwhile: then what was put in them is lost to
-    /// sight, which must be said.
-    async fn check_folders(&self, touched: Vec<(DirId, VaultPath)>) -> Result<(), Failure> {
-        for (id, path) in touched {
-            if !self.vault.takes_entries(id).await? {
-                let failure = Failure::new(Kind::Conflict, "was deleted meanwhile; put it again");
-                self.fail(PathBuf::from(path.to_string()), at(&path, failure));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn failure_of(answer: Result<Outcome, Failure>) -> Failure {
-    match answer {
-        Ok(outcome) => unexpected(&outcome),
-        Err(failure) => failure,
     }
 }
