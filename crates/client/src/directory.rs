@@ -223,15 +223,19 @@ impl Entries {
     pub(crate) async fn next(&mut self, vault: &Vault) -> Result<Option<SomeEntries>, Failure> {
         let Some(page) = self.pages.next().await? else { return Ok(None) };
         let mut entries = Vec::with_capacity(page.records.len());
+        let mut damaged = page.damaged.iter().filter(|k| k.as_bytes().len() == SEALED_KEY_LEN).count() as u64;
         for (key, found) in page.records {
             let Some((key, None)) = SealedKey::parse(key.as_bytes()) else { continue };
             if key == self.own {
                 continue;
             }
-            let entry = vault.open_entry(key.as_bytes(), &found)?;
-            entries.push(EntryNow { key, entry, found });
+            // One entry that was tampered with, or is older than what was seen, hides no other.
+            match vault.open_entry(key.as_bytes(), &found) {
+                Ok(entry) => entries.push(EntryNow { key, entry, found }),
+                Err(failure) if failure.kind == Kind::Damaged => damaged += 1,
+                Err(failure) => return Err(failure),
+            }
         }
-        let damaged = page.damaged.iter().filter(|k| k.as_bytes().len() == SEALED_KEY_LEN).count() as u64;
         Ok(Some(SomeEntries { entries, damaged }))
     }
 }
