@@ -32,15 +32,18 @@ impl Space {
 
     /// May `len` more bytes be written for somebody who could as well be refused?
     pub(super) fn admit(&self, len: u64) -> Result<(), StoreError> {
-        let admitted = self.admitted.fetch_add(len, Ordering::Relaxed) + len;
+        let mut admitted = self.count(len);
         let near = self.free.load(Ordering::Relaxed) < admitted + self.margin + MEASURE_EVERY_BYTES;
         if admitted >= MEASURE_EVERY_BYTES || near {
+            // Measuring forgets what was counted, this too.
             self.measure();
+            admitted = self.count(len);
         }
         let free = self.free.load(Ordering::Relaxed);
-        let admitted = self.admitted.load(Ordering::Relaxed).max(len);
         if free < self.margin + admitted {
-            self.admitted.fetch_sub(len.min(admitted), Ordering::Relaxed);
+            // Another thread may have measured in between, and forgotten it: never below zero.
+            let less = |counted: u64| Some(counted.saturating_sub(len));
+            let _ = self.admitted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
             return Err(StoreError::Full {
                 what: "disk",
                 used: admitted,
@@ -48,6 +51,11 @@ impl Space {
             });
         }
         Ok(())
+    }
+
+    /// Counts bytes as admitted; answers how many are now.
+    fn count(&self, len: u64) -> u64 {
+        self.admitted.fetch_add(len, Ordering::Relaxed).saturating_add(len)
     }
 
     /// Asks the system anew. What was admitted but not written yet is forgotten here; the queue bounds it
@@ -86,5 +94,27 @@ impl Space {
         let released = self.disk.remove(RESERVE_NAME).is_ok();
         self.measure();
         released
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+
+    #[test]
+    fn who_is_refused_is_not_counted() {
+        let disk = Arc::new(SimDisk::new());
+        disk.set_capacity(Some(100));
+        let space = Space::new(disk.clone(), 1_000, 0).unwrap();
+        for len in [5_000, 10, 20_000_000, 10] {
+            assert!(matches!(space.admit(len), Err(StoreError::Full { .. })), "{len}");
+            assert_eq!(space.admitted.load(Ordering::Relaxed), 0, "{len}");
+        }
+        disk.set_capacity(Some(1 << 30));
+        for len in [5_000, 10] {
+            space.admit(len).unwrap();
+        }
+        assert!(space.admit(1 << 30).is_err());
     }
 }
