@@ -57,7 +57,7 @@ pub struct Vault {
     pub(crate) values: NamespaceId,
     memory: SeenMemory,
     clock: Arc<dyn Clock>,
-    /// The node's time when we connected, and ours: all deadlines are in the node's time.
+    /// The node's time, and ours when we asked for it: all deadlines are in the node's time.
     node_ms: u64,
     connected: Duration,
 }
@@ -125,6 +125,9 @@ impl Vault {
         memory: SeenMemory,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
+        // Counted from before the question: then our idea of the node's time is never behind it, and what is
+        // left of a lifetime is never shown longer than it is.
+        let asked = clock.monotonic();
         let status = remote.status().await?;
         let signer = root.signer();
         Ok(Self {
@@ -140,7 +143,7 @@ impl Vault {
             values: NamespaceId::of(VALUES),
             memory,
             node_ms: Hlc::from_u64(status.time).ms(),
-            connected: clock.monotonic(),
+            connected: asked,
             clock,
         })
     }
