@@ -63,7 +63,8 @@ class Larder:
         """Ends the node as a power cut would end it, as far as a process can tell."""
         pid = self.node_pid()
         os.kill(pid, signal.SIGKILL)
-        while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+# Until it is gone altogether: while threads of it are left, its lock and its port are held.
+        while Path(f"/proc/{pid}").exists():
             time.sleep(0.005)
 
     def down(self):
