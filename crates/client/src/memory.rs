@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
 use larder_format::rng::{Rng, SystemRng};
-use larder_seal::watermark::{Loaded, Mark, WATERMARK_HEADER_LEN, Watermarks};
+use larder_seal::watermark::{Loaded, Mark, Watermarks};
 use larder_wire::answer::Failure;
 use parking_lot::Mutex;
 
@@ -114,18 +114,15 @@ fn write_news(path: &Path, state: &mut State) -> std::io::Result<()> {
         .mode(0o600)
         .open(path.with_extension("lock"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
-    let mut file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)?;
+    // Readers take no lock, so the file gets its name only once it is whole.
+    let mut file = match std::fs::OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return replace(path, &state.marks).map(|()| state.news.clear());
+        }
+        file => file?,
+    };
     let mut there = Vec::new();
     file.read_to_end(&mut there)?;
-    if there.len() < WATERMARK_HEADER_LEN {
-        return replace(path, &state.marks).map(|()| state.news.clear());
-    }
     let damaged = |e: Failure| std::io::Error::new(std::io::ErrorKind::InvalidData, e.message);
     let len = there.len();
     let loaded = load(path, there).map_err(damaged)?;
@@ -174,6 +171,26 @@ mod tests {
         assert_eq!(second.observe(NS, b"key", mark(6, 49)).unwrap_err().kind, Kind::Damaged);
         second.observe_version(NS, b"key", 6).unwrap();
         assert!(second.observe_version(NS, b"key", 5).is_err());
+    }
+
+    #[test]
+    fn who_opens_it_while_it_is_first_written_sees_nothing_or_all_of_it() {
+        for _ in 0..50 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("seen");
+            let writer = SeenMemory::open(&path).unwrap();
+            writer.observe(NS, b"key", mark(5, 50)).unwrap();
+            let done = std::sync::atomic::AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        SeenMemory::open(&path).unwrap();
+                    }
+                });
+                writer.save().unwrap();
+                done.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+        }
     }
 
     #[test]
