@@ -1,5 +1,6 @@
 //! A full disk, a real one of a few megabytes: writers are told and told what to do, reading and deleting go on, the
 //! node starts on it. Needs to mount, so it runs as root only.
+#![allow(clippy::print_stderr, reason = "says what is not run")]
 
 mod support;
 

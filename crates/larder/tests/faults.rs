@@ -1,6 +1,11 @@
 //! Bad input and bad luck through the real binary: names, limits, special files, files that change while they are
 //! read, writers at once, forbidden places, clocks that jump. Each ends with a message that says what is wrong and
 //! the right exit code, and nothing is lost or half done.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "real processes are timed, and what is measured or not run is said"
+)]
 
 mod support;
 

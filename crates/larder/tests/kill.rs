@@ -2,6 +2,11 @@
 //! acknowledged is there byte for byte, in every version; what was not is whole old or whole new.
 //!
 //! A few kills by default; `LARDER_KILLS=100` (as `make test-long` does) for more.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "real processes are timed, and what is measured or not run is said"
+)]
 
 mod support;
 

@@ -3,6 +3,11 @@
 //! and after a failed sync the node stops serving and says why.
 //!
 //! Without `strace` (or where tracing is forbidden) these tests say so and check nothing.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "real processes are timed, and what is measured or not run is said"
+)]
 
 mod support;
 

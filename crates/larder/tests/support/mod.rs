@@ -1,6 +1,11 @@
 //! What the end-to-end tests share: a home of their own in a temporary folder, and the real binary run in it without a
 //! terminal. Whatever still runs when a test ends is stopped.
-#![allow(dead_code, unreachable_pub, reason = "every test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stderr,
+    reason = "every test file uses a part of it, and is told what cannot run"
+)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
