@@ -319,7 +319,8 @@ impl Record {
                 (Some(version), _) => version == wanted.to_u64(),
                 // Nobody was told this value's version yet; the answer says whether it was the wanted one.
                 (None, Some(Some(version))) => version == wanted.to_u64(),
-                (None, _) => wanted.to_u64() > self.version_floor,
+                // It may be the wanted one if that could be its version at all; the lowest it can be is the floor.
+                (None, _) => self.is_version(value, wanted.to_u64()),
             },
         };
         if holds {

@@ -215,3 +215,25 @@ fn the_checker_counts_takes_versions_and_effects_of_one_id() {
     story.tell(0, 10, put(1, None, None), None, written(9, None));
     assert!(!story.tell(20, 30, put(2, None, None), None, written(9, None)).holds(), "a version used twice");
 }
+
+#[test]
+fn the_checker_lets_a_condition_name_the_lowest_version_a_write_could_have() {
+    // A clock was ahead, so versions rise by one: the unanswered put has the very next one, a retry learns it
+    // too late to have made it, and a condition names it. (Seeds 30204 and 89678 were judged wrongly.)
+    let next = Version(version(200).0.next());
+    let told = Some(Outcome::Written { version: next, expiry: Expiry::NEVER });
+    let on_condition = |wanted: Version| {
+        let Operation::Put(plain) = put(3, None, None) else { unreachable!() };
+        Operation::Put(Put { condition: Condition::Version(wanted), ..plain })
+    };
+    let story = |wanted: Version| {
+        let mut story = Story::default();
+        story.tell(190, 195, put(1, None, None), None, written(200, None));
+        story.tell(196, 0, put(2, None, None), Some(1), None);
+        story.tell(240, 245, put(2, None, None), Some(1), told.clone());
+        story.tell(250, 255, on_condition(wanted), None, written(252, None)).holds()
+    };
+    assert!(story(next));
+    assert!(!story(version(200)), "the put in between made another version");
+    assert!(!story(version(199)), "that version never was");
+}
