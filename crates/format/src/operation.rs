@@ -162,8 +162,8 @@ pub enum Refusal {
         /// Longest time to live allowed, in milliseconds.
         max_ttl_ms: u64,
     },
-    /// The sender's time is too far ahead of ours.
-    #[error("the sender's clock is too far ahead; check the clocks")]
+    /// The sender's time is too far from that of a majority of replicas, ahead or behind.
+    #[error("the sender's clock and the replicas' are too far apart; check the clocks")]
     ClockAhead,
     /// Too many operations with ids on this record at once.
     #[error("too many operations with ids on this record at once; try again later")]

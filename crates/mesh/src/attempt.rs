@@ -77,7 +77,8 @@ pub struct Attempt {
     at_risk: bool,
     /// What replicas reported in this phase.
     seen: Vec<Seen>,
-    refused: Vec<(ReplicaIndex, Refused)>,
+    /// Who said no in this phase, and whether because our clocks differ by more than the bound.
+    refused: Vec<(ReplicaIndex, bool)>,
     /// A state and the ballot it was accepted under.
     have: Option<(Ballot, RecordState)>,
     proposal: Option<Proposal>,
@@ -254,7 +255,14 @@ impl Attempt {
                 if let Refused::Promised(ballot) = refused {
                     run.proposer.learn_ballot(ballot, run.wall_ms);
                 }
-                self.on_refused(run, from, refused, news);
+                // A request that was on its way for long looks as if its sender's clock were behind. If the time
+                // the replica tells is believable here, that is what happened, and fresh times will do.
+                let clocks_differ = match refused {
+                    Refused::ClockAhead => true,
+                    Refused::ClockBehind => !run.proposer.learn_time(reply.high, run.wall_ms),
+                    _ => false,
+                };
+                self.on_refused(run, from, clocks_differ, news);
             }
             (Phase::Reading | Phase::Preparing, Answer::Seen(summary)) => {
                 self.on_seen(run, from, reply.high, summary);
@@ -273,16 +281,15 @@ impl Attempt {
         }
     }
 
-    fn on_refused(&mut self, run: &mut Run<'_>, from: ReplicaIndex, refused: Refused, news: bool) {
+    fn on_refused(&mut self, run: &mut Run<'_>, from: ReplicaIndex, clocks_differ: bool, news: bool) {
         if matches!(self.phase, Phase::Lingering | Phase::BackingOff) {
             return;
         }
         if !self.refused.iter().any(|(r, _)| *r == from) {
-            self.refused.push((from, refused));
+            self.refused.push((from, clocks_differ));
         }
-        let clocks = [Refused::ClockAhead, Refused::ClockBehind];
-        let clock = self.refused.iter().filter(|(_, r)| clocks.contains(r)).count();
-        if clock >= run.proposer.majority() {
+        let differing = self.refused.iter().filter(|(_, clocks_differ)| *clocks_differ).count();
+        if differing >= run.proposer.majority() {
             let answer =
                 if self.at_risk { Err(Failure::Unknown) } else { Ok(Outcome::Refused(Refusal::ClockAhead)) };
             self.finish(run, answer);
@@ -327,3 +334,7 @@ impl Attempt {
         self.seen.iter().filter(|s| s.summary.accepted == accepted).count()
     }
 }
+
+#[cfg(test)]
+#[path = "attempt_tests.rs"]
+mod tests;
