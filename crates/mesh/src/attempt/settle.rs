@@ -103,12 +103,37 @@ impl Attempt {
         }
     }
 
+    /// Whether this refuses something as too late by a time that not all who were asked can confirm: one whose
+    /// clock was wrong in the past, shown to a proposer whose own jumped since, would refuse what is in time.
+    /// Refusals are not written down, so no majority checks them; asking again does.
+    fn is_hasty(&self, decision: &Decision, ctx: &Context, basis: Ballot, bound_ms: u64) -> bool {
+        let late = [Refusal::DeadlinePassed, Refusal::BornExpired, Refusal::NotAfter];
+        if !matches!(decision.outcome, Outcome::Refused(refusal) if late.contains(&refusal)) {
+            return false;
+        }
+        let slowest_ms = self.seen.iter().map(|s| s.high.ms()).min().unwrap_or_default();
+        let confirmed = ctx.now.min(Hlc::from_ms(slowest_ms.saturating_add(bound_ms)));
+        if confirmed == ctx.now {
+            return false;
+        }
+        let meta = self.meta_of(basis);
+        let current = meta.as_ref().map_or(Current::Absent, Current::Meta);
+        let ctx = Context { now: confirmed, ..*ctx };
+        // Needing the state means getting past the refusal.
+        rules::decide(current, &self.task.operation, self.task.identity.as_ref(), &ctx)
+            .map_or(true, |then| then.outcome != decision.outcome)
+    }
+
     pub(super) fn decide(&mut self, run: &mut Run<'_>) {
         let basis = self.basis(false);
         let Some((decision, ctx)) = self.apply_rules(run, basis, false) else { return };
         let faults = run.proposer.config.faults;
         if faults.has(Planted::TakeBeforeAccept) && matches!(decision.outcome, Outcome::Taken { .. }) {
             run.out.push(Action::Done(Ok(decision.outcome.clone())));
+        }
+        if self.is_hasty(&decision, &ctx, basis, run.proposer.config.clock_bound_ms) {
+            self.back_off(run);
+            return;
         }
         let meta = self.meta_of(basis);
         if let Some(state) = decision.next {
