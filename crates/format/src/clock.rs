@@ -14,22 +14,39 @@ pub trait Clock: Send + Sync {
     /// Wall-clock time in milliseconds since 1970-01-01 UTC. May jump either way.
     fn wall_ms(&self) -> u64;
 
-    /// Time since some fixed moment; never goes back. For durations and time-outs.
+    /// Time since some fixed moment, that of a suspended machine included; never goes back. For durations and
+    /// time-outs.
     fn monotonic(&self) -> Duration;
 }
 
 /// The machine's own clock.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock {
-    start: std::time::Instant,
+    start: Duration,
+}
+
+/// Time since the machine started. Unlike [`std::time::Instant`] it goes on while the machine is suspended, so
+/// that waking up does not look as if the wall clock had jumped.
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0))
+}
+
+/// Time since this was first asked for. Elsewhere the standard library's steady clock has to do.
+#[cfg(not(target_os = "linux"))]
+#[allow(clippy::disallowed_methods, reason = "this is the Clock that everything else uses")]
+fn since_boot() -> Duration {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed()
 }
 
 impl SystemClock {
     /// A clock whose monotonic time starts now.
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "this is the Clock that everything else uses")]
     pub fn new() -> Self {
-        Self { start: std::time::Instant::now() }
+        Self { start: since_boot() }
     }
 }
 
@@ -48,7 +65,7 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.start.elapsed()
+        since_boot().saturating_sub(self.start)
     }
 }
 

@@ -17,6 +17,6 @@ pub mod operation;
 pub mod pages;
 pub mod record;
 pub mod rng;
-pub mod segment;
 pub mod sealed;
+pub mod segment;
 pub mod slot;

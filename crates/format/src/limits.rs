@@ -43,8 +43,16 @@ pub const RECORD_TOKENS_MAX: usize = 64;
 /// that many distinct operations with ids hit one key within one deadline; then the next is told to retry.
 pub const RECORD_OPERATIONS_MAX: usize = 64;
 
-/// Furthest an operation id's deadline may lie ahead, in milliseconds (one day).
-pub const OPERATION_DEADLINE_MS_MAX: u64 = 24 * 3600 * 1000;
+/// Furthest an operation id's deadline may lie ahead, in milliseconds (one hour). What is remembered until then
+/// includes bytes handed to takers, so it is not longer than a patient client needs.
+pub const OPERATION_DEADLINE_MS_MAX: u64 = 3600 * 1000;
+
+/// Most bytes of results that one record remembers for operation ids: those handed to takers. A state is stored
+/// and sent whole, so what it remembers must leave room for a value of the largest size.
+pub const RECORD_REMEMBERED_BYTES_MAX: usize = VALUE_LEN_MAX;
+
+/// Furthest a lease's deadline may lie ahead, in milliseconds (one day): the longest an upload may take.
+pub const LEASE_DEADLINE_MS_MAX: u64 = 24 * 3600 * 1000;
 
 /// Longest time to live anyone may ask for, in milliseconds (100 years of 365 days).
 pub const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3600 * 1000;

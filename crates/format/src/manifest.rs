@@ -12,8 +12,8 @@ use crate::head::{Attributes, FileId, FileKind};
 use crate::ids::VaultId;
 use crate::limits::INLINE_FILE_LEN_MAX;
 use crate::pages::{
-    CHUNK_LEN_MAX, CHUNK_LEN_MIN, ChunkEntry, PAGE_LEVELS_MAX, PageRef, decode_chunks, decode_refs, encode_chunks,
-    encode_refs,
+    CHUNK_LEN_MAX, CHUNK_LEN_MIN, ChunkEntry, PAGE_LEVELS_MAX, PageRef, decode_chunks, decode_refs,
+    encode_chunks, encode_refs,
 };
 use crate::record::unknown_format;
 

@@ -410,7 +410,7 @@ fn values_end_on_time() {
 }
 
 #[test]
-fn a_clock_that_jumps_hides_and_loses_nothing() {
+fn a_clock_that_jumps_loses_nothing() {
     let Some(library) = support::faketime() else { return };
     let place = tempfile::tempdir().unwrap();
     let offset = place.path().join("offset");
@@ -437,11 +437,15 @@ fn a_clock_that_jumps_hides_and_loses_nothing() {
     home.run(&["value", "set", "v", "x", "--ttl", "10m"]).ends(0);
 
     jump("+1d");
-    home.run(&["cat", "/hour"]).ends(3);
-    home.run(&["value", "get", "v"]).ends(3);
-    assert_eq!(home.run(&["cat", "/always"]).ends(0).out, "always");
+    // Time goes on by the steady clock: nothing has expired, and what is written now does not live in the future.
+    assert_eq!(home.run(&["cat", "/hour"]).ends(0).out, "an hour");
+    assert_eq!(home.run(&["value", "get", "v"]).ends(0).out.trim(), "x");
+    home.run_with(&["put", "-", "/always"], b"always, written meanwhile").ends(0);
+    home.run(&["value", "set", "short", "y", "--ttl", "3s"]).ends(0);
     jump("+0");
-    assert_eq!(home.run(&["cat", "/hour"]).ends(0).out, "an hour", "hidden, not freed");
+    pause(3_500);
+    home.run(&["value", "get", "short"]).ends(3);
+    assert_eq!(home.run(&["cat", "/hour"]).ends(0).out, "an hour");
     assert_eq!(home.run(&["value", "get", "v"]).ends(0).out.trim(), "x");
 
     // Back in time: nothing changes, and new versions are newer all the same.
@@ -449,9 +453,9 @@ fn a_clock_that_jumps_hides_and_loses_nothing() {
     assert_eq!(home.run(&["cat", "/hour"]).ends(0).out, "an hour");
     home.run_with(&["put", "-", "/always"], b"always new").ends(0);
     assert_eq!(home.run(&["cat", "/always"]).ends(0).out, "always new");
-    assert_eq!(home.run(&["versions", "--json", "/always"]).ends(0).json_lines().len(), 2);
+    assert_eq!(home.run(&["versions", "--json", "/always"]).ends(0).json_lines().len(), 3);
 
-    // A start with the later clock confirms it.
+    // A start with the later clock is believed in what is shown: the machine may have been off.
     jump("+1d");
     home.kill("node");
     home.bring_up().ends(0);

@@ -14,7 +14,7 @@ mod touch;
 mod tests;
 
 use larder_format::clock::Hlc;
-use larder_format::limits::{OPERATION_DEADLINE_MS_MAX, RECORD_OPERATIONS_MAX};
+use larder_format::limits::{OPERATION_DEADLINE_MS_MAX, RECORD_OPERATIONS_MAX, RECORD_REMEMBERED_BYTES_MAX};
 use larder_format::operation::{Condition, Identity, Operation, Outcome, Refusal};
 use larder_format::record::{Expiry, OperationRecord, OperationResult, RecordMeta, RecordState, Version};
 
@@ -245,11 +245,18 @@ fn remember(
         state.operations.extend(before.iter().filter(|o| o.deadline_ms > now_ms).cloned());
     }
     let Some(identity) = identity else { return Ok(()) };
-    if state.operations.len() >= RECORD_OPERATIONS_MAX {
+    let bytes = |result: &OperationResult| match result {
+        OperationResult::Taken { head, body, .. } => head.len() + body.len(),
+        _ => 0,
+    };
+    let result = result_of(&decision.outcome);
+    let kept: usize = state.operations.iter().map(|o| bytes(&o.result)).sum();
+    let too_much = kept + result.as_ref().map_or(0, bytes) > RECORD_REMEMBERED_BYTES_MAX;
+    if state.operations.len() >= RECORD_OPERATIONS_MAX || too_much {
         *decision = unchanged(Outcome::Refused(Refusal::TooManyOperations));
         return Ok(());
     }
-    if let Some(result) = result_of(&decision.outcome) {
+    if let Some(result) = result {
         let Identity { id, deadline_ms } = *identity;
         state.operations.push(OperationRecord { id, deadline_ms, result });
     }

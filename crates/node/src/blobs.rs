@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_format::ids::{BlobId, LeaseToken};
-use larder_format::limits::{BLOB_LEN_MAX, LEASE_BLOBS_MAX, OPERATION_DEADLINE_MS_MAX};
+use larder_format::limits::{BLOB_LEN_MAX, LEASE_BLOBS_MAX, LEASE_DEADLINE_MS_MAX};
 use larder_format::namespace::Privacy;
 use larder_store::api::{BlobStore, LeaseGrant, Ticket};
 use larder_wire::answer::Failure;
@@ -64,8 +64,8 @@ impl Blobs {
                 "the lease asked for has ended already; check the clock",
             ));
         }
-        if lease.deadline_ms - now_ms > OPERATION_DEADLINE_MS_MAX {
-            let message = format!("the lease asked for ends too late max_ms={OPERATION_DEADLINE_MS_MAX}");
+        if lease.deadline_ms - now_ms > LEASE_DEADLINE_MS_MAX {
+            let message = format!("the lease asked for ends too late max_ms={LEASE_DEADLINE_MS_MAX}");
             return Err(Failure::new(Kind::Invalid, message));
         }
         Ok(())

@@ -129,9 +129,22 @@ impl Chores {
         for class in [Class::Memory, Class::Disk] {
             let due = self.registers.table(class).due(now, EXPIRY_PORTION);
             more |= due.len() == EXPIRY_PORTION;
-            for (namespace, slot, key) in due {
-                let at = Address { namespace, slot, key: &key };
-                self.registers.remove_expired(class, at, now)?;
+            if class == Class::Disk && !due.is_empty() {
+                // What is forgotten by this time must not be asked about by an earlier one.
+                let _durable = self.log.raise_time(now)?;
+            }
+            let mut damaged = 0;
+            for (namespace, slot, key) in &due {
+                let at = Address { namespace: *namespace, slot: *slot, key };
+                match self.registers.remove_expired(class, at, now) {
+                    // One that cannot be read must not keep the others. It goes when it is long over.
+                    Err(StoreError::Damaged { .. }) => damaged += 1,
+                    other => other?,
+                }
+            }
+            if damaged > 0 {
+                tracing::debug!(damaged, "expired records cannot be read yet");
+                more &= damaged < due.len();
             }
         }
         Ok(more)

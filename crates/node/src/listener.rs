@@ -1,9 +1,11 @@
 //! Accepts connections: mutual TLS 1.3 with a hybrid post-quantum key exchange preferred, and only clients
 //! with a certificate of the node's own authority.
 //!
-//! Handshakes run beside each other, each with a deadline, and at most [`HANDSHAKES_MAX`] at a time, so that
-//! clients that connect and say nothing hold up nobody.
+//! Handshakes run beside each other, each with a deadline, and at most [`HANDSHAKES_MAX`] at a time: beyond that
+//! the oldest unfinished one is given up, so that clients that connect and say nothing hold up nobody.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +17,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,8 +26,8 @@ use tonic::transport::server::Connected;
 
 use crate::config::NodeConfig;
 
-/// Most handshakes at a time: each costs about a millisecond of processor time and some memory.
-pub const HANDSHAKES_MAX: usize = 64;
+/// Most unfinished handshakes at a time: each holds some ten kilobytes.
+pub const HANDSHAKES_MAX: usize = 256;
 
 /// How long a client may take for its handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -121,10 +124,10 @@ impl AsyncWrite for Admitted {
 pub fn accept(listener: TcpListener, tls: rustls::ServerConfig) -> ReceiverStream<std::io::Result<Admitted>> {
     let (sender, receiver) = mpsc::channel(HANDSHAKES_MAX);
     let acceptor = TlsAcceptor::from(Arc::new(tls));
-    let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     tokio::spawn(async move {
+        // Unfinished handshakes, oldest first.
+        let mut unfinished: VecDeque<AbortHandle> = VecDeque::new();
         loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = sender.closed() => return,
@@ -138,20 +141,37 @@ pub fn accept(listener: TcpListener, tls: rustls::ServerConfig) -> ReceiverStrea
                     continue;
                 }
             };
-            let (acceptor, sender) = (acceptor.clone(), sender.clone());
-            tokio::spawn(async move {
-                // Latency matters more than packet count: requests are written whole.
-                let _ = socket.set_nodelay(true);
-                match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
-                    Ok(Ok(stream)) => {
-                        let _ = sender.send(Ok(Admitted(stream))).await;
-                    }
-                    Ok(Err(error)) => tracing::info!(%peer, %error, "connection refused"),
-                    Err(_) => tracing::info!(%peer, "connection refused: handshake took too long"),
-                }
-                drop(permit);
-            });
+            unfinished.retain(|task| !task.is_finished());
+            if unfinished.len() >= HANDSHAKES_MAX
+                && let Some(oldest) = unfinished.pop_front()
+            {
+                tracing::info!("connection refused: too many unfinished handshakes, the oldest is given up");
+                oldest.abort();
+            }
+            unfinished.push_back(
+                tokio::spawn(shake(acceptor.clone(), socket, peer, sender.clone())).abort_handle(),
+            );
         }
     });
     ReceiverStream::new(receiver)
+}
+
+/// One handshake. Who has passed it is handed on by a task of its own, which nobody gives up.
+async fn shake(
+    acceptor: TlsAcceptor,
+    socket: TcpStream,
+    peer: SocketAddr,
+    sender: mpsc::Sender<std::io::Result<Admitted>>,
+) {
+    // Latency matters more than packet count: requests are written whole.
+    let _ = socket.set_nodelay(true);
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => {
+            tokio::spawn(async move {
+                let _ = sender.send(Ok(Admitted(stream))).await;
+            });
+        }
+        Ok(Err(error)) => tracing::info!(%peer, %error, "connection refused"),
+        Err(_) => tracing::info!(%peer, "connection refused: handshake took too long"),
+    }
 }

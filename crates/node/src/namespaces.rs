@@ -86,10 +86,14 @@ impl Namespaces {
             );
             return Err(Failure::new(Kind::Invalid, message));
         }
+        refuse_unenforced(&settings)?;
         let mut known = self.known.write();
         if let Some(existing) = known.get(&settings.id()) {
             if **existing == settings {
-                return Ok((false, Ticket::done()));
+                // Whoever created it may still be waiting for the disk; then so does this.
+                let key = settings_key(&settings)?;
+                let read = self.disk.read(settings_address(&key), Want::Head).map_err(store_failure)?;
+                return Ok((false, read.1));
             }
             let message = format!("namespace exists with other settings name={}", settings.name);
             return Err(Failure::new(Kind::Conflict, message));
@@ -97,10 +101,8 @@ impl Namespaces {
         if known.len() >= NAMESPACES_MAX {
             return Err(Failure::new(Kind::Full, format!("too many namespaces max={NAMESPACES_MAX}")));
         }
-        let key = Key::new(settings.name.clone().into_bytes())
-            .map_err(|e| Failure::new(Kind::Invalid, e.to_string()))?;
-        let address =
-            Address { namespace: NamespaceId::SYSTEM, slot: Slot::of_raw(key.as_bytes()), key: &key };
+        let key = settings_key(&settings)?;
+        let address = settings_address(&key);
         let state = RecordState {
             version: Version(now),
             expiry: Expiry::NEVER,
@@ -112,6 +114,30 @@ impl Namespaces {
             self.disk.update(address, &mut |_| Ok(Next::Store(slot.clone()))).map_err(store_failure)?;
         known.insert(settings.id(), Arc::new(settings));
         Ok((true, ticket))
+    }
+}
+
+fn settings_key(settings: &Namespace) -> Result<Key, Failure> {
+    Key::new(settings.name.clone().into_bytes()).map_err(|e| Failure::new(Kind::Invalid, e.to_string()))
+}
+
+fn settings_address(key: &Key) -> Address<'_> {
+    Address { namespace: NamespaceId::SYSTEM, slot: Slot::of_raw(key.as_bytes()), key }
+}
+
+/// Settings that this node would store but not enforce are refused: whoever asks for them relies on them.
+fn refuse_unenforced(settings: &Namespace) -> Result<(), Failure> {
+    let unenforced = [
+        ("owner_keys", !settings.owner_keys.is_empty()),
+        ("quota_bytes", settings.quota_bytes.is_some()),
+        ("zone", !settings.zone.is_empty()),
+    ];
+    match unenforced.iter().find(|(_, asked)| *asked) {
+        None => Ok(()),
+        Some((what, _)) => {
+            let message = format!("this node cannot enforce a namespace's {what} yet; leave it out");
+            Err(Failure::new(Kind::Invalid, message))
+        }
     }
 }
 

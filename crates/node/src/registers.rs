@@ -8,10 +8,10 @@ use std::sync::Arc;
 use larder_format::clock::Hlc;
 use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
-use larder_format::limits::{HEAD_LEN_MAX, SCAN_PAGE_RECORDS_MAX, VALUE_LEN_MAX};
+use larder_format::limits::{HEAD_LEN_MAX, OPERATION_DEADLINE_MS_MAX, SCAN_PAGE_RECORDS_MAX, VALUE_LEN_MAX};
 use larder_format::namespace::{Class, LifetimeRequest, Namespace, Privacy};
 use larder_format::operation::{Found, Identity, Lifetime, Operation, Outcome, Put};
-use larder_format::record::{Ballot, Content, Expiry, Key, RecordSlot, RecordState, Version};
+use larder_format::record::{Ballot, Content, Expiry, Key, RecordMeta, RecordSlot, RecordState, Version};
 use larder_format::sealed;
 use larder_mesh::single::{self, Applied, Context};
 use larder_store::api::{Address, Current, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
@@ -100,13 +100,14 @@ impl Registers {
             let want = if head_only { Want::Head } else { Want::All };
             return self.get(table, at, want, self.time.now());
         }
-        let now = self.time.next();
-        let operation = resolve(&namespace, request.ask, now)?;
-        let context = Context::at(now).with_ttl_max_ms(namespace.ttl_max_ms);
+        let operation = resolve(&namespace, request.ask, self.time.now())?;
         let free_expired = self.time.may_free();
         let mut outcome = None;
         let ticket = table
             .update(at, &mut |current| {
+                // Under the record's lock: what this may still rely on (a lease, say), nobody has given up by a
+                // later time before.
+                let context = Context::at(self.time.now()).with_ttl_max_ms(namespace.ttl_max_ms);
                 let applied = apply(current, &operation, request.identity.as_ref(), context)?;
                 outcome = Some(applied.outcome);
                 match applied.next {
@@ -189,8 +190,15 @@ impl Registers {
         let page = self.table(namespace.class).scan(ask.namespace, &request).map_err(store_failure)?;
         page.durable.await.map_err(store_failure)?;
         let now = self.time.now();
+        let ended = page.records.iter().map(|(_, state)| state.expiry).filter(|end| end.is_past(now)).max();
         let records =
             page.records.into_iter().filter_map(|(key, state)| Some((key, shown(state, now)?))).collect();
+        // What is left out here as expired must stay so after a restart with a clock set back.
+        if namespace.class == Class::Disk
+            && ended.is_some_and(|end| !end.is_past(RecordStore::time(self.disk.as_ref())))
+        {
+            self.disk.raise_time(now).map_err(store_failure)?.await.map_err(store_failure)?;
+        }
         Ok(Page { records, damaged: page.damaged, next: page.next })
     }
 
@@ -330,9 +338,23 @@ fn removal_of_expired(current: &mut dyn Current, context: Context) -> Result<Nex
     if let Ok(next) = single::sweep(single::Current::Meta(&meta), &context) {
         return Ok(store_next(next));
     }
-    let state = current.load()?;
+    let state = match current.load() {
+        Ok(state) => state,
+        // What it remembers cannot be read, but no deadline in it lies this far after its end.
+        Err(StoreError::Damaged { .. }) if is_long_over(&meta, context.now) => {
+            let floor = Ballot { round: meta.version.to_u64(), proposer: 0 };
+            return Ok(Next::Remove { floor });
+        }
+        Err(error) => return Err(error),
+    };
     let whole = state.as_ref().map_or(single::Current::Absent, single::Current::State);
     single::sweep(whole, &context).map(store_next).map_err(|_| undecided())
+}
+
+/// Whether every operation that changed the record has passed its deadline, whatever it is.
+fn is_long_over(meta: &RecordMeta, now: Hlc) -> bool {
+    let changed_ms = meta.version.0.ms();
+    now.ms() > changed_ms.saturating_add(OPERATION_DEADLINE_MS_MAX)
 }
 
 fn undecided() -> StoreError {

@@ -30,7 +30,7 @@ use crate::time::NodeTime;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Streams one connection may have open at a time.
-const STREAMS_PER_CONNECTION_MAX: u32 = 256;
+const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 
 /// Why a node cannot start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +108,9 @@ pub async fn run(
         cap_bytes: config.memory_cap_bytes,
         hash_seed: SystemRng.u64(),
     }));
-    let time = Arc::new(NodeTime::resume(clock, RecordStore::time(log.as_ref())));
+    // A version is a time too: one that was told must not be given out again.
+    let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
+    let time = Arc::new(NodeTime::resume(clock, high));
     let namespaces = Arc::new(Namespaces::load(log.clone())?);
     let registers =
         Arc::new(Registers::new(memory, log.clone(), namespaces.clone(), time.clone(), config.value_len_max));

@@ -42,7 +42,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_format::clock::Hlc;
 use larder_format::ids::{LeaseToken, StoreId};
-use larder_format::record::Ballot;
+use larder_format::record::{Ballot, Version};
 use parking_lot::Mutex;
 
 use crate::api::{LeaseInfo, StoreError, Ticket};
@@ -158,6 +158,12 @@ impl LogStore {
     #[must_use]
     pub fn id(&self) -> StoreId {
         self.core.log.store_id
+    }
+
+    /// The newest version that any record here has, or that was dropped with one.
+    #[must_use]
+    pub fn newest_version(&self) -> Version {
+        self.core.records.newest_version()
     }
 
     /// How often the folder has been opened, this time included.

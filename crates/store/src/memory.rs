@@ -5,7 +5,7 @@
 //! caller to judge on each read; [`RecordStore::due`] only says what may be swept.
 
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
-use std::mem::size_of;
+use std::mem::{size_of, size_of_val};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -14,7 +14,9 @@ use hashbrown::hash_table::Entry as TableEntry;
 use larder_format::clock::Hlc;
 use larder_format::ids::NamespaceId;
 use larder_format::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_RECORDS_MAX};
-use larder_format::record::{Ballot, Ballots, Content, Key, RecordMeta, RecordSlot, RecordState};
+use larder_format::record::{
+    Ballot, Ballots, Content, Key, OperationRecord, OperationResult, RecordMeta, RecordSlot, RecordState,
+};
 use larder_format::slot::Slot;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -27,6 +29,9 @@ use crate::shard::{SHARDS, shard_of};
 /// Bytes counted for each record beside its key and value: its place in a table that is on average three
 /// quarters full, two allocations with their headers, and its entry in the list of what is due.
 const RECORD_OVERHEAD: u64 = (size_of::<Held>() * 4 / 3 + 2 * 16 + 48) as u64;
+
+/// Longest value that is copied out of its request's buffer, in bytes. A longer one fills most of its buffer.
+const DETACH_LEN_MAX: usize = 256 * 1024;
 
 /// Length of a scan cursor: shard, hash.
 const CURSOR_LEN: usize = 9;
@@ -69,16 +74,59 @@ impl Held {
     fn payload(&self) -> u64 {
         (self.key.as_bytes().len() + value_len(&self.record)) as u64
     }
+
+    /// What it counts for against the cap.
+    fn accounted(&self) -> u64 {
+        self.payload() + extra_len(&self.record) + RECORD_OVERHEAD
+    }
 }
 
 fn value_len(record: &RecordSlot) -> usize {
     record.state.as_ref().map_or(0, RecordState::value_len)
 }
 
-/// When a sweep should look at this record: only values have a time, shadows stay until the register says.
+/// When a sweep should look at this record: a value at its end, a shadow when no operation it remembers can be
+/// asked about any more. Shadows of replicated records stay until the register says.
 fn due_ms(record: &RecordSlot) -> Option<u64> {
     let state = record.state.as_ref()?;
-    matches!(state.content, Content::Live(_)).then(|| state.expiry.ms())?
+    match state.content {
+        Content::Live(_) => state.expiry.ms(),
+        Content::Shadow(_) if record.ballots.is_none() => {
+            state.operations.iter().map(|operation| operation.deadline_ms).max()
+        }
+        Content::Shadow(_) => None,
+    }
+}
+
+/// Bytes held for a record beside its key, value and [`RECORD_OVERHEAD`]: leases, and operations with the bytes
+/// they handed out (counted even where they are shared with the value).
+fn extra_len(record: &RecordSlot) -> u64 {
+    let Some(state) = &record.state else { return 0 };
+    let tokens = match &state.content {
+        Content::Live(live) => size_of_val(live.tokens.as_slice()),
+        Content::Shadow(_) => 0,
+    };
+    let handed_out = |operation: &OperationRecord| match &operation.result {
+        OperationResult::Taken { head, body, .. } => head.len() + body.len(),
+        _ => 0,
+    };
+    let operations: usize = state.operations.iter().map(handed_out).sum();
+    (tokens + size_of_val(state.operations.as_slice()) + operations) as u64
+}
+
+/// Replaces small slices of a request's buffer by copies, so that what is kept for long does not hold on to the
+/// whole buffer. Slices that `before` holds already are left as they are.
+fn detach(record: &mut RecordSlot, before: Option<&RecordSlot>) {
+    let Some(Content::Live(live)) = record.state.as_mut().map(|state| &mut state.content) else { return };
+    let held = match before.and_then(|slot| slot.state.as_ref()).map(|state| &state.content) {
+        Some(Content::Live(held)) => [held.head.as_ptr(), held.body.as_ptr()],
+        _ => [std::ptr::null(); 2],
+    };
+    for bytes in [&mut live.head, &mut live.body] {
+        if bytes.len() <= DETACH_LEN_MAX && !held.contains(&bytes.as_ptr()) {
+            *bytes = Bytes::copy_from_slice(bytes);
+        }
+    }
 }
 
 struct View<'a> {
@@ -139,7 +187,7 @@ impl MemoryTable {
         shard: &mut Shard,
         at: Address<'_>,
         hash: u64,
-        record: RecordSlot,
+        mut record: RecordSlot,
     ) -> Result<(), StoreError> {
         let Shard { table, due, .. } = shard;
         let same = |held: &Held| held.hash == hash && held.namespace == at.namespace && held.key == *at.key;
@@ -147,20 +195,22 @@ impl MemoryTable {
         let (old_due, old, new) = match table.entry(hash, same, |held| held.hash) {
             TableEntry::Occupied(mut place) => {
                 let held = place.get_mut();
+                detach(&mut record, Some(&held.record));
                 let old = held.payload();
                 let new = (held.key.as_bytes().len() + value_len(&record)) as u64;
-                self.charge(old, new)?;
+                self.charge(old + extra_len(&held.record), new + extra_len(&record))?;
                 let old_due = due_ms(&held.record);
                 held.record = record;
                 (old_due, old, new)
             }
             TableEntry::Vacant(place) => {
+                detach(&mut record, None);
                 // The caller's key may share a whole request's buffer; what is kept for long is a copy.
                 let bytes = Bytes::copy_from_slice(at.key.as_bytes());
                 let key = Key::new(bytes).expect("a copy of a key is as long as the key");
                 let held = Held { hash, namespace: at.namespace, slot: at.slot, key, record };
                 let new = held.payload();
-                self.charge(0, new + RECORD_OVERHEAD)?;
+                self.charge(0, held.accounted())?;
                 place.insert(held);
                 self.records.fetch_add(1, Ordering::Relaxed);
                 (None, 0, new)
@@ -192,7 +242,7 @@ impl MemoryTable {
         }
         self.records.fetch_sub(1, Ordering::Relaxed);
         self.payload.fetch_sub(held.payload(), Ordering::Relaxed);
-        self.accounted.fetch_sub(held.payload() + RECORD_OVERHEAD, Ordering::Relaxed);
+        self.accounted.fetch_sub(held.accounted(), Ordering::Relaxed);
     }
 
     /// The `limit` records of one shard with the lowest hashes from `start` on that match, in hash order, and

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use larder_format::clock::Hlc;
-use larder_format::ids::{BlobId, LeaseToken, NamespaceId};
+use larder_format::ids::{BlobId, LeaseToken, NamespaceId, OperationId};
+use larder_format::limits::OPERATION_DEADLINE_MS_MAX;
 use larder_format::record::{
-    Ballot, Ballots, Content, Expiry, Key, Live, RecordSlot, RecordState, ShadowReason, Version,
+    Ballot, Ballots, Content, Expiry, Key, Live, OperationRecord, OperationResult, RecordSlot, RecordState,
+    ShadowReason, Version,
 };
 use larder_format::rng::SystemRng;
 use larder_format::slot::Slot;
@@ -279,4 +281,67 @@ fn blobs_that_do_not_match_their_id_are_refused() {
     let backend = Arc::new(log_store(folder.path()));
     let refused = backend.put(BlobId([1; 32]), Bytes::from_static(b"x"), &grant(1));
     assert!(matches!(refused, Err(StoreError::Invalid { .. })));
+}
+
+#[test]
+fn a_shadow_that_remembers_operations_comes_up_for_sweeping_when_they_are_over() {
+    let deadline_ms = 50_000;
+    let result = OperationResult::Taken {
+        version: Version(Hlc::from_ms(40_000)),
+        expiry: Expiry::NEVER,
+        takes_left: 0,
+        head: Bytes::new(),
+        body: Bytes::from_static(b"burn after reading"),
+    };
+    let shadow = RecordState {
+        version: Version(Hlc::from_ms(40_000)),
+        expiry: Expiry::NEVER,
+        content: Content::Shadow(ShadowReason::Taken),
+        operations: vec![OperationRecord { id: OperationId([3; 16]), deadline_ms, result }],
+    };
+    on_every_backend(|backend| {
+        let key = key("burned");
+        store(backend, &key, &shadow);
+        assert!(backend.due(Hlc::from_ms(deadline_ms - 1), 10).is_empty(), "its taker may still ask");
+        // Nothing remembered can be asked about for longer than the longest deadline.
+        let due = backend.due(Hlc::from_ms(40_000 + OPERATION_DEADLINE_MS_MAX), 10);
+        assert_eq!(due.len(), 1, "or what was handed out stays for ever");
+        let replicated = RecordSlot { ballots: Some(Ballots::default()), state: Some(shadow.clone()) };
+        backend.update(at(&key), &mut |_| Ok(Next::Store(replicated.clone()))).unwrap().wait().unwrap();
+        assert!(
+            backend.due(Hlc::from_ms(u64::MAX >> 17), 10).is_empty(),
+            "those are the register's business"
+        );
+    });
+}
+
+#[test]
+fn the_memory_cap_counts_what_is_held_not_only_the_value() {
+    let table = MemoryTable::new(MemoryConfig { cap_bytes: 0, hash_seed: 1 });
+    let key = key("k");
+    store(&table, &key, &state(1, b"body"));
+    let plain = table.usage().accounted_bytes;
+    let taken = OperationResult::Taken {
+        version: Version::from_u64(2),
+        expiry: Expiry::NEVER,
+        takes_left: 1,
+        head: Bytes::new(),
+        body: Bytes::from(vec![1; 10_000]),
+    };
+    let operation = OperationRecord { id: OperationId([3; 16]), deadline_ms: 9, result: taken };
+    store(&table, &key, &RecordState { operations: vec![operation], ..state(2, b"body") });
+    assert!(table.usage().accounted_bytes >= plain + 10_000, "what is remembered counts");
+    store(&table, &key, &state(3, b"body"));
+    assert_eq!(table.usage().accounted_bytes, plain);
+
+    // A small value must not hold on to the request it came in.
+    let request = Bytes::from(vec![7; 1 << 20]);
+    let Content::Live(live) = state(4, b"").content else { unreachable!() };
+    let body = request.slice(..100);
+    let small = RecordState { content: Content::Live(Live { body, ..live }), ..state(4, b"") };
+    store(&table, &key, &small);
+    drop(small);
+    assert!(request.is_unique(), "the value is a copy");
+    table.update(at(&key), &mut |_| Ok(Next::Remove { floor: Ballot::default() })).unwrap().wait().unwrap();
+    assert_eq!(table.usage().accounted_bytes, 0);
 }

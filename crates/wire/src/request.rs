@@ -135,11 +135,16 @@ pub fn key(bytes: bytes::Bytes) -> Result<Key, BadRequest> {
     })
 }
 
-fn condition(message: Option<v1::Condition>) -> Condition {
-    match message.and_then(|m| m.when) {
-        Some(v1::condition::When::Absent(true)) => Condition::Absent,
-        Some(v1::condition::When::Version(v)) => Condition::Version(Version::from_u64(v)),
-        Some(v1::condition::When::Absent(false)) | None => Condition::Any,
+/// No message means no condition. One that says nothing known here (a newer client's kind) is refused: taking it
+/// for no condition would write what must not be written.
+fn condition(message: Option<v1::Condition>) -> Result<Condition, BadRequest> {
+    match message.map(|m| m.when) {
+        None => Ok(Condition::Any),
+        Some(Some(v1::condition::When::Absent(true))) => Ok(Condition::Absent),
+        Some(Some(v1::condition::When::Version(v))) => Ok(Condition::Version(Version::from_u64(v))),
+        Some(Some(v1::condition::When::Absent(false)) | None) => {
+            Err(BadRequest::Missing { field: "condition.when" })
+        }
     }
 }
 
@@ -152,12 +157,16 @@ fn condition_message(condition: Condition) -> Option<v1::Condition> {
     Some(v1::Condition { when: Some(when) })
 }
 
-fn lifetime(message: Option<v1::Lifetime>) -> LifetimeRequest {
-    match message.and_then(|m| m.until) {
-        Some(v1::lifetime::Until::Never(true)) => LifetimeRequest::Never,
-        Some(v1::lifetime::Until::TtlMs(ms)) => LifetimeRequest::Ttl(ms),
-        Some(v1::lifetime::Until::AtMs(ms)) => LifetimeRequest::Until(ms),
-        Some(v1::lifetime::Until::Never(false)) | None => LifetimeRequest::Default,
+/// No message means the namespace's default; one that says nothing known here is refused, as for conditions.
+fn lifetime(message: Option<v1::Lifetime>) -> Result<LifetimeRequest, BadRequest> {
+    match message.map(|m| m.until) {
+        None => Ok(LifetimeRequest::Default),
+        Some(Some(v1::lifetime::Until::Never(true))) => Ok(LifetimeRequest::Never),
+        Some(Some(v1::lifetime::Until::TtlMs(ms))) => Ok(LifetimeRequest::Ttl(ms)),
+        Some(Some(v1::lifetime::Until::AtMs(ms))) => Ok(LifetimeRequest::Until(ms)),
+        Some(Some(v1::lifetime::Until::Never(false)) | None) => {
+            Err(BadRequest::Missing { field: "lifetime.until" })
+        }
     }
 }
 
@@ -187,8 +196,8 @@ fn put(message: v1::Put) -> Result<AskPut, BadRequest> {
     }
     let tokens = message.tokens.iter().map(|t| lease_token(t)).collect::<Result<_, _>>()?;
     Ok(AskPut {
-        condition: condition(message.condition),
-        lifetime: lifetime(message.lifetime),
+        condition: condition(message.condition)?,
+        lifetime: lifetime(message.lifetime)?,
         keep_lifetime: message.keep_lifetime,
         takes: (message.takes > 0).then_some(message.takes),
         tokens,
@@ -215,9 +224,9 @@ impl RecordRequest {
             Message::Get(get) => Ask::Get { head_only: get.head_only },
             Message::Put(message) => Ask::Put(put(message)?),
             Message::Touch(t) => {
-                Ask::Touch { condition: condition(t.condition), lifetime: lifetime(t.lifetime) }
+                Ask::Touch { condition: condition(t.condition)?, lifetime: lifetime(t.lifetime)? }
             }
-            Message::Delete(d) => Ask::Delete { condition: condition(d.condition) },
+            Message::Delete(d) => Ask::Delete { condition: condition(d.condition)? },
             Message::Take(_) => Ask::Take,
         };
         Ok(Self {
@@ -263,6 +272,24 @@ impl RecordRequest {
                 deadline_ms: i.deadline_ms,
             }),
             operation: Some(operation),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_or_lifetime_of_an_unknown_kind_is_refused_not_ignored() {
+        assert_eq!(condition(None), Ok(Condition::Any));
+        assert!(condition(Some(v1::Condition { when: None })).is_err());
+        assert!(condition(Some(v1::Condition { when: Some(v1::condition::When::Absent(false)) })).is_err());
+        assert_eq!(lifetime(None), Ok(LifetimeRequest::Default));
+        assert!(lifetime(Some(v1::Lifetime { until: None })).is_err());
+        assert!(lifetime(Some(v1::Lifetime { until: Some(v1::lifetime::Until::Never(false)) })).is_err());
+        for asked in [LifetimeRequest::Default, LifetimeRequest::Never, LifetimeRequest::Ttl(5)] {
+            assert_eq!(lifetime(lifetime_message(asked)), Ok(asked));
         }
     }
 }

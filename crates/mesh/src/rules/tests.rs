@@ -137,3 +137,33 @@ fn operations_are_remembered_until_their_deadline_and_only_so_many() {
     let too_far = OPERATION_DEADLINE_MS_MAX + 101;
     assert!(matches!(run(202, too_far, 100).0, Outcome::Refused(Refusal::DeadlineTooFar { .. })));
 }
+
+#[test]
+fn results_handed_to_takers_are_remembered_up_to_a_number_of_bytes() {
+    let body = Bytes::from(vec![7; RECORD_REMEMBERED_BYTES_MAX / 3]);
+    let Operation::Put(plain) = value(Some(60), Condition::Any, Lifetime::Until(Expiry::NEVER)) else {
+        unreachable!()
+    };
+    let put = Operation::Put(Put { body: body.clone(), head: Bytes::new(), ..plain });
+    let mut state = now(None, &put, at(10)).next.unwrap();
+    let mut take = |n: u8, ms: u64| {
+        let identity = Identity { id: OperationId([n; 16]), deadline_ms: 1_000 };
+        let decision = decide(Current::State(&state), &Operation::Take, Some(&identity), &at(ms)).unwrap();
+        if let Some(next) = decision.next {
+            state = next;
+        }
+        decision.outcome
+    };
+    for n in 0..3 {
+        assert!(matches!(take(n, 20), Outcome::Taken { .. }));
+    }
+    assert_eq!(take(3, 30), Outcome::Refused(Refusal::TooManyOperations));
+    assert!(matches!(take(1, 40), Outcome::Taken { .. }), "one that is remembered is told again");
+    assert!(
+        matches!(
+            decide(Current::State(&state), &Operation::Take, None, &at(50)).unwrap().outcome,
+            Outcome::Taken { takes_left: 56, .. }
+        ),
+        "without an id nothing is remembered"
+    );
+}

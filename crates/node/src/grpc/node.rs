@@ -66,7 +66,7 @@ impl v1::node_server::Node for NodeService {
         let settings = Namespace::decode(request.into_inner().settings)
             .map_err(|e| status(Failure::new(Kind::Invalid, e.to_string())))?;
         check_order(&settings).map_err(status)?;
-        let (created, ticket) = self.namespaces.create(settings, self.time.next()).map_err(status)?;
+        let (created, ticket) = self.namespaces.create(settings, self.time.now()).map_err(status)?;
         ticket.await.map_err(|e| status(store_failure(e)))?;
         Ok(Response::new(v1::CreateNamespaceResponse { created }))
     }

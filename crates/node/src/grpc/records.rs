@@ -1,16 +1,18 @@
 //! The records service.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use larder_format::ids::NamespaceId;
 use larder_format::limits::KEY_LEN_MAX;
+use larder_format::operation::Outcome;
 use larder_store::api::Want;
-use larder_wire::answer::{answer_message, found_message};
+use larder_wire::answer::{Failure, answer_message, found_message};
 use larder_wire::request::RecordRequest;
 use larder_wire::v1;
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{ANSWERS_QUEUED_MAX, bad_request, status};
@@ -18,6 +20,22 @@ use crate::registers::{Registers, ScanAsk, store_failure};
 
 /// Operations of one stream that may be waiting for the disk. Many, because one sync serves them all.
 const OPERATIONS_WAITING_MAX: usize = 1024;
+
+/// Most bytes of answers that one stream of operations may have waiting for its client to read them, in KiB. One
+/// answer longer than that waits alone.
+const ANSWERS_WAITING_KIB_MAX: u32 = 4 * 1024;
+
+type Answers = Pin<Box<dyn Stream<Item = Result<v1::ApplyResponse, Status>> + Send>>;
+
+/// What an answer counts for against [`ANSWERS_WAITING_KIB_MAX`].
+fn answer_kib<T>(result: &Result<(Outcome, T), Failure>) -> u32 {
+    let bytes = match result {
+        Ok((Outcome::Found(found), _)) => found.head.len() + found.body.len(),
+        Ok((Outcome::Taken { head, body, .. }, _)) => head.len() + body.len(),
+        _ => 0,
+    };
+    u32::try_from(bytes / 1024).unwrap_or(u32::MAX).min(ANSWERS_WAITING_KIB_MAX)
+}
 
 pub(crate) struct RecordsService {
     pub(crate) registers: Arc<Registers>,
@@ -33,7 +51,7 @@ impl v1::records_server::Records for RecordsService {
         Ok(Response::new(answer_message(tag, answer)))
     }
 
-    type ApplyStreamStream = ReceiverStream<Result<v1::ApplyResponse, Status>>;
+    type ApplyStreamStream = Answers;
 
     async fn apply_stream(
         &self,
@@ -44,7 +62,8 @@ impl v1::records_server::Records for RecordsService {
         let (begun, mut waiting) = mpsc::channel(OPERATIONS_WAITING_MAX);
         let (answers, receiver) = mpsc::channel(ANSWERS_QUEUED_MAX);
         // Requests are begun in the order they come, without waiting for the disk; their answers leave in
-        // the same order as their tickets resolve.
+        // the same order as their tickets resolve. A client that does not read them stops being served.
+        let budget = Arc::new(Semaphore::new(ANSWERS_WAITING_KIB_MAX as usize));
         let failed = answers.clone();
         tokio::spawn(async move {
             loop {
@@ -52,7 +71,7 @@ impl v1::records_server::Records for RecordsService {
                     None => return,
                     Some(Ok(message)) => message,
                     Some(Err(error)) => {
-                        let _ = failed.send(Err(error)).await;
+                        let _ = failed.send((Err(error), None)).await;
                         return;
                     }
                 };
@@ -63,23 +82,26 @@ impl v1::records_server::Records for RecordsService {
                         .and_then(|request| registers.begin(request)),
                     Err(failure) => Err(failure),
                 };
-                if begun.send((tag, result)).await.is_err() {
+                let Ok(room) = budget.clone().acquire_many_owned(answer_kib(&result)).await else { return };
+                if begun.send((tag, result, room)).await.is_err() {
                     return;
                 }
             }
         });
         tokio::spawn(async move {
-            while let Some((tag, result)) = waiting.recv().await {
+            while let Some((tag, result, room)) = waiting.recv().await {
                 let answer = match result {
                     Ok((outcome, ticket)) => ticket.await.map(|()| outcome).map_err(store_failure),
                     Err(failure) => Err(failure),
                 };
-                if answers.send(Ok(answer_message(tag, answer))).await.is_err() {
+                if answers.send((Ok(answer_message(tag, answer)), Some(room))).await.is_err() {
                     return;
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        // The room is given back as the answer is taken to be sent.
+        let taken = ReceiverStream::new(receiver).map(|(answer, _room)| answer);
+        Ok(Response::new(Box::pin(taken)))
     }
 
     type ScanStream = ReceiverStream<Result<v1::ScanPage, Status>>;

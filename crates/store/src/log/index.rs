@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_format::ids::NamespaceId;
+use larder_format::limits::OPERATION_DEADLINE_MS_MAX;
 use larder_format::record::{Ballot, Ballots, Expiry, RecordMeta, ShadowReason, Version};
 use larder_format::slot::Slot;
 use parking_lot::{Mutex, MutexGuard};
@@ -33,7 +34,7 @@ pub(super) struct Shard {
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) records: BTreeMap<IndexKey, Entry>,
-    /// Values with an expiry, soonest first.
+    /// What a sweep should look at ([`Entry::due_ms`]), soonest first.
     pub(super) due: BTreeSet<(u64, IndexKey)>,
     pub(super) floor: Ballot,
     /// Segment of the frame that says the floor.
@@ -131,9 +132,18 @@ impl Entry {
         Slot::from_number(self.slot).expect("slots are checked before they come here")
     }
 
-    /// When a sweep should look at this record: only values have a time.
+    /// When a sweep should look at this record: a value at its end; a shadow that only remembers operations when
+    /// the last of them is past its deadline, whatever that was. Shadows of replicated records stay until the
+    /// register says.
     pub(super) fn due_ms(&self) -> Option<u64> {
-        self.meta().filter(|meta| meta.shadow.is_none())?.expiry.ms()
+        let meta = self.meta()?;
+        match meta.shadow {
+            None => meta.expiry.ms(),
+            Some(_) if meta.has_operations && self.ballots.is_none() => {
+                Some(meta.version.0.ms().saturating_add(OPERATION_DEADLINE_MS_MAX))
+            }
+            Some(_) => None,
+        }
     }
 
     pub(super) fn value_len(&self) -> u64 {
@@ -195,6 +205,19 @@ impl RecordIndex {
 
     pub(super) fn shard(&self, index: usize) -> &Mutex<Shard> {
         &self.shards[index]
+    }
+
+    /// The newest version that any record has or had.
+    pub(super) fn newest_version(&self) -> Version {
+        let mut newest = Version::from_u64(0);
+        for shard in &self.shards {
+            for group in shard.lock().groups.values() {
+                newest = newest.max(Version::from_u64(group.floor.round));
+                let versions = group.records.values().map(|entry| Version::from_u64(entry.version));
+                newest = newest.max(versions.max().unwrap_or(newest));
+            }
+        }
+        newest
     }
 
     /// Counts a record that came, changed or went, by the length of its value.
