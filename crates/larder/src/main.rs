@@ -12,6 +12,7 @@
 #![allow(unreachable_pub, reason = "in a binary, `pub` says that an item is for other files of it")]
 
 mod agent;
+mod allocator;
 mod atomic_file;
 mod certificates;
 mod cli;
@@ -32,10 +33,6 @@ mod terminal;
 mod up;
 
 use std::process::ExitCode;
-
-/// Returns memory to the system sooner than the C library's allocator, and scales over threads.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     ExitCode::from(cli::run())

@@ -93,6 +93,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let _held = pid_file::hold(&config.pid_file, &running)?;
+    crate::allocator::give_back_soon();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(2)

@@ -92,6 +92,7 @@ fn serve(context: &Context, run: RunArgs, mode: Mode) -> Outcome {
         memory_cap_bytes: run.memory_cap,
         value_len_max: VALUE_LEN_DEFAULT_MAX,
     };
+    crate::allocator::give_back_soon();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("larder-node")
