@@ -126,6 +126,19 @@ fn failure(status: &Status) -> Failure {
     Failure::new(kind, message)
 }
 
+/// Steps of long work of the node, as they are done.
+pub struct Steps<T>(Streaming<T>);
+
+impl<T> Steps<T> {
+    /// The next step; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn next(&mut self) -> Result<Option<T>, Failure> {
+        self.0.message().await.map_err(|s| failure(&s))
+    }
+}
+
 fn ended_early() -> Failure {
     Failure::new(Kind::Closed, "the node ended the stream early; try again")
 }
@@ -263,6 +276,34 @@ impl Remote {
     pub async fn status(&self) -> Result<v1::StatusResponse, Failure> {
         let response = self.node.clone().status(v1::StatusRequest {}).await.map_err(|s| failure(&s))?;
         Ok(response.into_inner())
+    }
+
+    /// Begins to give back all space that nothing needs; the last step says that it is finished.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn collect(&self) -> Result<Steps<v1::CollectProgress>, Failure> {
+        let response = self.node.clone().collect(v1::CollectRequest {}).await.map_err(|s| failure(&s))?;
+        Ok(Steps(response.into_inner()))
+    }
+
+    /// Begins to verify everything the node holds; the last step says that it is finished.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn scrub(&self) -> Result<Steps<v1::ScrubProgress>, Failure> {
+        let response = self.node.clone().scrub(v1::ScrubRequest {}).await.map_err(|s| failure(&s))?;
+        Ok(Steps(response.into_inner()))
+    }
+
+    /// Accepts that what the node lost stays lost; answers what that was, in words.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn accept_damage(&self) -> Result<Vec<String>, Failure> {
+        let request = v1::AcceptDamageRequest {};
+        let response = self.node.clone().accept_damage(request).await.map_err(|s| failure(&s))?;
+        Ok(response.into_inner().accepted)
     }
 
     /// Creates a namespace; answers whether it is new.

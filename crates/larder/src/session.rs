@@ -29,9 +29,13 @@ impl From<larder_client::Failure> for Failure {
     fn from(failure: larder_client::Failure) -> Self {
         // The node's own words for it; a full disk on this side has the system's.
         let node_is_full = failure.kind == Kind::Full && failure.message.contains("no room: ");
+        let unattributed = failure.kind == Kind::Damaged && failure.message.contains("frames were lost");
         let failure = Failure::new(failure.kind, failure.message);
+        if unattributed {
+            return failure.hint("larder node accept-damage --help says what can be done");
+        }
         if node_is_full {
-            return failure.hint("larder rm --now PATH deletes for good; room comes back in the background");
+            return failure.hint("larder rm --now PATH deletes for good; room comes back within a minute");
         }
         failure
     }

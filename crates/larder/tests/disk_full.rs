@@ -4,35 +4,8 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
+use support::small::Small;
 use support::{Home, noise};
-
-/// A file system of its own, in memory.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(at: &Path, mib: u64) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=0700"), "tmpfs"])
-            .arg(at)
-            .output()
-            .is_ok_and(|o| o.status.success());
-        if !mounted {
-            eprintln!("NOT RUN: nothing can be mounted here (it takes root)");
-            return None;
-        }
-        Some(Self(at.to_owned()))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 /// Puts files of this length until one is refused; answers how many went in.
 fn fill(home: &Home, len: usize, from: usize) -> usize {

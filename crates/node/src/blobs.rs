@@ -7,10 +7,11 @@ use larder_format::error::Kind;
 use larder_format::ids::{BlobId, LeaseToken};
 use larder_format::limits::{BLOB_LEN_MAX, LEASE_BLOBS_MAX, LEASE_DEADLINE_MS_MAX};
 use larder_format::namespace::Privacy;
-use larder_store::api::{BlobStore, LeaseGrant, Ticket};
+use larder_store::api::{BlobStore, LeaseGrant, StoreError, Ticket};
 use larder_wire::answer::Failure;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::leases::Leases;
 use crate::namespaces::Namespaces;
 use crate::registers::store_failure;
 use crate::time::NodeTime;
@@ -27,6 +28,7 @@ pub struct Blobs {
     store: Arc<dyn BlobStore>,
     namespaces: Arc<Namespaces>,
     time: Arc<NodeTime>,
+    leases: Arc<Leases>,
     room: Arc<Semaphore>,
 }
 
@@ -40,10 +42,14 @@ pub struct Storing {
 
 impl Blobs {
     /// Over this store.
-    #[must_use]
-    pub fn new(store: Arc<dyn BlobStore>, namespaces: Arc<Namespaces>, time: Arc<NodeTime>) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn BlobStore>,
+        namespaces: Arc<Namespaces>,
+        time: Arc<NodeTime>,
+        leases: Arc<Leases>,
+    ) -> Self {
         let room = Arc::new(Semaphore::new(QUEUED_BYTES_MAX / PERMIT_BYTES));
-        Self { store, namespaces, time, room }
+        Self { store, namespaces, time, leases, room }
     }
 
     /// The store.
@@ -125,15 +131,26 @@ impl Blobs {
         }
         self.check_lease(lease)?;
         let (present, ticket) = self.store.lease(lease, ids).map_err(store_failure)?;
-        ticket.await.map_err(store_failure)?;
+        ticket.await.map_err(blob_failure)?;
         Ok(present)
     }
 
-    /// Ends a lease.
+    /// Gives a lease up: it ends, unless a record lists it.
     ///
     /// # Errors
     /// [`Failure`].
     pub async fn release(&self, token: LeaseToken) -> Result<(), Failure> {
-        self.store.release(token).map_err(store_failure)?.await.map_err(store_failure)
+        let leases = self.leases.clone();
+        // Looking at records may read the disk.
+        let given_up = tokio::task::spawn_blocking(move || leases.give_up(token)).await;
+        let ticket = given_up.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?.map_err(store_failure)?;
+        ticket.await.map_err(blob_failure)
     }
+}
+
+/// As [`store_failure`], for blobs: of them nobody sees anything before a record lists them, so that one that
+/// waits for room is simply not stored.
+pub(crate) fn blob_failure(error: StoreError) -> Failure {
+    let kind = if matches!(error, StoreError::Stalled) { Kind::Full } else { error.kind() };
+    Failure::new(kind, error.to_string())
 }

@@ -6,17 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_format::limits::KEY_LEN_MAX;
 use larder_format::namespace::Class;
-use larder_format::record::Content;
-use larder_store::api::{Address, BlobStore, LeaseInfo, RecordStore, ScanRequest, StoreError, Want};
+use larder_store::api::{Address, BlobStore, RecordStore, StoreError};
 use larder_store::log::LogStore;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::audit::LeaseAudit;
-use crate::namespaces::Namespaces;
+use crate::leases::Leases;
 use crate::registers::Registers;
 use crate::time::NodeTime;
 
@@ -29,14 +27,17 @@ const EXPIRY_PORTION: usize = 512;
 /// How often leases past their deadline are looked at.
 const LEASE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often leases of records that changed are looked at.
+const SUSPECT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether an audit is to begin or go on.
-const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
+const AUDIT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Leases decided about before yielding.
 const LEASE_PORTION: usize = 256;
 
 /// How often space is given back.
-const SPACE_INTERVAL: Duration = Duration::from_secs(10);
+const SPACE_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Blobs forgotten before yielding.
 const COLLECT_PORTION_BLOBS: usize = 1024;
@@ -51,9 +52,9 @@ const TIME_INTERVAL: Duration = Duration::from_secs(60);
 /// What the chores work on.
 pub(crate) struct Chores {
     pub(crate) registers: Arc<Registers>,
-    pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) time: Arc<NodeTime>,
     pub(crate) log: Arc<LogStore>,
+    pub(crate) leases: Arc<Leases>,
     pub(crate) audit: Mutex<LeaseAudit>,
 }
 
@@ -80,6 +81,7 @@ pub(crate) fn start(chores: Chores) -> Running {
     let tasks = vec![
         every(EXPIRY_INTERVAL, stopped.clone(), chores.clone(), Chores::expire),
         every(LEASE_INTERVAL, stopped.clone(), chores.clone(), Chores::settle_leases),
+        every(SUSPECT_INTERVAL, stopped.clone(), chores.clone(), Chores::look_at_suspects),
         every(AUDIT_INTERVAL, stopped.clone(), chores.clone(), Chores::audit_leases),
         every(SPACE_INTERVAL, stopped.clone(), chores.clone(), Chores::give_space_back),
         every(TIME_INTERVAL, stopped, chores, Chores::note_time),
@@ -162,63 +164,34 @@ impl Chores {
             let _durable = self.log.raise_time(now)?;
         }
         for lease in &due {
-            if self.is_listed(lease)? {
+            if self.leases.end_if_unlisted(lease.token)?.is_none() {
                 let _durable = self.log.confirm(lease.token)?;
-            } else {
-                let _durable = self.log.release(lease.token)?;
             }
         }
         Ok(due.len() == LEASE_PORTION)
     }
 
-    /// Ends leases that no record lists any more, because their files were deleted or have expired.
-    fn audit_leases(&self) -> Result<bool, StoreError> {
-        let now = self.time.now();
-        if !self.time.may_free() {
-            return Ok(false);
+    /// Ends leases whose last record was just deleted, replaced or removed because its time was up.
+    fn look_at_suspects(&self) -> Result<bool, StoreError> {
+        let suspects = self.registers.suspects();
+        if suspects.take_overflow() {
+            self.audit.lock().begin_now();
         }
-        let mut audit = self.audit.lock();
-        for token in audit.portion(now.ms(), || self.log.lease_tokens()) {
-            let Some(lease) = self.log.lease_info(token) else { continue };
-            // Those with a deadline are decided about when it comes.
-            if lease.deadline_ms.is_some() || self.is_listed(&lease)? {
-                audit.cleared(token);
-            } else if audit.is_overdue(token, now.ms()) {
-                let _durable = self.log.raise_time(now)?;
-                let _durable = self.log.release(token)?;
-                audit.cleared(token);
-            }
+        let some = suspects.take(LEASE_PORTION);
+        for (namespace, key) in &some {
+            self.leases.look_at_record(*namespace, key)?;
         }
-        Ok(audit.has_more())
+        Ok(some.len() == LEASE_PORTION)
     }
 
-    /// Whether the lease's record, or an older version kept beside it, lists the token.
-    fn is_listed(&self, lease: &LeaseInfo) -> Result<bool, StoreError> {
-        let Ok(namespace) = self.namespaces.get(lease.namespace) else { return Ok(false) };
-        let table = self.registers.table(namespace.class);
-        let mut request = ScanRequest {
-            prefix: lease.key.to_bytes(),
-            cursor: bytes::Bytes::new(),
-            limit: 256,
-            key_len_max: KEY_LEN_MAX,
-            want: Want::Head,
-        };
-        loop {
-            let page = table.scan(lease.namespace, &request)?;
-            // A record that cannot be read might list it: keep what may be the only copy.
-            if !page.damaged.is_empty() {
-                return Ok(true);
-            }
-            let listed = page.records.iter().any(|(_, state)| match &state.content {
-                Content::Live(live) => live.tokens.contains(&lease.token),
-                Content::Shadow(_) => false,
-            });
-            match page.next {
-                _ if listed => return Ok(true),
-                Some(cursor) => request.cursor = cursor,
-                None => return Ok(false),
-            }
+    /// Ends leases that no record lists and that nobody pointed out: the node may have stopped before it
+    /// looked at them.
+    fn audit_leases(&self) -> Result<bool, StoreError> {
+        let mut audit = self.audit.lock();
+        for token in audit.portion(self.time.now().ms(), || self.log.lease_tokens()) {
+            self.leases.end_if_over(token)?;
         }
+        Ok(audit.has_more())
     }
 
     /// Frees blobs that nothing keeps and moves live data out of nearly empty files.

@@ -6,7 +6,9 @@
 //! - `grpc` turns messages into checked types (by `larder-wire`) and outcomes into messages;
 //! - [`registers`] joins the register's rules (`larder-mesh`) with this machine's storage (`larder-store`);
 //!   [`blobs`] does the same for blobs and leases;
-//! - `chores` (with `audit`) does in the background what nobody waits for: expiry, leases, collection, time marks.
+//! - `chores` (with `audit` and `suspects`) does in the background what nobody waits for: expiry, leases,
+//!   collection, time marks; `leases` decides which leases end; `maintenance` does on request what takes long:
+//!   collecting now, scrubbing.
 //!
 //! [`server::run`] puts it together.
 
@@ -15,10 +17,13 @@ pub mod blobs;
 mod chores;
 pub mod config;
 mod grpc;
+mod leases;
 pub mod listener;
+mod maintenance;
 pub mod namespaces;
 pub mod registers;
 pub mod server;
+mod suspects;
 pub mod time;
 
 pub use config::NodeConfig;

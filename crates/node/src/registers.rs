@@ -20,6 +20,7 @@ use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, AskPut, RecordRequest};
 
 use crate::namespaces::{Namespaces, slot_of};
+use crate::suspects::Suspects;
 use crate::time::NodeTime;
 
 /// Records a scan page holds when the client leaves it to the node.
@@ -31,6 +32,7 @@ pub struct Registers {
     disk: Arc<LogStore>,
     namespaces: Arc<Namespaces>,
     time: Arc<NodeTime>,
+    suspects: Suspects,
     value_len_max: usize,
 }
 
@@ -62,7 +64,7 @@ impl Registers {
         time: Arc<NodeTime>,
         value_len_max: usize,
     ) -> Self {
-        Self { memory, disk, namespaces, time, value_len_max }
+        Self { memory, disk, namespaces, time, suspects: Suspects::default(), value_len_max }
     }
 
     /// The table that holds a class of records.
@@ -70,6 +72,19 @@ impl Registers {
         match class {
             Class::Memory => self.memory.as_ref(),
             Class::Disk => self.disk.as_ref(),
+        }
+    }
+
+    /// Disk records that changed and whose leases nobody has looked at since.
+    pub(crate) fn suspects(&self) -> &Suspects {
+        &self.suspects
+    }
+
+    /// Notes that leases which a record listed may have no record any more.
+    fn suspect(&self, class: Class, at: Address<'_>) {
+        // Records in memory hold no files; an audit finds what leases they may have had.
+        if class == Class::Disk {
+            self.suspects.note(at.namespace, at.key);
         }
     }
 
@@ -98,11 +113,12 @@ impl Registers {
         let table = self.table(namespace.class);
         if let Ask::Get { head_only } = request.ask {
             let want = if head_only { Want::Head } else { Want::All };
-            return self.get(table, at, want, self.time.now());
+            return self.get(namespace.class, at, want, self.time.now());
         }
         let operation = resolve(&namespace, request.ask, self.time.now())?;
         let free_expired = self.time.may_free();
         let mut outcome = None;
+        let mut replaced = false;
         let ticket = table
             .update(at, &mut |current| {
                 // Under the record's lock: what this may still rely on (a lease, say), nobody has given up by a
@@ -110,14 +126,24 @@ impl Registers {
                 let context = Context::at(self.time.now()).with_ttl_max_ms(namespace.ttl_max_ms);
                 let applied = apply(current, &operation, request.identity.as_ref(), context)?;
                 outcome = Some(applied.outcome);
-                match applied.next {
+                let next = match applied.next {
                     // What this answer treats as expired must never be seen again, not even after a restart
                     // with a clock set back: it goes before the answer does.
-                    single::Next::Keep if free_expired => removal_of_expired(current, context),
-                    next => Ok(store_next(next)),
+                    single::Next::Keep if free_expired => removal_of_expired(current, context)?,
+                    next => store_next(next),
+                };
+                if let (Operation::Put(put), Next::Store(_)) = (&operation, &next)
+                    && !put.tokens.is_empty()
+                {
+                    self.disk.list_leases(at.namespace, at.key, &put.tokens)?;
                 }
+                replaced = next != Next::Keep && current.meta().is_some();
+                Ok(next)
             })
             .map_err(store_failure)?;
+        if replaced {
+            self.suspect(namespace.class, at);
+        }
         let outcome = outcome.ok_or_else(|| Failure::new(Kind::Bug, "the store decided nothing"))?;
         match outcome {
             Outcome::Refused(refusal) => Err(Failure::new(refusal.kind(), refusal.to_string())),
@@ -126,13 +152,8 @@ impl Registers {
     }
 
     /// The path of a plain read: no update unless the value's time is up.
-    fn get(
-        &self,
-        table: &dyn RecordStore,
-        at: Address<'_>,
-        want: Want,
-        now: Hlc,
-    ) -> Result<(Outcome, Ticket), Failure> {
+    fn get(&self, class: Class, at: Address<'_>, want: Want, now: Hlc) -> Result<(Outcome, Ticket), Failure> {
+        let table = self.table(class);
         let (state, ticket) = table.read(at, want).map_err(store_failure)?;
         let Some(state) = state else { return Ok((Outcome::Absent, ticket)) };
         let is_shadow = matches!(state.content, Content::Shadow(_));
@@ -156,6 +177,7 @@ impl Registers {
                 removal_of_expired(current, context)
             })
             .map_err(store_failure)?;
+        self.suspect(class, at);
         Ok((outcome, ticket))
     }
 
@@ -167,6 +189,7 @@ impl Registers {
         // Nobody waits for this to be durable: until it is, the record is expired all the same.
         let _durable =
             self.table(class).update(at, &mut |current| removal_of_expired(current, Context::at(now)))?;
+        self.suspect(class, at);
         Ok(())
     }
 

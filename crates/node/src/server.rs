@@ -21,7 +21,9 @@ use crate::blobs::Blobs;
 use crate::chores::{self, Chores};
 use crate::config::NodeConfig;
 use crate::grpc::{BlobsService, NodeService, RecordsService};
+use crate::leases::Leases;
 use crate::listener::{self, TlsError};
+use crate::maintenance::{self, Maintenance};
 use crate::namespaces::Namespaces;
 use crate::registers::Registers;
 use crate::time::NodeTime;
@@ -71,13 +73,7 @@ impl Health {
     pub(crate) fn look(&self) -> HealthNow {
         HealthNow {
             closed_reason: self.log.closed().map(|e| e.to_string()).unwrap_or_default(),
-            damage: self
-                .log
-                .open_report()
-                .lost
-                .iter()
-                .map(|(from, through)| format!("frames {from} to {through} of the log are lost"))
-                .collect(),
+            damage: maintenance::lost(&self.log),
         }
     }
 }
@@ -114,12 +110,14 @@ pub async fn run(
     let namespaces = Arc::new(Namespaces::load(log.clone())?);
     let registers =
         Arc::new(Registers::new(memory, log.clone(), namespaces.clone(), time.clone(), config.value_len_max));
-    let blobs = Arc::new(Blobs::new(log.clone(), namespaces.clone(), time.clone()));
+    let leases =
+        Arc::new(Leases { registers: registers.clone(), namespaces: namespaces.clone(), log: log.clone() });
+    let blobs = Arc::new(Blobs::new(log.clone(), namespaces.clone(), time.clone(), leases.clone()));
     let chores = chores::start(Chores {
         registers: registers.clone(),
-        namespaces: namespaces.clone(),
         time: time.clone(),
         log: log.clone(),
+        leases: leases.clone(),
         audit: Mutex::default(),
     });
 
@@ -133,6 +131,12 @@ pub async fn run(
             namespaces,
             time,
             health: Arc::new(Health { log: log.clone() }),
+            maintenance: Arc::new(Maintenance {
+                log: log.clone(),
+                leases,
+                collecting: Mutex::default(),
+                scrubbing: Mutex::default(),
+            }),
         },
     };
     let result = serve(socket, tls, services, shutdown, || ready(address)).await;

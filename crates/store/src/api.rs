@@ -42,6 +42,17 @@ pub enum StoreError {
         /// Bytes allowed.
         max: u64,
     },
+    /// The disk is full, so this change waits: it is made when there is room, or lost if the process ends
+    /// before.
+    #[error("no room: the disk is full; what was being written waits until there is room")]
+    Stalled,
+    /// A record would list a lease that has ended: the blobs it kept may be gone. Nothing was changed; store
+    /// the blobs again under a new lease.
+    #[error("a lease of this write has ended: send its content again token={token}")]
+    LeaseEnded {
+        /// Which.
+        token: LeaseToken,
+    },
     /// Stored bytes are not what was written.
     #[error("damaged: {what} place={place}")]
     Damaged {
@@ -99,6 +110,8 @@ impl StoreError {
         match self {
             StoreError::Closed { .. } => Kind::Closed,
             StoreError::Full { .. } => Kind::Full,
+            StoreError::Stalled => Kind::Unknown,
+            StoreError::LeaseEnded { .. } => Kind::Retry,
             StoreError::Damaged { .. } => Kind::Damaged,
             StoreError::TooNew { .. } => Kind::TooNew,
             StoreError::InUse { .. } => Kind::Conflict,

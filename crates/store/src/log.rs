@@ -5,10 +5,10 @@
 //! - [`queue`]: the order of all changes: gives out sequence numbers and places, holds what is not written;
 //! - [`commit`]: group commit: writes, syncs, marks, publishes;
 //! - [`index`], [`records`], [`scan`]: records in memory order, and what callers ask of them;
-//! - [`blobs`], [`leases`]: blobs and the reasons to keep them;
+//! - [`blobs`], [`leases`], [`listing`]: blobs and the reasons to keep them;
 //! - [`open`], [`head`], [`load`], [`judge`], [`replay`], [`batch`]: from files to index;
 //! - [`sidecar`]: lists of sealed segments, to open fast;
-//! - [`collect`], [`compact`]: giving space back;
+//! - [`collect`], [`victim`], [`compact`], [`skip`]: giving space back;
 //! - [`scrub`], [`repair`], [`accept`]: damage: finding it, undoing it, living with it;
 //! - [`space`]: the reserve, and what is full.
 //!
@@ -25,6 +25,7 @@ mod head;
 mod index;
 mod judge;
 mod leases;
+mod listing;
 mod load;
 mod open;
 mod queue;
@@ -35,7 +36,9 @@ mod scan;
 mod scrub;
 mod segments;
 mod sidecar;
+mod skip;
 mod space;
+mod victim;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,11 +52,12 @@ use crate::api::{LeaseInfo, StoreError, Ticket};
 use blobs::BlobIndex;
 pub use collect::CollectReport;
 use commit::Threads;
-pub use compact::CompactReport;
+pub use compact::{CompactReport, Effort};
 use index::RecordIndex;
+pub use listing::LeaseProbe;
 pub use open::OpenReport;
 use queue::Log;
-pub use scrub::{DamagedItem, ScrubReport};
+pub use scrub::{DamagedItem, ScrubCursor, ScrubReport};
 
 /// How a log store is set up.
 #[derive(Debug, Clone, Copy)]
@@ -98,8 +102,8 @@ pub struct LogStore {
     report: OpenReport,
 }
 
-/// What the store's parts share. Locks are taken in this order, and never two of one kind: record shard or
-/// blobs, then time, then the queue, then segments.
+/// What the store's parts share. Locks are taken in this order, and never two of one kind: record shard,
+/// then blobs, then time, then the queue, then segments.
 struct Core {
     log: Log,
     records: RecordIndex,
@@ -107,8 +111,8 @@ struct Core {
     time: Mutex<Time>,
     damage: Damage,
     compaction: Mutex<compact::Compaction>,
-    /// Where scrubbing goes on: segment and offset.
-    scrub: Mutex<(u32, u64)>,
+    /// Where scrubbing goes on.
+    scrub: Mutex<ScrubCursor>,
 }
 
 /// The high-water mark of hybrid time.

@@ -42,4 +42,5 @@ pub const BUGS: &[&str] = &[
     "torn value accepted",
     "cut not made",
     "segment freed before copies are durable",
+    "lease ended although it was listed meanwhile",
 ];

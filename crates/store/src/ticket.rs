@@ -26,6 +26,7 @@ pub(crate) struct Progress {
 #[derive(Default)]
 struct State {
     closed: Option<Arc<str>>,
+    stalled: bool,
     wakers: BTreeMap<(u64, u64), Waker>,
     waker_ids: u64,
 }
@@ -59,6 +60,28 @@ impl Progress {
         for waker in woken.into_values() {
             waker.wake();
         }
+    }
+
+    /// The log waits for room on the disk: whoever waits for a ticket is told so, until [`Progress::go_on`].
+    pub(crate) fn stall(&self) {
+        let mut state = self.state.lock();
+        state.stalled = true;
+        let woken = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.changed.notify_all();
+        for waker in woken.into_values() {
+            waker.wake();
+        }
+    }
+
+    /// There is room again.
+    pub(crate) fn go_on(&self) {
+        self.state.lock().stalled = false;
+    }
+
+    /// Whether the log waits for room.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.state.lock().stalled
     }
 
     /// Why the log stopped, if it did.
@@ -104,12 +127,15 @@ impl Clone for Part {
 }
 
 impl Part {
-    /// `None` while neither durable nor closed.
+    /// `None` while neither durable nor closed nor stalled.
     fn outcome(&self, state: &State) -> Option<Result<(), StoreError>> {
         if self.progress.durable() >= self.sequence {
             return Some(Ok(()));
         }
-        state.closed.clone().map(|reason| Err(StoreError::Closed { reason }))
+        if let Some(reason) = state.closed.clone() {
+            return Some(Err(StoreError::Closed { reason }));
+        }
+        state.stalled.then_some(Err(StoreError::Stalled))
     }
 
     fn wait(&self) -> Result<(), StoreError> {
@@ -162,6 +188,8 @@ impl Ticket {
     ///
     /// # Errors
     /// [`StoreError::Closed`] if the store stopped first: whether what it covers is durable is unknown.
+    /// [`StoreError::Stalled`] while the disk has no room: it may still become durable, and the same ticket
+    /// may be waited for again.
     pub fn wait(&self) -> Result<(), StoreError> {
         let Some(part) = &self.open else { return Ok(()) };
         part.wait()?;

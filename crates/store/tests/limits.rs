@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use larder_format::clock::Hlc;
 use larder_format::error::Kind;
 use larder_format::ids::{BlobId, LeaseToken, NamespaceId};
 use larder_format::record::{Ballot, Content, Expiry, Key, Live, RecordSlot, RecordState, Version};
@@ -14,7 +15,7 @@ use larder_format::rng::{Rng, SeededRng, SystemRng};
 use larder_format::segment::{LOG_FORMAT, Stamp, StampKind};
 use larder_format::slot::Slot;
 use larder_store::api::{Address, BlobStore, LeaseGrant, Next, RecordStore, StoreError, Ticket, Want};
-use larder_store::disk::sim::{Fault, SimDisk};
+use larder_store::disk::sim::{Fault, Loss, SimDisk};
 use larder_store::log::{LogConfig, LogStore};
 use larder_store::memory::{MemoryConfig, MemoryTable};
 
@@ -102,6 +103,132 @@ fn space_taken_by_somebody_else_is_met_with_the_reserve() {
     assert!(disk.fired());
     assert!(!disk.contents().contains_key("reserve"), "the reserve was released");
     assert!(store.read(at(&key("a")), Want::All).unwrap().1.is_done());
+}
+
+#[test]
+fn without_any_space_left_writing_is_refused_reading_goes_on_and_writing_too_once_there_is_space() {
+    let disk = SimDisk::new();
+    let store = open(&disk, small()).unwrap();
+    put(&store, &key("a"), 1, 1000).unwrap();
+    store.pump().unwrap();
+    let late = put(&store, &key("b"), 2, 5000).unwrap();
+    // Another program took everything, the reserve's room too.
+    let used: usize = disk.contents().values().map(Vec::len).sum();
+    disk.set_capacity(Some(used as u64 - (32 << 10)));
+    assert!(matches!(store.pump(), Err(StoreError::Stalled)));
+    assert!(store.closed().is_none());
+    assert!(
+        matches!(late.wait(), Err(StoreError::Stalled)) && !late.is_done(),
+        "what it covers may still be kept"
+    );
+    // Nothing is changed by what is refused, and refused it is at once, removals too.
+    assert_eq!(put(&store, &key("c"), 3, 10).unwrap_err().kind(), Kind::Full);
+    assert_eq!(remove(&store, &key("a")).unwrap_err().kind(), Kind::Full);
+    assert!(store.raise_time(Hlc::from_ms(5)).is_err());
+    assert!(matches!(store.pump(), Err(StoreError::Stalled)));
+    let (found, ticket) = store.read(at(&key("a")), Want::All).unwrap();
+    assert_eq!((found.unwrap().version.to_u64(), ticket.wait().is_ok()), (1, true));
+    // A crash now loses nothing that was acknowledged.
+    let after = disk.crash(Loss::Everything);
+    assert_eq!(open(&after, small()).err().map(|e| e.kind()), Some(Kind::Full), "not even a start fits");
+    after.set_capacity(None);
+    let crashed = open(&after, small()).unwrap();
+    assert!(crashed.read(at(&key("a")), Want::All).unwrap().0.is_some());
+    assert!(crashed.read(at(&key("b")), Want::All).unwrap().0.is_none());
+    disk.set_capacity(None);
+    store.pump().unwrap();
+    assert!(late.wait().is_ok() && late.is_done());
+    put(&store, &key("c"), 3, 10).unwrap();
+    store.pump().unwrap();
+    store.compact(1).unwrap();
+    assert!(disk.contents().contains_key("reserve"), "the reserve is taken again");
+    store.close().unwrap();
+    let store = open(&disk, small()).unwrap();
+    assert_eq!(RecordStore::usage(&store).records, 3);
+}
+
+#[test]
+fn with_threads_a_full_disk_is_waited_out_and_closing_does_not_hang() {
+    let disk = SimDisk::new();
+    let config = LogConfig { threads: true, ..small() };
+    let store = open(&disk, config).unwrap();
+    put(&store, &key("a"), 1, 1000).unwrap().wait().unwrap();
+    disk.set_capacity(Some(1));
+    let ticket = loop {
+        // The margin refuses it once the disk was measured; before, it is taken and waits.
+        match remove(&store, &key("a")) {
+            Ok(ticket) => break ticket,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    // The marks and the segment may have had room within their blocks: then it went through.
+    if ticket.wait().is_err() {
+        disk.set_capacity(None);
+        let mut tries = 0;
+        while ticket.wait().is_err() {
+            std::thread::park_timeout(std::time::Duration::from_millis(50));
+            tries += 1;
+            assert!(tries < 200, "it never goes on");
+        }
+    }
+    put(&store, &key("b"), 2, 1000).unwrap().wait().unwrap();
+    disk.set_capacity(Some(1));
+    drop(remove(&store, &key("b")));
+    assert!(store.close().is_err());
+    disk.set_capacity(None);
+    let store = open(&disk, config).unwrap();
+    assert!(store.read(at(&key("b")), Want::All).unwrap().0.is_some());
+}
+
+#[test]
+fn the_last_segment_is_sealed_when_most_of_it_is_dead_and_gives_its_space_back() {
+    let disk = SimDisk::new();
+    let config = LogConfig { segment_len: 1 << 20, ..small() };
+    let store = open(&disk, config).unwrap();
+    for number in 0..60 {
+        put(&store, &key(&format!("k{number}")), 1 + number, 10_000).unwrap();
+    }
+    store.pump().unwrap();
+    let full = BlobStore::usage(&store).disk_bytes;
+    assert!(full > 600_000 && !disk.contents().contains_key("00000002.seg"), "one segment, never full");
+    // A third of it is not worth it yet.
+    (0..20).for_each(|number| drop(remove(&store, &key(&format!("k{number}"))).unwrap()));
+    while store.compact(1 << 20).unwrap().more {}
+    assert!(disk.contents().contains_key("00000001.seg"));
+    (20..55).for_each(|number| drop(remove(&store, &key(&format!("k{number}"))).unwrap()));
+    while store.compact(1 << 20).unwrap().more {}
+    assert!(!disk.contents().contains_key("00000001.seg"));
+    assert!(BlobStore::usage(&store).disk_bytes < full / 4);
+    store.close().unwrap();
+    let store = open(&disk, config).unwrap();
+    assert_eq!(RecordStore::usage(&store).records, 5);
+}
+
+#[test]
+fn compaction_never_takes_more_room_than_there_is() {
+    let disk = SimDisk::new();
+    let config = LogConfig { segment_len: 256 << 10, ..small() };
+    let store = open(&disk, config).unwrap();
+    for number in 0..100 {
+        put(&store, &key(&format!("k{number}")), 1 + number, 10_000).unwrap();
+        store.pump().unwrap();
+    }
+    // Four in ten of every segment go; copying the rest needs 150 KiB, and there is no more than 60.
+    (0..100).filter(|n| n % 10 < 4).for_each(|n| drop(remove(&store, &key(&format!("k{n}"))).unwrap()));
+    store.pump().unwrap();
+    let used: usize = disk.contents().values().map(Vec::len).sum();
+    disk.set_capacity(Some(used as u64 + (60 << 10)));
+    while store.compact(1 << 20).unwrap().more {}
+    let now: usize = disk.contents().values().map(Vec::len).sum();
+    assert!(now <= used + (60 << 10));
+    // Once a segment is dead as a whole, no room is needed, and then there is room for the others.
+    (0..30).for_each(|n| drop(remove(&store, &key(&format!("k{n}"))).unwrap()));
+    while store.compact(1 << 20).unwrap().more {}
+    let now: usize = disk.contents().values().map(Vec::len).sum();
+    assert!(now < used * 3 / 4, "{now} of {used}");
+    store.close().unwrap();
+    let store = open(&disk, config).unwrap();
+    assert_eq!(RecordStore::usage(&store).records, 42);
 }
 
 #[test]

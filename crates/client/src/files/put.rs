@@ -28,8 +28,8 @@ const READ_TRIES: u32 = 3;
 /// How often a write is tried again because another writer was quicker.
 const WRITE_TRIES: u32 = 32;
 
-/// How soon after a file was read its old version must be kept, in milliseconds: longer than that after the
-/// file is gone, the node may end the leases of its blobs. The node waits half as long again.
+/// How soon after a file was read its old version must be kept, in milliseconds. If it was deleted for good
+/// meanwhile, the node refuses anyway; this bounds how late a version of a file that is gone can still appear.
 pub(crate) const KEEP_WITHIN_MS: u64 = 10 * 60 * 1000;
 
 /// Where content comes from.
@@ -98,19 +98,56 @@ impl Vault {
             let current = self.lookup(dir, name, true).await?.map(|e| e.found.version);
             check_condition(options.condition, current, path)?;
         }
-        let new = match reading {
-            Reading::File(local) => self.upload_file(key, &local, options, meter).await?,
-            Reading::Stream(source) => NewFile {
-                kind: FileKind::File,
-                attributes: options.attributes.clone(),
-                uploaded: self.upload(key, source, &options.content, meter).await?,
-            },
+        let result = match reading {
+            Reading::File(local) => self.put_local(dir, path, name, &local, options, meter).await,
+            Reading::Stream(source) => {
+                let new = NewFile {
+                    kind: FileKind::File,
+                    attributes: options.attributes.clone(),
+                    uploaded: self.upload(key, source, &options.content, meter).await?,
+                };
+                Ok(self.place(dir, path, name, &new, options).await?)
+            }
         };
-        let result = self.commit(dir, path, name, &new, options).await;
+        meter.file_done();
+        result
+    }
+
+    /// Stores a local file; sends it again if what was sent is not held any more when it gets its place.
+    async fn put_local(
+        &self,
+        dir: DirId,
+        path: &VaultPath,
+        name: &str,
+        local: &std::path::Path,
+        options: &PutOptions,
+        meter: &Arc<Meter>,
+    ) -> Result<PutReport, Failure> {
+        let key = self.names.entry_key(dir, name);
+        let mut tries = READ_TRIES;
+        loop {
+            tries -= 1;
+            let new = self.upload_file(key, local, options, meter).await?;
+            match self.place(dir, path, name, &new, options).await {
+                Err(NotPlaced::LeaseEnded(_)) if tries > 0 => meter.rewind(new.uploaded.size),
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Puts a new version in place, or gives up what was sent for it.
+    async fn place(
+        &self,
+        dir: DirId,
+        path: &VaultPath,
+        name: &str,
+        new: &NewFile,
+        options: &PutOptions,
+    ) -> Result<PutReport, NotPlaced> {
+        let result = self.try_commit(dir, path, name, new, options).await;
         if let (Err(_), Some((token, _))) = (&result, new.uploaded.lease) {
             let _ = self.remote.release(token).await;
         }
-        meter.file_done();
         result
     }
 
@@ -153,7 +190,19 @@ impl Vault {
         new: &NewFile,
         options: &PutOptions,
     ) -> Result<PutReport, Failure> {
+        Ok(self.try_commit(dir, path, name, new, options).await?)
+    }
+
+    async fn try_commit(
+        &self,
+        dir: DirId,
+        path: &VaultPath,
+        name: &str,
+        new: &NewFile,
+        options: &PutOptions,
+    ) -> Result<PutReport, NotPlaced> {
         let key = self.names.entry_key(dir, name);
+        let mut lost = None;
         for _ in 0..WRITE_TRIES {
             let keep_by_ms = self.now_ms() + KEEP_WITHIN_MS;
             let current = match self.read(self.files, key.as_bytes(), false).await? {
@@ -162,18 +211,22 @@ impl Vault {
             };
             let version = current.as_ref().map(|c| c.info.version);
             check_condition(options.condition, version, path)?;
-            if let Some(current) = &current {
-                self.keep_version(key, current, None, keep_by_ms).await?;
+            if let Some(current) = &current
+                && lost != version
+                && self.keep_version(key, current, None, keep_by_ms).await? == Kept::Lost
+            {
+                lost = version;
+                continue;
             }
             let (ask, revision) = self.file_request(key, name, new, current.as_ref(), options.lifetime)?;
-            match self.put_once(key, ask).await? {
+            match self.put_once(key, ask).await.map_err(NotPlaced::of_put)? {
                 Outcome::Written { version: written, expiry } => {
                     self.wrote(key.as_bytes(), written, revision)?;
                     if !self.takes_entries(dir).await? {
                         let condition = Condition::Version(written);
                         self.change(self.files, key.as_bytes(), Ask::Delete { condition }).await?;
                         let message = format!("{path}: its folder is being deleted");
-                        return Err(Failure::new(Kind::Conflict, message));
+                        return Err(Failure::new(Kind::Conflict, message).into());
                     }
                     return Ok(PutReport {
                         version: written,
@@ -185,10 +238,10 @@ impl Vault {
                 }
                 // Somebody else was quicker: theirs is kept as a version, ours goes on top.
                 Outcome::Conflict { .. } => {}
-                other => return Err(unexpected(&other)),
+                other => return Err(unexpected(&other).into()),
             }
         }
-        Err(Failure::new(Kind::Retry, format!("{path}: others keep writing to it; try again")))
+        Err(Failure::new(Kind::Retry, format!("{path}: others keep writing to it; try again")).into())
     }
 
     /// Writes a record and, if the connection fails, looks whether it was written: sealed bytes are never
@@ -258,14 +311,16 @@ impl Vault {
     }
 
     /// Keeps a version beside the file, as it is, before it is replaced or deleted. `until_ms`: no longer
-    /// than that. `keep_by_ms`: when this is refused, [`KEEP_WITHIN_MS`] after the file was read.
+    /// than that. `keep_by_ms`: when this is refused, [`KEEP_WITHIN_MS`] after the file was read. If the node
+    /// does not hold its content any more, somebody else has deleted it since; whoever finds the same version
+    /// there again has found damage, and nothing to keep.
     pub(crate) async fn keep_version(
         &self,
         key: SealedKey,
         current: &OpenFile,
         until_ms: Option<u64>,
         keep_by_ms: u64,
-    ) -> Result<(), Failure> {
+    ) -> Result<Kept, Failure> {
         let own_end = current.info.expiry.ms();
         let lifetime = match (own_end, until_ms) {
             (None, None) => LifetimeRequest::Never,
@@ -282,10 +337,49 @@ impl Vault {
             ..AskPut::default()
         };
         let version_key = key.version_key(current.info.version);
-        match self.change(self.files, &version_key, Ask::Put(put)).await? {
+        match self.change(self.files, &version_key, Ask::Put(put)).await {
             // A conflict means that an earlier try, or another writer, has kept it already.
-            Outcome::Written { .. } | Outcome::Conflict { .. } => Ok(()),
-            other => Err(unexpected(&other)),
+            Ok(Outcome::Written { .. } | Outcome::Conflict { .. }) => Ok(Kept::Kept),
+            Ok(other) => Err(unexpected(&other)),
+            Err(failure) if failure.kind == Kind::Retry => Ok(Kept::Lost),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// What became of a version that was to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is kept.
+    Kept,
+    /// The node does not hold its content: read the file again.
+    Lost,
+}
+
+/// Why a new version did not get its place.
+enum NotPlaced {
+    /// The node does not hold what was sent for it any more: send it again.
+    LeaseEnded(Failure),
+    Failed(Failure),
+}
+
+impl NotPlaced {
+    /// Of writes without an operation id, a node asks to be tried again only for this reason.
+    fn of_put(failure: Failure) -> Self {
+        if failure.kind == Kind::Retry { Self::LeaseEnded(failure) } else { Self::Failed(failure) }
+    }
+}
+
+impl From<Failure> for NotPlaced {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<NotPlaced> for Failure {
+    fn from(not_placed: NotPlaced) -> Self {
+        match not_placed {
+            NotPlaced::LeaseEnded(failure) | NotPlaced::Failed(failure) => failure,
         }
     }
 }

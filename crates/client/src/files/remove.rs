@@ -12,7 +12,7 @@ use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, AskPut};
 use tokio::task::JoinSet;
 
-use super::put::{KEEP_WITHIN_MS, at};
+use super::put::{KEEP_WITHIN_MS, Kept, at};
 use crate::directory::EntryNow;
 use crate::path::VaultPath;
 use crate::remote::Scan;
@@ -102,6 +102,7 @@ impl Vault {
         path: &VaultPath,
         options: RemoveOptions,
     ) -> Result<RemoveReport, Failure> {
+        let mut lost = None;
         for _ in 0..TRIES {
             let keep_by_ms = self.now_ms() + KEEP_WITHIN_MS;
             let Some(found) = self.read(self.files, key.as_bytes(), false).await? else {
@@ -114,8 +115,12 @@ impl Vault {
                 return Err(Failure::new(Kind::Conflict, message));
             }
             let until_ms = self.now_ms() + options.trash_ms;
-            if options.trash_ms > 0 {
-                self.keep_version(key, &file, Some(until_ms), keep_by_ms).await?;
+            if options.trash_ms > 0
+                && lost != Some(version)
+                && self.keep_version(key, &file, Some(until_ms), keep_by_ms).await? == Kept::Lost
+            {
+                lost = Some(version);
+                continue;
             }
             let condition = Condition::Version(version);
             match self.change(self.files, key.as_bytes(), Ask::Delete { condition }).await? {

@@ -98,7 +98,7 @@ enum Verb {
     Mkdir(mkdir::Args),
     /// Values that expire
     Value(value::Args),
-    /// Run the blind node itself (what `up` starts)
+    /// The blind node itself: run it, give space back, verify what it holds
     Node(node::Args),
     /// Run the agent itself (what `up` starts)
     #[command(hide = true)]

@@ -7,6 +7,8 @@
     reason = "every test file uses a part of it, and is told what cannot run"
 )]
 
+pub mod small;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

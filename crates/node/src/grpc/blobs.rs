@@ -14,8 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{bad_request, status};
-use crate::blobs::{Blobs, Storing};
-use crate::registers::store_failure;
+use crate::blobs::{Blobs, Storing, blob_failure};
 
 /// Blobs of one stream that may be read ahead of what the client has taken.
 const READ_AHEAD_BLOBS: usize = 3;
@@ -81,7 +80,7 @@ impl v1::blobs_server::Blobs for BlobsService {
         tokio::spawn(async move {
             while let Some((id, result)) = waiting.recv().await {
                 let outcome = match result {
-                    Ok(storing) => storing.ticket.clone().await.map_err(store_failure),
+                    Ok(storing) => storing.ticket.clone().await.map_err(blob_failure),
                     Err(failure) => Err(failure),
                 };
                 let error = outcome.err().map(Failure::into_message);

@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_format::ids::NodeId;
 use larder_format::namespace::{Class, Namespace};
+use larder_store::log::DamagedItem;
 use larder_wire::answer::Failure;
 use larder_wire::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::status;
 use crate::blobs::Blobs;
+use crate::maintenance::{Collecting, Maintenance, Scrubbing};
 use crate::namespaces::{Namespaces, check_order};
 use crate::registers::{Registers, store_failure};
 use crate::server::Health;
@@ -23,6 +28,58 @@ pub(crate) struct NodeService {
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) time: Arc<NodeTime>,
     pub(crate) health: Arc<Health>,
+    pub(crate) maintenance: Arc<Maintenance>,
+}
+
+/// Steps of long work that may be told ahead of a slow reader.
+const STEPS_QUEUED_MAX: usize = 4;
+
+type Steps<T> = ReceiverStream<Result<T, Status>>;
+
+/// Runs long work on a thread of its own and answers the stream that it tells of its steps in.
+fn in_steps<T: Send + 'static>(
+    work: impl FnOnce(&mut dyn FnMut(T) -> bool) -> Result<(), Failure> + Send + 'static,
+) -> Response<Steps<T>> {
+    let (sender, receiver) = mpsc::channel(STEPS_QUEUED_MAX);
+    tokio::task::spawn_blocking(move || {
+        let result = work(&mut |step| sender.blocking_send(Ok(step)).is_ok());
+        if let Err(failure) = result {
+            // Whoever asked may be gone.
+            let _ = sender.blocking_send(Err(status(failure)));
+        }
+    });
+    Response::new(ReceiverStream::new(receiver))
+}
+
+fn collect_message(done: Collecting) -> v1::CollectProgress {
+    v1::CollectProgress {
+        leases_total: done.leases_total,
+        leases_seen: done.leases_seen,
+        leases_ended: done.leases_ended,
+        blobs: done.blobs,
+        blob_bytes: done.blob_bytes,
+        read_bytes: done.read_bytes,
+        copied_bytes: done.copied_bytes,
+        freed_segments: done.freed_segments,
+        disk_free_before_bytes: done.disk_free_before_bytes,
+        disk_free_bytes: done.disk_free_bytes,
+        finished: done.finished,
+    }
+}
+
+fn scrub_message(done: Scrubbing) -> v1::ScrubProgress {
+    let item = |item: DamagedItem| v1::DamagedItem {
+        key: item.key.map(|key| key.to_bytes()).unwrap_or_default(),
+        blob: item.blob.map(|id| Bytes::copy_from_slice(&id.0)).unwrap_or_default(),
+        place: item.place.to_string(),
+    };
+    v1::ScrubProgress {
+        total_bytes: done.total_bytes,
+        read_bytes: done.read_bytes,
+        frames: done.frames,
+        damaged: done.damaged.into_iter().map(item).collect(),
+        finished: done.finished,
+    }
 }
 
 #[tonic::async_trait]
@@ -36,7 +93,7 @@ impl v1::node_server::Node for NodeService {
         let blobs = self.blobs.store().usage();
         let health = self.health.look();
         Ok(Response::new(v1::StatusResponse {
-            node_id: bytes::Bytes::copy_from_slice(&self.node_id.0),
+            node_id: Bytes::copy_from_slice(&self.node_id.0),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_ms: u64::try_from(self.time.monotonic().as_millis()).unwrap_or(u64::MAX),
             // Not the last one given out: clients reckon lifetimes and deadlines from it.
@@ -77,5 +134,35 @@ impl v1::node_server::Node for NodeService {
     ) -> Result<Response<v1::ListNamespacesResponse>, Status> {
         let settings = self.namespaces.list().iter().map(|n| n.encode()).collect();
         Ok(Response::new(v1::ListNamespacesResponse { settings }))
+    }
+
+    type CollectStream = Steps<v1::CollectProgress>;
+
+    async fn collect(
+        &self,
+        _request: Request<v1::CollectRequest>,
+    ) -> Result<Response<Self::CollectStream>, Status> {
+        let maintenance = self.maintenance.clone();
+        Ok(in_steps(move |tell| maintenance.collect(|done| tell(collect_message(done)))))
+    }
+
+    type ScrubStream = Steps<v1::ScrubProgress>;
+
+    async fn scrub(
+        &self,
+        _request: Request<v1::ScrubRequest>,
+    ) -> Result<Response<Self::ScrubStream>, Status> {
+        let maintenance = self.maintenance.clone();
+        Ok(in_steps(move |tell| maintenance.scrub(|done| tell(scrub_message(done)))))
+    }
+
+    async fn accept_damage(
+        &self,
+        _request: Request<v1::AcceptDamageRequest>,
+    ) -> Result<Response<v1::AcceptDamageResponse>, Status> {
+        let maintenance = self.maintenance.clone();
+        let work = tokio::task::spawn_blocking(move || maintenance.accept_damage()).await;
+        let accepted = work.map_err(|e| status(Failure::new(Kind::Bug, e.to_string())))?.map_err(status)?;
+        Ok(Response::new(v1::AcceptDamageResponse { accepted }))
     }
 }

@@ -5,25 +5,60 @@ use larder_format::record::Ballot;
 use larder_format::rng::{Rng, SeededRng};
 use larder_store::api::{BlobStore, Next, RecordStore, StoreError, Ticket, Want};
 use larder_store::disk::sim::SimDisk;
-use larder_store::log::{LogConfig, LogStore};
+use larder_store::log::{Effort, LogConfig, LogStore};
 
 use crate::model::{self, BLOBS, KEYS, Lease, Model, Record, TOKENS, at, blob, grant, key, token};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    Put { key: u8, len: u16, ballots: bool },
-    Promise { key: u8 },
-    Remove { key: u8 },
-    Read { key: u8 },
-    RaiseTime { by_ms: u64 },
-    PutBlob { blob: u8, token: u8 },
-    Lease { token: u8, blobs: Vec<u8> },
-    Release { token: u8 },
-    Confirm { token: u8 },
+    Put {
+        key: u8,
+        len: u16,
+        ballots: bool,
+    },
+    Promise {
+        key: u8,
+    },
+    Remove {
+        key: u8,
+    },
+    Read {
+        key: u8,
+    },
+    RaiseTime {
+        by_ms: u64,
+    },
+    PutBlob {
+        blob: u8,
+        token: u8,
+    },
+    Lease {
+        token: u8,
+        blobs: Vec<u8>,
+    },
+    Release {
+        token: u8,
+    },
+    Confirm {
+        token: u8,
+    },
+    /// A record is about to list the lease.
+    List {
+        token: u8,
+    },
+    /// Nobody lists the lease; `listed`: somebody comes to list it while that is found out.
+    EndUnlisted {
+        token: u8,
+        listed: bool,
+    },
     Pump,
     Collect,
-    Compact { budget: u64 },
+    Compact {
+        budget: u64,
+    },
+    /// All that can be given back, at any cost.
+    Squeeze,
     Reopen,
 }
 
@@ -39,7 +74,7 @@ pub(crate) fn steps(seed: u64, count: usize) -> Vec<Step> {
         let key = below(KEYS.into()) as u8;
         let token = below(TOKENS.into()) as u8;
         let number = below(BLOBS.into()) as u8;
-        let step = match below(20 + 4 * leases) {
+        let step = match below(22 + 6 * leases) {
             0..=4 => {
                 let len = if long { below(3_000) } else { below(200) } as u16;
                 Step::Put { key, len, ballots: below(3) == 0 }
@@ -52,9 +87,12 @@ pub(crate) fn steps(seed: u64, count: usize) -> Vec<Step> {
             13 => Step::Collect,
             14..=16 => Step::Compact { budget: 1 << (8 + below(9)) },
             17 => Step::Reopen,
-            18 | 20..=21 => Step::PutBlob { blob: number, token },
-            19 | 22..=23 => Step::Release { token },
-            24..=25 => Step::Lease { token, blobs: vec![number, below(BLOBS.into()) as u8] },
+            18 | 22..=23 => Step::PutBlob { blob: number, token },
+            19 | 24 => Step::Release { token },
+            20 => Step::Squeeze,
+            21 | 25 => Step::EndUnlisted { token, listed: below(3) == 0 },
+            26 => Step::List { token },
+            27..=28 => Step::Lease { token, blobs: vec![number, below(BLOBS.into()) as u8] },
             _ => Step::Confirm { token },
         };
         out.push(step);
@@ -72,6 +110,14 @@ pub(crate) fn config() -> LogConfig {
         reserve_bytes: 4096,
         margin_bytes: 0,
         threads: false,
+    }
+}
+
+fn confirmed(number: u8) -> impl FnOnce(&mut Model) {
+    move |model| {
+        if let Some(lease) = model.leases.get_mut(&number) {
+            lease.deadline_ms = None;
+        }
     }
 }
 
@@ -177,6 +223,11 @@ impl Run {
             Step::Pump => Ok(self.store().pump()?),
             Step::Collect => Ok(self.store().collect(3).map(|_| ())?),
             Step::Compact { budget } => Ok(self.store().compact(*budget).map(|_| ())?),
+            Step::Squeeze => {
+                while self.store().collect(3)?.more {}
+                while self.store().compact_with(Effort::High, 1 << 12)?.more {}
+                Ok(())
+            }
             Step::Reopen => self.reopen(),
             _ => self.blob_step(step),
         }
@@ -276,15 +327,45 @@ impl Run {
             }
             Step::Confirm { token: number } => {
                 let ticket = self.store().confirm(token(*number))?;
-                self.changed(ticket, |model| {
-                    if let Some(lease) = model.leases.get_mut(number) {
-                        lease.deadline_ms = None;
+                self.changed(ticket, confirmed(*number));
+            }
+            Step::List { token } => self.list(*token)?,
+            Step::EndUnlisted { token: number, listed } => {
+                let Some(probe) = self.store().probe_lease(token(*number)) else { return Ok(()) };
+                if *listed {
+                    self.list(*number)?;
+                }
+                match (self.store().end_unlisted(&probe)?, listed) {
+                    (Some(ticket), false) => self.changed(ticket, |model| {
+                        model.leases.remove(number);
+                        model.spent.insert(*number);
+                    }),
+                    (None, true) => {}
+                    (ended, _) => {
+                        let what = format!("listed {listed}, ended {}", ended.is_some());
+                        return Err(Stop::Wrong(what));
                     }
-                });
+                }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// As a record that lists the lease does before it is stored.
+    fn list(&mut self, number: u8) -> Result<(), Stop> {
+        let listed = self.store().list_leases(model::NS, &key(number % KEYS), &[token(number)]);
+        match (listed, self.now().leases.contains_key(&number)) {
+            (Ok(()), true) => {
+                // It is durable with whatever comes next; asking again tells when.
+                let ticket = self.store().confirm(token(number))?;
+                self.changed(ticket, confirmed(number));
+                Ok(())
+            }
+            (Err(StoreError::LeaseEnded { .. }), false) => Ok(()),
+            (Err(other), _) => Err(other.into()),
+            (Ok(()), false) => Err(Stop::Wrong("a lease that is not held was listed".into())),
+        }
     }
 
     /// A refusal is right only for a token that was released.

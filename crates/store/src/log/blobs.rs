@@ -223,6 +223,38 @@ impl Core {
         Ok(sequence)
     }
 
+    /// Writes that a token is spent, and notes it.
+    pub(super) fn append_release(
+        &self,
+        index: &mut BlobIndex,
+        token: LeaseToken,
+    ) -> Result<Ticket, StoreError> {
+        let now_ms = self.now_ms();
+        index.leases.forget_spent(now_ms);
+        if let Some(spent) = index.leases.spent(token) {
+            return Ok(self.log.ticket(spent.sequence));
+        }
+        let until = self.log.last_segment().saturating_add(1);
+        let (deadline_ms, since) = match index.leases.get(token) {
+            Some(lease) => (lease.deadline_ms, lease.since),
+            None if index.leases.spent_len() >= UNKNOWN_RELEASES_MAX => {
+                let used = index.leases.spent_len() as u64;
+                return Err(StoreError::Full {
+                    what: "released tokens",
+                    used,
+                    max: UNKNOWN_RELEASES_MAX as u64,
+                });
+            }
+            None => (0, until),
+        };
+        let remember_until_ms = deadline_ms.max(now_ms.saturating_add(REMEMBER_MS));
+        let body = Release { token, remember_until_ms, since, until };
+        let appended = self.log.append(FrameKind::Release, body.encode(), Bytes::new())?;
+        self.log.segments.count_tomb(&appended.place, since, until, remember_until_ms);
+        self.release(index, token, Spent { remember_until_ms, sequence: appended.sequence });
+        Ok(self.log.ticket(appended.sequence))
+    }
+
     fn read_blob(&self, blob: &Blob) -> Result<Bytes, ReadError> {
         let place = blob.place.ok_or(ReadError::Damaged)?;
         let bytes = match self.log.pending_place(blob.sequence, &place) {
@@ -324,31 +356,7 @@ impl BlobStore for LogStore {
     fn release(&self, token: LeaseToken) -> Result<Ticket, StoreError> {
         let core = &*self.core;
         core.log.check_open()?;
-        let now_ms = core.now_ms();
-        let mut index = core.blobs.lock();
-        index.leases.forget_spent(now_ms);
-        if let Some(spent) = index.leases.spent(token) {
-            return Ok(core.log.ticket(spent.sequence));
-        }
-        let until = core.log.last_segment().saturating_add(1);
-        let (deadline_ms, since) = match index.leases.get(token) {
-            Some(lease) => (lease.deadline_ms, lease.since),
-            None if index.leases.spent_len() >= UNKNOWN_RELEASES_MAX => {
-                let used = index.leases.spent_len() as u64;
-                return Err(StoreError::Full {
-                    what: "released tokens",
-                    used,
-                    max: UNKNOWN_RELEASES_MAX as u64,
-                });
-            }
-            None => (0, until),
-        };
-        let remember_until_ms = deadline_ms.max(now_ms.saturating_add(REMEMBER_MS));
-        let body = Release { token, remember_until_ms, since, until };
-        let appended = core.log.append(FrameKind::Release, body.encode(), Bytes::new())?;
-        core.log.segments.count_tomb(&appended.place, since, until, remember_until_ms);
-        core.release(&mut index, token, Spent { remember_until_ms, sequence: appended.sequence });
-        Ok(core.log.ticket(appended.sequence))
+        core.append_release(&mut core.blobs.lock(), token)
     }
 
     fn confirm(&self, token: LeaseToken) -> Result<Ticket, StoreError> {

@@ -24,6 +24,9 @@ use crate::disk::{DiskFile, OpenMode};
 /// write each.
 const COPY_LEN_MAX: usize = 16 * 1024;
 
+/// While the disk is full, how often it is looked whether there is room again.
+const FULL_RETRY: Duration = Duration::from_millis(500);
+
 /// After this long without work the marks file is synced too.
 const MARKS_SYNC_AFTER: Duration = Duration::from_secs(1);
 
@@ -81,6 +84,12 @@ impl Queue {
         group
     }
 
+    /// Gives a group back that could not be written: it is taken again.
+    fn give_back(&mut self, group: &[PendingFrame]) {
+        self.taken -= group.len();
+        self.taken_bytes -= group.iter().map(PendingFrame::len).sum::<u64>();
+    }
+
     /// Forgets what is durable now.
     fn drop_durable(&mut self, sequence: u64) {
         while self.pending.front().is_some_and(|frame| frame.sequence <= sequence) {
@@ -110,11 +119,22 @@ impl Log {
             }
             let group = queue.take_group(self.config.group_bytes_max);
             drop(queue);
-            if self.write_group(&group).is_err() {
-                return;
-            }
+            let written = self.write_group(&group);
             queue = self.queue.lock();
-            self.written.notify_one();
+            match written {
+                Ok(()) => {
+                    self.written.notify_one();
+                }
+                Err(StoreError::Stalled) => {
+                    // What is not written when the process ends was never acknowledged.
+                    if self.stopping.load(Ordering::Acquire) {
+                        self.written.notify_one();
+                        return;
+                    }
+                    self.work.wait_for(&mut queue, FULL_RETRY);
+                }
+                Err(_) => return,
+            }
         }
     }
 
@@ -125,7 +145,8 @@ impl Log {
                 return;
             }
             if queue.dirty.is_empty() {
-                if self.stopping.load(Ordering::Acquire) && queue.pending.is_empty() {
+                let nothing_left = queue.pending.is_empty() || self.progress.is_stalled();
+                if self.stopping.load(Ordering::Acquire) && nothing_left {
                     return;
                 }
                 let idle = self.written.wait_for(&mut queue, MARKS_SYNC_AFTER).timed_out();
@@ -177,19 +198,19 @@ impl Log {
         self.marks.sync().map_err(|e| self.fail("sync of marks", &e))
     }
 
+    /// Writes a group. On a full disk it is given back and the log stalls: writing the same bytes to the same
+    /// place again is all it takes to go on.
     fn write_group(&self, group: &[PendingFrame]) -> Result<(), StoreError> {
         let mut touched = Vec::new();
         for run in group.chunk_by(|a, b| a.segment == b.segment) {
             let segment = self.segments.get(run[0].segment).expect("a queued frame's segment is listed");
-            self.create_file(&segment)?;
-            let file = segment.file.get().expect("the file was just made");
-            let pieces = Pieces::of(run);
-            let mut written = file.write_at(run[0].offset, &pieces.slices());
-            if written.as_ref().is_err_and(is_full) && self.space.release_reserve() {
-                tracing::warn!("disk is full: the reserve was released");
-                written = file.write_at(run[0].offset, &pieces.slices());
+            match self.write_run(run, &segment) {
+                Err(error) if is_full(&error) => {
+                    self.queue.lock().give_back(group);
+                    return Err(self.stall(&error));
+                }
+                other => other.map_err(|e| self.fail("write to the log", &e))?,
             }
-            written.map_err(|e| self.fail("write to the log", &e))?;
             touched.push(segment);
         }
         let mut queue = self.queue.lock();
@@ -199,29 +220,53 @@ impl Log {
                 queue.dirty.push(segment);
             }
         }
+        drop(queue);
+        if self.progress.is_stalled() {
+            tracing::info!("there is room on the disk again");
+            self.progress.go_on();
+        }
         Ok(())
     }
 
+    /// Writes frames of one segment, with the help of what is kept aside if the disk is full.
+    fn write_run(&self, run: &[PendingFrame], segment: &Segment) -> io::Result<()> {
+        self.create_file(segment)?;
+        let file = segment.file.get().expect("the file was just made");
+        let pieces = Pieces::of(run);
+        let slices = pieces.slices();
+        self.with_what_is_aside(|| file.write_at(run[0].offset, &slices))
+    }
+
+    /// Does something that takes space; if there is none, again after giving up spare files, and again after
+    /// giving up the reserve.
+    fn with_what_is_aside<T>(&self, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        let mut done = write();
+        if done.as_ref().is_err_and(is_full) && self.drop_spares()? > 0 {
+            done = write();
+        }
+        if done.as_ref().is_err_and(is_full) && self.space.release_reserve() {
+            tracing::warn!("disk is full: the reserve was released");
+            done = write();
+        }
+        done
+    }
+
+    fn stall(&self, error: &io::Error) -> StoreError {
+        if !self.progress.is_stalled() {
+            tracing::error!(%error, "disk is full: writes are refused until there is room");
+        }
+        self.progress.stall();
+        self.room.notify_all();
+        StoreError::Stalled
+    }
+
     /// Makes a segment's file, if this is the first group that reaches it.
-    fn create_file(&self, segment: &Segment) -> Result<(), StoreError> {
+    fn create_file(&self, segment: &Segment) -> io::Result<()> {
         if segment.file.get().is_some() {
             return Ok(());
         }
-        let stamp = Stamp {
-            kind: StampKind::Segment,
-            version: LOG_FORMAT,
-            number: segment.number,
-            store: self.store_id,
-            first: segment.salt,
-            second: segment.first_sequence,
-            third: segment.follows,
-        };
-        let mut made = self.make_file(&stamp);
-        if made.as_ref().is_err_and(is_full) && self.space.release_reserve() {
-            tracing::warn!("disk is full: the reserve was released");
-            made = self.make_file(&stamp);
-        }
-        let file = made.map_err(|e| self.fail("making a segment", &e))?;
+        let stamp = self.stamp_of(segment);
+        let file = self.with_what_is_aside(|| self.make_file(&stamp))?;
         segment.file.get_or_init(|| file);
         Ok(())
     }

@@ -1,4 +1,5 @@
 //! Compaction: copies what is still needed out of the emptiest segment to the end of the log, then frees it.
+//! Which that is: [`super::victim`]. How it gets past frames that cannot be read: [`super::skip`].
 //!
 //! A copy is an ordinary frame with a new number, added under the lock of what it copies, so replaying the
 //! log in order stays right whatever happens next. The index follows a copy only after the copy is durable,
@@ -9,28 +10,25 @@
 //! such frames. It is dropped once none of them is left, and copied as long as one is. If the key exists
 //! again, its entry takes over the range, so that its own removal will hide them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use larder_format::ids::{BlobId, NamespaceId};
+use larder_format::segment::FrameKind;
 use larder_format::segment::body::{
     Accept, Floor, Grant, RecordName, Release, Remove, decode_blob, decode_token, encode_number,
 };
-use larder_format::segment::{FrameHeader, FrameKind};
 use larder_format::slot::Slot;
 
 use super::queue::Appended;
-use super::segments::{FIRST_FRAME, Place, ReadError, Segment, segment_name};
+use super::segments::{FIRST_FRAME, Place, ReadError, Segment};
+pub use super::victim::Effort;
 use super::{Core, LogStore};
 use crate::api::StoreError;
 use crate::shard::SHARDS;
-
-/// A segment is worth compacting when at least this share of it is no longer needed, in percent: below, the
-/// copying costs more than the space is worth.
-const DEAD_PERCENT_MIN: u64 = 25;
 
 /// What one step of compaction did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,8 +50,8 @@ pub struct CompactReport {
 pub(super) struct Compaction {
     /// The segment being emptied and the offset of the next frame to look at.
     victim: Option<(u32, u64)>,
-    /// Segments that hold damage and stay where they are.
-    unmovable: BTreeSet<u32>,
+    /// Segments that hold damage that is needed, and how much of them was needed when that was found.
+    unmovable: BTreeMap<u32, i64>,
 }
 
 /// A copy whose index entry must follow once it is durable.
@@ -63,22 +61,43 @@ enum Moved {
     Blob { id: BlobId, from: Place, to: Place },
 }
 
+impl Moved {
+    /// Where the copy is.
+    fn to(&self) -> &Place {
+        match self {
+            Moved::Record { to, .. } | Moved::Promise { to, .. } | Moved::Blob { to, .. } => to,
+        }
+    }
+}
+
 impl LogStore {
+    /// [`LogStore::compact_with`] normal effort.
+    ///
+    /// # Errors
+    /// As [`LogStore::compact_with`].
+    pub fn compact(&self, budget_bytes: u64) -> Result<CompactReport, StoreError> {
+        self.compact_with(Effort::Normal, budget_bytes)
+    }
+
     /// One step of compaction, reading at most about `budget_bytes` of a segment. Blocks until what was
     /// copied is durable.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] while frames are lost and not accepted: what is lost may be what keeps
-    /// something from being forgotten. [`StoreError::Closed`].
-    pub fn compact(&self, budget_bytes: u64) -> Result<CompactReport, StoreError> {
+    /// something from being forgotten. [`StoreError::Full`] and [`StoreError::Stalled`] while the disk has no
+    /// room for what must be written. [`StoreError::Closed`].
+    pub fn compact_with(&self, effort: Effort, budget_bytes: u64) -> Result<CompactReport, StoreError> {
         let core = &*self.core;
         core.log.check_open()?;
         core.damage.check(0)?;
         let mut state = core.compaction.lock();
         let mut report = CompactReport::default();
-        let Some((number, offset)) = state.victim.or_else(|| core.emptiest(&state.unmovable)) else {
-            return Ok(report);
+        core.look_at_space()?;
+        let victim = match state.victim {
+            Some(victim) => Some(victim),
+            None => core.choose_victim(&state.unmovable, effort)?.map(|number| (number, FIRST_FRAME)),
         };
+        let Some((number, offset)) = victim else { return Ok(report) };
         let Some(segment) = core.log.segments.get(number) else {
             state.victim = None;
             return Ok(report);
@@ -90,17 +109,13 @@ impl LogStore {
                 state.victim = None;
                 core.copy_rest(number)?;
                 core.free_segment(&segment, &mut report)?;
-            }
-            Err(ReadError::Io(error)) => {
-                tracing::warn!(number, %error, "a segment cannot be compacted");
-                state.victim = None;
-                state.unmovable.insert(number);
+                state.unmovable.remove(&number);
             }
             Err(ReadError::Closed(error)) => return Err(error),
-            Err(ReadError::Moved | ReadError::Damaged) => {
-                tracing::warn!(number, "a damaged segment is not compacted");
+            Err(error) => {
+                tracing::warn!(number, ?error, "a segment holds damage that is needed; it stays");
                 state.victim = None;
-                state.unmovable.insert(number);
+                state.unmovable.insert(number, segment.live.load(Ordering::Relaxed));
             }
         }
         Ok(report)
@@ -113,29 +128,14 @@ impl Core {
         if self.log.config.threads { self.log.ticket(sequence).wait() } else { self.log.pump() }
     }
 
-    /// The sealed, durable segment of which least is needed, if it is worth it.
-    fn emptiest(&self, unmovable: &BTreeSet<u32>) -> Option<(u32, u64)> {
-        let all = self.log.segments.all();
-        let durable = self.log.progress.durable();
-        let numbers: BTreeSet<u32> = all.iter().map(|segment| segment.number).collect();
-        let now_ms = self.now_ms();
-        let needed = |segment: &Segment| {
-            let live = u64::try_from(segment.live.load(Ordering::Relaxed)).unwrap_or(0);
-            let tombs = segment.tombs.lock();
-            let others = |range: std::ops::RangeInclusive<u32>| {
-                numbers.range(range).any(|number| *number != segment.number)
-            };
-            let kept = tombs.bytes > 0
-                && (tombs.remember_until_ms > now_ms
-                    || (tombs.since <= tombs.until && others(tombs.since..=tombs.until)));
-            live + if kept { tombs.bytes } else { 0 }
-        };
-        let sealed = self.log.segments.durable_sealed(durable);
-        let candidates = sealed.iter().filter(|segment| !unmovable.contains(&segment.number));
-        let emptiest = candidates.min_by_key(|segment| needed(segment))?;
-        let len = emptiest.end.load(Ordering::Acquire).saturating_sub(FIRST_FRAME).max(1);
-        let dead = len.saturating_sub(needed(emptiest));
-        (dead * 100 >= len * DEAD_PERCENT_MIN).then_some((emptiest.number, FIRST_FRAME))
+    /// Takes note of how much room there is, and does what follows from that.
+    fn look_at_space(&self) -> Result<(), StoreError> {
+        let log = &self.log;
+        log.space.measure();
+        log.space.fit_segments(log.segments.disk_bytes());
+        let done =
+            if log.space.is_short() { log.drop_spares().map(|_| ()) } else { log.space.take_reserve_again() };
+        done.map_err(|e| log.fail("keeping space", &e))
     }
 
     /// Copies what is needed from `offset` on; answers where to go on.
@@ -150,26 +150,25 @@ impl Core {
         let mut moved = Vec::new();
         let mut last = 0;
         while offset < end && report.read_bytes < budget.max(1) {
-            let (header, name) = self.read_header(segment, offset)?;
-            let place = Place {
-                segment: segment.number,
-                at: header.place,
-                name_len: header.name_len,
-                value_len: header.value_len,
-            };
+            let frame = self.frame_at(segment, offset)?;
             let before = self.log.queue.lock().next_sequence;
-            moved.extend(self.copy_frame(&header, name, place)?);
+            moved.extend(self.copy_frame(frame.kind, frame.name, frame.place)?);
             let after = self.log.queue.lock().next_sequence;
+            let len = frame.next - offset;
             if after > before {
-                report.copied_bytes += header.frame_len();
+                report.copied_bytes += len;
                 last = after - 1;
             }
-            report.read_bytes += header.frame_len();
-            offset += header.frame_len();
+            report.read_bytes += len;
+            offset = frame.next;
             self.log.wait_for_room()?;
         }
-        if !crate::planted::is("segment freed before copies are durable") {
-            self.commit(last)?;
+        if !crate::planted::is("segment freed before copies are durable")
+            && let Err(error) = self.commit(last)
+        {
+            // The copies may become durable all the same; the originals are what counts until then.
+            moved.iter().for_each(|moved| self.unneeded(moved.to()));
+            return Err(error.into());
         }
         for moved in moved {
             self.follow(moved);
@@ -178,13 +177,8 @@ impl Core {
     }
 
     /// Copies one frame if it is needed.
-    fn copy_frame(
-        &self,
-        header: &FrameHeader,
-        name: Bytes,
-        place: Place,
-    ) -> Result<Option<Moved>, ReadError> {
-        match header.kind {
+    fn copy_frame(&self, kind: FrameKind, name: Bytes, place: Place) -> Result<Option<Moved>, ReadError> {
+        match kind {
             FrameKind::Record => self.copy_record(&name, place),
             FrameKind::Promise => self.copy_promise(&name, place),
             FrameKind::Remove => self.copy_remove(name, place.segment).map(|()| None),
@@ -210,10 +204,11 @@ impl Core {
         let group = shard.groups.get(&said.namespace);
         let entry = group.and_then(|group| group.records.get(said.key)).filter(|entry| entry.place == place);
         let Some(entry) = entry else { return Ok(None) };
-        let (_, _, value) = self.log.segments.read_frame(&place)?;
-        let mut copy = Vec::with_capacity(name.len() + 32);
+        // A list tells only the first part of the name; what follows it is the state.
+        let (_, whole, value) = self.log.segments.read_frame(&place)?;
+        let mut copy = Vec::with_capacity(whole.len() + 32);
         RecordName { ballots: entry.ballots(), ..said }.encode_into(&mut copy);
-        copy.extend_from_slice(&name[len..]);
+        copy.extend_from_slice(whole.get(len..).ok_or(ReadError::Damaged)?);
         let promise = entry.ballots.as_ref().and_then(|at| at.promise);
         let appended = self.log.append(FrameKind::Record, copy.into(), value)?;
         let key = name.slice_ref(said.key);
@@ -342,29 +337,30 @@ impl Core {
         Ok(())
     }
 
+    fn unneeded(&self, place: &Place) {
+        self.log.segments.count_live(place.segment, -i64::try_from(place.frame_len()).unwrap_or(0));
+    }
+
     /// Lets the index follow a copy, unless the original was replaced meanwhile.
     fn follow(&self, moved: Moved) {
-        let unneeded = |place: &Place| {
-            self.log.segments.count_live(place.segment, -i64::try_from(place.frame_len()).unwrap_or(0));
-        };
         match moved {
             Moved::Record { namespace, slot, key, from, to, promise } => {
                 let mut shard = self.records.lock(slot);
                 let group = shard.groups.get_mut(&namespace);
                 let Some(entry) = group.and_then(|group| group.records.get_mut(&key[..])) else {
-                    return unneeded(&to);
+                    return self.unneeded(&to);
                 };
                 if entry.place != from {
-                    return unneeded(&to);
+                    return self.unneeded(&to);
                 }
                 entry.place = to;
-                unneeded(&from);
+                self.unneeded(&from);
                 // The copy carries the ballots too, if no newer promise came.
                 if let Some(at) = &mut entry.ballots
                     && at.promise == promise
                     && let Some(old) = at.promise.take()
                 {
-                    unneeded(&old);
+                    self.unneeded(&old);
                 }
             }
             Moved::Promise { namespace, slot, key, from, to } => {
@@ -378,18 +374,18 @@ impl Core {
                             at.promise = Some(to);
                         }
                     }
-                    _ => return unneeded(&to),
+                    _ => return self.unneeded(&to),
                 }
-                unneeded(&from);
+                self.unneeded(&from);
             }
             Moved::Blob { id, from, to } => {
                 let mut index = self.blobs.lock();
                 match index.find(&id) {
                     Some((handle, blob)) if blob.place == Some(from) => {
                         index.locate(handle, to, 0);
-                        unneeded(&from);
+                        self.unneeded(&from);
                     }
-                    _ => unneeded(&to),
+                    _ => self.unneeded(&to),
                 }
             }
         }
@@ -410,34 +406,10 @@ impl Core {
             }
             _ => {}
         }
-        self.log.retire_file(segment.number).map_err(|e| self.log.fail("freeing a segment", &e))?;
+        self.log.retire_file(segment).map_err(|e| self.log.fail("freeing a segment", &e))?;
         self.log.space.measure();
         report.freed_segments += 1;
         report.freed_bytes += len;
         Ok(())
-    }
-}
-
-/// File name of a freed segment that waits to be used again.
-fn spare_name(number: u32) -> String {
-    format!("{number:08}.free")
-}
-
-/// Freed segment files kept to be used again: writing into them needs no new blocks, hence faster syncs.
-/// More than this go back to the file system.
-pub(super) const SPARE_MAX: usize = 2;
-
-impl super::queue::Log {
-    /// Keeps a freed segment's file for reuse, or removes it.
-    fn retire_file(&self, number: u32) -> io::Result<()> {
-        let mut spares = self.spares.lock();
-        if spares.len() < SPARE_MAX {
-            self.disk.rename(&segment_name(number), &spare_name(number))?;
-            self.disk.sync_dir()?;
-            spares.push(spare_name(number));
-            return Ok(());
-        }
-        self.disk.remove(&segment_name(number))?;
-        self.disk.sync_dir()
     }
 }

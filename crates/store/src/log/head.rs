@@ -10,6 +10,7 @@ use larder_format::segment::{BLOCK_LEN, LOG_FORMAT, Stamp, StampKind};
 
 use super::open::{damaged, io_error};
 use super::segments::numbered;
+use super::space::RESERVE_NAME;
 use crate::api::StoreError;
 use crate::disk::{Disk, DiskFile, OpenMode};
 
@@ -42,7 +43,18 @@ pub(super) fn read_head(disk: &Arc<dyn Disk>, rng: &mut dyn Rng) -> Result<Head,
     } else {
         rng.fill(&mut head.store.0);
     }
-    write_head(disk.as_ref(), &head, has(STORE_NEW_NAME)).map_err(io_error("writing STORE"))?;
+    let mut written = write_head(disk.as_ref(), &head, has(STORE_NEW_NAME));
+    if written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::StorageFull) {
+        tracing::warn!("disk is full: what was kept aside is given up so that the store can be opened");
+        let aside = |name: &&String| *name == RESERVE_NAME || numbered(name, ".free").is_some();
+        for name in names.iter().map(|(name, _)| name).filter(aside) {
+            disk.remove(name).map_err(io_error("giving up the reserve"))?;
+        }
+        // The first try made it, whatever became of its contents.
+        let stale_new = disk.list().is_ok_and(|names| names.iter().any(|(name, _)| name == STORE_NEW_NAME));
+        written = write_head(disk.as_ref(), &head, stale_new);
+    }
+    written.map_err(io_error("writing STORE"))?;
     Ok(head)
 }
 

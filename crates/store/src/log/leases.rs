@@ -6,11 +6,17 @@
 //! **Spent tokens.** A released token is remembered until its latest known deadline (at least
 //! [`REMEMBER_MS`] from the release) has passed by the store's own high-water time. After that a late
 //! repetition of an old grant is refused because its deadline is past.
+//!
+//! **Probes.** Whoever wants to end a lease because no record lists it puts a probe on it, then looks at the
+//! records, then ends it only if the probe is still there. A record that is about to list the lease takes the
+//! probe away ([`super::listing`]).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use hashbrown::HashTable;
 use larder_format::ids::{LeaseToken, NamespaceId};
 use larder_format::record::Key;
+use larder_format::segment::checksum;
 
 use super::segments::Place;
 use crate::api::{LeaseGrant, LeaseInfo, StoreError};
@@ -54,11 +60,45 @@ pub(super) struct Leases {
     spent: HashMap<LeaseToken, Spent>,
     spent_order: BTreeSet<(u64, LeaseToken)>,
     deadlines: BTreeSet<(u64, LeaseToken)>,
+    /// Tokens by the hash of their record's namespace and key.
+    by_record: HashTable<LeaseToken>,
+    /// Probes that nothing has taken away, by number.
+    probes: HashMap<LeaseToken, u64>,
+    probes_made: u64,
+}
+
+fn hash_of(namespace: NamespaceId, key: &[u8]) -> u64 {
+    checksum(key, namespace.0)
 }
 
 impl Leases {
     pub(super) fn get(&self, token: LeaseToken) -> Option<&Lease> {
         self.held.get(&token)
+    }
+
+    /// The leases of exactly this record.
+    pub(super) fn of_record(&self, namespace: NamespaceId, key: &[u8]) -> Vec<LeaseToken> {
+        let same = |token: &&LeaseToken| {
+            self.held.get(*token).is_some_and(|l| l.namespace == namespace && l.key.as_bytes() == key)
+        };
+        self.by_record.iter_hash(hash_of(namespace, key)).filter(same).copied().collect()
+    }
+
+    /// Puts a probe on a lease, in place of any other; answers its number.
+    pub(super) fn probe(&mut self, token: LeaseToken) -> u64 {
+        self.probes_made += 1;
+        self.probes.insert(token, self.probes_made);
+        self.probes_made
+    }
+
+    /// Takes the probe away; answers which it was.
+    pub(super) fn take_probe(&mut self, token: LeaseToken) -> Option<u64> {
+        self.probes.remove(&token)
+    }
+
+    /// The probe on a lease, if there is one.
+    pub(super) fn probe_on(&self, token: LeaseToken) -> Option<u64> {
+        self.probes.get(&token).copied()
     }
 
     pub(super) fn tokens(&self) -> Vec<LeaseToken> {
@@ -101,6 +141,14 @@ impl Leases {
         sequence: u64,
         segment: u32,
     ) -> &mut Lease {
+        if !self.held.contains_key(&grant.token) {
+            let held = &self.held;
+            let hash = |token: &LeaseToken| {
+                held.get(token).map_or(0, |lease| hash_of(lease.namespace, lease.key.as_bytes()))
+            };
+            let own = hash_of(grant.namespace, grant.key.as_bytes());
+            self.by_record.insert_unique(own, grant.token, hash);
+        }
         let lease = self.held.entry(grant.token).or_insert_with(|| Lease {
             namespace: grant.namespace,
             // What is kept for long does not share a request's buffer.
@@ -155,6 +203,11 @@ impl Leases {
         }
         self.spent_order.insert((spent.remember_until_ms, token));
         let lease = self.held.remove(&token)?;
+        let own = hash_of(lease.namespace, lease.key.as_bytes());
+        if let Ok(found) = self.by_record.find_entry(own, |other| *other == token) {
+            found.remove();
+        }
+        self.probes.remove(&token);
         self.deadlines.remove(&(lease.deadline_ms, token));
         Some(lease)
     }

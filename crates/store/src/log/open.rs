@@ -14,7 +14,6 @@ use parking_lot::{Condvar, Mutex};
 
 use super::blobs::BlobIndex;
 use super::commit::Threads;
-use super::compact::SPARE_MAX;
 use super::head::{Head, Marks, check_version, read_head};
 use super::index::RecordIndex;
 use super::judge::{Found, Judged, entries};
@@ -24,6 +23,7 @@ use super::replay::{FrameList, Replayed, replay};
 use super::segments::{FIRST_FRAME, Segment, Segments, numbered, segment_name};
 use super::sidecar;
 use super::space::Space;
+use super::victim::SPARE_MAX;
 use super::{Core, Damage, LogConfig, LogStore, Time};
 use crate::api::StoreError;
 use crate::disk::real::RealDisk;
@@ -58,6 +58,7 @@ pub(super) fn io_error(what: &str) -> impl FnOnce(io::Error) -> StoreError {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 StoreError::Denied { what, message }
             }
+            io::ErrorKind::StorageFull => StoreError::Full { what: "disk", used: 0, max: 0 },
             _ => StoreError::Io { what, message },
         }
     }
@@ -286,8 +287,8 @@ fn build(
     let progress = Arc::new(Progress::default());
     progress.publish(judged.next_sequence - 1);
     let queue = queue_at_end(head, marks, judged);
-    let space = Space::new(disk.clone(), config.margin_bytes, config.reserve_bytes)
-        .map_err(io_error("measuring free space"))?;
+    let space = Space::new(disk.clone(), &config).map_err(io_error("measuring free space"))?;
+    space.fit_segments(segments.disk_bytes());
     let spares = take_spares(disk.as_ref()).map_err(io_error("listing spare segments"))?;
     let log = Log {
         disk,
@@ -317,7 +318,7 @@ fn build(
         time: Mutex::new(Time::default()),
         damage: Damage { lost_through: AtomicU64::new(0), accepted: Mutex::default() },
         compaction: Mutex::default(),
-        scrub: Mutex::new((0, FIRST_FRAME)),
+        scrub: Mutex::default(),
     })
 }
 

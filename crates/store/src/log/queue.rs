@@ -101,7 +101,7 @@ impl Log {
     /// [`Segments::count_live`] says otherwise.
     ///
     /// # Errors
-    /// [`StoreError::Closed`].
+    /// [`StoreError::Closed`]; [`StoreError::Full`] while the log waits for room. Then nothing was added.
     pub(super) fn append(&self, kind: FrameKind, name: Bytes, value: Bytes) -> Result<Appended, StoreError> {
         // A checksum of 0 means "none", which only blobs are allowed; the one value in 2^64 that hashes to
         // it stays unchecked too.
@@ -111,8 +111,11 @@ impl Log {
         if let Some(closed) = self.progress.closed() {
             return Err(closed);
         }
+        if self.progress.is_stalled() {
+            return Err(self.space.nothing_left());
+        }
         let len = frame_len(name.len(), value.len());
-        if queue.offset + len + END_LEN > self.config.segment_len {
+        if queue.offset + len + END_LEN > self.space.segment_len() {
             self.roll(&mut queue);
         }
         let appended = self.push(&mut queue, kind, name, value, (name_sum, value_sum));
@@ -167,7 +170,7 @@ impl Log {
     }
 
     /// Ends the current segment and begins the next, whose first frame lists the others.
-    fn roll(&self, queue: &mut Queue) {
+    pub(super) fn roll(&self, queue: &mut Queue) {
         let empty = (checksum(b"", 0), checksum(b"", 0));
         self.push(queue, FrameKind::End, Bytes::new(), Bytes::new(), empty);
         if let Some(segment) = self.segments.get(queue.segment) {
@@ -246,6 +249,9 @@ impl Log {
         let mut queue = self.queue.lock();
         while queue.pending_bytes >= self.config.queue_bytes_max && self.config.threads {
             self.check_open()?;
+            if self.progress.is_stalled() {
+                return Err(self.space.nothing_left());
+            }
             self.room.wait(&mut queue);
         }
         drop(queue);

@@ -10,6 +10,7 @@ use larder_format::segment::body::{RecordName, decode_blob};
 use larder_format::segment::{ALIGN, FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use larder_format::slot::Slot;
 
+use super::queue::Log;
 use super::segments::{FIRST_FRAME, Place, ReadError, Segment};
 use super::{Core, LogStore};
 use crate::api::StoreError;
@@ -38,49 +39,88 @@ pub struct ScrubReport {
     pub finished: bool,
 }
 
+/// Where a scrub goes on. The default is the beginning.
+#[derive(Debug, Clone, Copy)]
+pub struct ScrubCursor {
+    segment: u32,
+    offset: u64,
+}
+
+impl Default for ScrubCursor {
+    fn default() -> Self {
+        Self::at_segment(0)
+    }
+}
+
+impl ScrubCursor {
+    fn at_segment(segment: u32) -> Self {
+        Self { segment, offset: FIRST_FRAME }
+    }
+}
+
 impl LogStore {
-    /// Reads on from where the last step stopped, about `budget_bytes`, verifying every frame of sealed
-    /// segments. Damaged blobs are noted, so that they are stored anew when somebody puts them again.
+    /// Reads on from where the last step stopped, about `budget_bytes`, verifying every frame that is
+    /// durable. Damaged blobs are noted, so that they are stored anew when somebody puts them again.
     ///
     /// # Errors
     /// [`StoreError::Closed`].
     pub fn scrub(&self, budget_bytes: u64) -> Result<ScrubReport, StoreError> {
+        self.scrub_at(&mut self.core.scrub.lock(), budget_bytes)
+    }
+
+    /// As [`LogStore::scrub`], from a place of the caller's own.
+    ///
+    /// # Errors
+    /// As [`LogStore::scrub`].
+    pub fn scrub_at(&self, cursor: &mut ScrubCursor, budget_bytes: u64) -> Result<ScrubReport, StoreError> {
         let core = &*self.core;
         core.log.check_open()?;
         let mut report = ScrubReport::default();
-        let mut cursor = core.scrub.lock();
         while report.bytes < budget_bytes.max(1) {
-            let sealed = core.log.segments.durable_sealed(core.log.progress.durable());
-            let next = sealed.iter().find(|segment| segment.number >= cursor.0);
-            let Some(segment) = next else {
-                *cursor = (0, FIRST_FRAME);
+            let next = core.log.durable_parts().into_iter().find(|(s, _)| s.number >= cursor.segment);
+            let Some((segment, end)) = next else {
+                *cursor = ScrubCursor::default();
                 report.finished = true;
                 break;
             };
-            if segment.number != cursor.0 {
-                *cursor = (segment.number, FIRST_FRAME);
+            if segment.number != cursor.segment {
+                *cursor = ScrubCursor::at_segment(segment.number);
             }
-            if cursor.1 >= segment.end.load(Ordering::Acquire) {
-                *cursor = (segment.number + 1, FIRST_FRAME);
-                continue;
+            while cursor.offset < end && report.bytes < budget_bytes.max(1) {
+                match core.scrub_frame(&segment, cursor.offset, &mut report) {
+                    Some(next) => cursor.offset = next,
+                    None => break,
+                }
             }
-            match core.scrub_frame(segment, cursor.1, &mut report) {
-                Some(next) => cursor.1 = next,
-                // Freed meanwhile, and perhaps written over.
-                None if core.log.segments.get(segment.number).is_none() => {
-                    *cursor = (segment.number + 1, FIRST_FRAME);
-                }
-                None => {
-                    report.damaged.push(DamagedItem {
-                        blob: None,
-                        key: None,
-                        place: place_at(segment, cursor.1).describe(),
-                    });
-                    *cursor = (segment.number + 1, FIRST_FRAME);
-                }
+            if report.bytes < budget_bytes.max(1) {
+                *cursor = ScrubCursor::at_segment(segment.number + 1);
             }
         }
         Ok(report)
+    }
+
+    /// How many bytes a scrub from the beginning reads.
+    #[must_use]
+    pub fn scrub_bytes(&self) -> u64 {
+        self.core.log.durable_parts().iter().map(|(_, end)| end.saturating_sub(FIRST_FRAME)).sum()
+    }
+}
+
+impl Log {
+    /// All segments that have a file, and how far each is durable.
+    fn durable_parts(&self) -> Vec<(Arc<Segment>, u64)> {
+        let all = self.segments.all();
+        let queue = self.queue.lock();
+        let end = |segment: &Segment| {
+            let first = queue.pending.partition_point(|frame| frame.segment < segment.number);
+            match queue.pending.get(first) {
+                Some(frame) if frame.segment == segment.number => frame.offset,
+                _ if queue.segment == segment.number => queue.offset,
+                _ => segment.end.load(Ordering::Acquire),
+            }
+        };
+        let written = all.into_iter().filter(|segment| segment.file.get().is_some());
+        written.map(|segment| (segment.clone(), end(&segment))).collect()
     }
 }
 
@@ -90,9 +130,21 @@ fn place_at(segment: &Segment, offset: u64) -> Place {
 }
 
 impl Core {
-    /// Reads one frame; answers where the next begins, or `None` if that cannot be told.
+    /// Verifies one frame; answers where the next begins, or `None` if that cannot be told.
     fn scrub_frame(&self, segment: &Segment, offset: u64, report: &mut ScrubReport) -> Option<u64> {
-        let (header, name) = self.read_header(segment, offset).ok()?;
+        let (header, name) = match self.read_header(segment, offset) {
+            Ok(read) => read,
+            // Freed meanwhile, and perhaps written over.
+            Err(_) if self.log.segments.get(segment.number).is_none() => return None,
+            Err(_) => {
+                let place = place_at(segment, offset).describe();
+                report.damaged.push(DamagedItem { blob: None, key: None, place });
+                return self.frame_at(segment, offset).ok().map(|listed| {
+                    report.bytes += listed.next - offset;
+                    listed.next
+                });
+            }
+        };
         let place =
             Place { name_len: header.name_len, value_len: header.value_len, ..place_at(segment, offset) };
         report.frames += 1;

@@ -94,15 +94,7 @@ impl Log {
         let Some(segment) = self.without_sidecar() else { return false };
         segment.has_sidecar.store(true, Ordering::Release);
         let Some(file) = segment.file.get() else { return true };
-        let stamp = Stamp {
-            kind: StampKind::Segment,
-            version: LOG_FORMAT,
-            number: segment.number,
-            store: self.store_id,
-            first: segment.salt,
-            second: segment.first_sequence,
-            third: segment.follows,
-        };
+        let stamp = self.stamp_of(&segment);
         let made = load_segment(file, stamp, u64::MAX).and_then(|loaded| {
             let whole = loaded.gaps.is_empty() && loaded.ended;
             if whole {

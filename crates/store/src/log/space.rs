@@ -3,8 +3,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::LogConfig;
 use crate::api::StoreError;
 use crate::disk::{Disk, OpenMode};
 
@@ -14,20 +15,67 @@ pub(super) const RESERVE_NAME: &str = "reserve";
 /// The last measurement of free space is trusted until this much was admitted since, in bytes.
 const MEASURE_EVERY_BYTES: u64 = 8 << 20;
 
+/// Segments are this part of what the disk could hold for us, so that emptying one takes little room.
+const SEGMENTS_PER_DISK: u64 = 32;
+
+/// Segments are never made shorter than this, in bytes: the longest frame (a record of 16 MiB) fits.
+const SEGMENT_LEN_MIN: u64 = 20 << 20;
+
 /// What the disk has left.
 pub(super) struct Space {
     disk: Arc<dyn Disk>,
     margin: u64,
     reserve: u64,
+    segment_len_max: u64,
+    segment_len: AtomicU64,
     free: AtomicU64,
     admitted: AtomicU64,
+    has_reserve: AtomicBool,
 }
 
 impl Space {
-    pub(super) fn new(disk: Arc<dyn Disk>, margin: u64, reserve: u64) -> io::Result<Self> {
+    pub(super) fn new(disk: Arc<dyn Disk>, config: &LogConfig) -> io::Result<Self> {
         let free = disk.free_bytes()?;
-        let space = Self { disk, margin, reserve, free: AtomicU64::new(free), admitted: AtomicU64::new(0) };
-        Ok(space)
+        Ok(Self {
+            disk,
+            margin: config.margin_bytes,
+            reserve: config.reserve_bytes,
+            segment_len_max: config.segment_len,
+            segment_len: AtomicU64::new(config.segment_len),
+            free: AtomicU64::new(free),
+            admitted: AtomicU64::new(0),
+            has_reserve: AtomicBool::new(false),
+        })
+    }
+
+    /// How long segments are to be, in bytes.
+    pub(super) fn segment_len(&self) -> u64 {
+        self.segment_len.load(Ordering::Relaxed)
+    }
+
+    /// Chooses how long segments are to be. On a small or nearly full disk they are shorter. `own`: bytes
+    /// that the store takes itself.
+    pub(super) fn fit_segments(&self, own: u64) {
+        let ours = self.free.load(Ordering::Relaxed).saturating_add(own);
+        let len = (ours / SEGMENTS_PER_DISK).max(SEGMENT_LEN_MIN).min(self.segment_len_max);
+        self.segment_len.store(len, Ordering::Relaxed);
+    }
+
+    /// Whether space is so short that what can be given back is given back at some cost: writers are refused
+    /// soon, or already.
+    pub(super) fn is_short(&self) -> bool {
+        self.free() < 2 * self.margin + 2 * self.segment_len()
+    }
+
+    /// Room for copies that compaction makes before it frees anything, in bytes. It may go into the margin,
+    /// but leaves some of it to those who delete.
+    pub(super) fn for_copies(&self) -> u64 {
+        self.free().saturating_sub(self.margin / 4)
+    }
+
+    /// What writers are told while not even the reserve is left.
+    pub(super) fn nothing_left(&self) -> StoreError {
+        StoreError::Full { what: "disk", used: 0, max: 0 }
     }
 
     /// May `len` more bytes be written for somebody who could as well be refused?
@@ -75,7 +123,11 @@ impl Space {
     /// Takes the reserve if there is room for it. A disk too full for it is no reason not to open: deleting
     /// may be just what the operator wants.
     pub(super) fn take_reserve(&self) -> io::Result<()> {
-        if self.reserve == 0 || self.disk.list()?.iter().any(|(name, _)| name == RESERVE_NAME) {
+        if self.reserve == 0 || self.has_reserve.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if self.disk.list()?.iter().any(|(name, _)| name == RESERVE_NAME) {
+            self.has_reserve.store(true, Ordering::Relaxed);
             return Ok(());
         }
         if self.disk.free_bytes()? < self.reserve.saturating_add(self.margin) {
@@ -84,14 +136,25 @@ impl Space {
         let file = self.disk.open(RESERVE_NAME, OpenMode::CreateNew)?;
         match file.allocate(self.reserve) {
             Err(e) if e.kind() == io::ErrorKind::StorageFull => self.disk.remove(RESERVE_NAME),
+            Ok(()) => {
+                self.has_reserve.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             other => other,
         }
+    }
+
+    /// Takes the reserve again once it was given up and there is room for it and as much again.
+    pub(super) fn take_reserve_again(&self) -> io::Result<()> {
+        let roomy = self.free() >= (2 * self.reserve).saturating_add(self.margin);
+        if roomy { self.take_reserve() } else { Ok(()) }
     }
 
     /// Gives the reserve's blocks back to the file system because a write found none. Answers whether there
     /// was one.
     pub(super) fn release_reserve(&self) -> bool {
         let released = self.disk.remove(RESERVE_NAME).is_ok();
+        self.has_reserve.store(false, Ordering::Relaxed);
         self.measure();
         released
     }
@@ -106,7 +169,8 @@ mod tests {
     fn who_is_refused_is_not_counted() {
         let disk = Arc::new(SimDisk::new());
         disk.set_capacity(Some(100));
-        let space = Space::new(disk.clone(), 1_000, 0).unwrap();
+        let config = LogConfig { margin_bytes: 1_000, reserve_bytes: 0, ..LogConfig::default() };
+        let space = Space::new(disk.clone(), &config).unwrap();
         for len in [5_000, 10, 20_000_000, 10] {
             assert!(matches!(space.admit(len), Err(StoreError::Full { .. })), "{len}");
             assert_eq!(space.admitted.load(Ordering::Relaxed), 0, "{len}");

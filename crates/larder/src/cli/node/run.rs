@@ -16,21 +16,9 @@ use crate::life::pid_file::{self, Running};
 use crate::settings::{LISTEN_DEFAULT, MEMORY_CAP_DEFAULT, MEMORY_CAP_MAX, MEMORY_CAP_MIN};
 use crate::size;
 
-/// Flags of `node`.
+/// Flags of `node run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Verb {
-    /// Serve until told to stop (SIGTERM or ctrl-C)
-    Run(RunArgs),
-}
-
-#[derive(Debug, clap::Args)]
-struct RunArgs {
     /// Folder of the store
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -59,8 +47,7 @@ fn parse_memory_cap(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// If its port is taken, its store cannot be opened, or it had to stop itself.
-pub fn run(context: &Context, args: Args) -> Outcome {
-    let Verb::Run(run) = args.verb;
+pub fn run(context: &Context, run: Args) -> Outcome {
     let mode = if run.detached { Mode::Detached } else { Mode::Attached };
     daemon::begin(mode)?;
     let result = serve(context, run, mode);
@@ -72,7 +59,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     result
 }
 
-fn serve(context: &Context, run: RunArgs, mode: Mode) -> Outcome {
+fn serve(context: &Context, run: Args, mode: Mode) -> Outcome {
     let folders = &context.folders;
     let pid_file = run.pid_file.unwrap_or_else(|| folders.pid_file(crate::up::NODE));
     let mut running = Running {

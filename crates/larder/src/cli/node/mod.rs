@@ -1,0 +1,56 @@
+//! `larder node`: the blind node itself. One file per verb. All but `run` ask the running node, with this home's
+//! certificate and without any key of a vault.
+
+mod accept_damage;
+mod collect;
+mod run;
+mod scrub;
+
+use crate::cli::Context;
+use crate::failure::Outcome;
+
+/// Flags of `node`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Serve until told to stop (SIGTERM or ctrl-C)
+    Run(run::Args),
+    /// Give the disk space of deleted files back now
+    ///
+    /// The node does this by itself within seconds after files are deleted for good. This looks through everything at
+    /// once and takes more trouble: it also empties files of which little is dead. Nothing that a file, a kept version or
+    /// an upload under way needs is touched.
+    Collect,
+    /// Read everything the node holds and verify it
+    ///
+    /// Reads all of the node's disk once, without any key: frames, names, records and chunks are checked against
+    /// their checksums and hashes. Ends with exit code 0 if all is well and 6 if something is damaged, and names what.
+    /// Nothing is changed, except that a damaged chunk is stored anew when somebody puts the same bytes again.
+    Scrub,
+    /// Accept that what was lost from the log stays lost
+    ///
+    /// When parts of the log are lost and nobody can say what they were about, the node answers with an error (exit
+    /// code 6) wherever they could matter, instead of guessing, and gives no space back. This says that the loss
+    /// stands: what is left is served as it is, and what only the lost parts said is as if it had never been. A deleted
+    /// file may show again; a file or version may be missing. It cannot be undone: first copy the data folder if
+    /// there is hope to repair it.
+    AcceptDamage(accept_damage::Args),
+}
+
+/// Runs a verb.
+///
+/// # Errors
+/// As the verb says.
+pub fn run(context: &Context, args: Args) -> Outcome {
+    match args.verb {
+        Verb::Run(args) => run::run(context, args),
+        Verb::Collect => collect::run(context),
+        Verb::Scrub => scrub::run(context),
+        Verb::AcceptDamage(args) => accept_damage::run(context, &args),
+    }
+}

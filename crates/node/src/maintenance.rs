@@ -1,0 +1,157 @@
+//! What is done on request and takes long: giving all space back now, reading everything to verify it. In
+//! small steps, each told to whoever asked; it ends early when nobody listens any more.
+
+use std::sync::Arc;
+
+use larder_format::error::Kind;
+use larder_store::api::BlobStore;
+use larder_store::log::{DamagedItem, Effort, LogStore, ScrubCursor};
+use larder_wire::answer::Failure;
+use parking_lot::Mutex;
+
+use crate::leases::Leases;
+use crate::registers::store_failure;
+
+/// Leases looked at in one step.
+const LEASES_PER_STEP: usize = 1024;
+
+/// Blobs forgotten in one step.
+const BLOBS_PER_STEP: usize = 4096;
+
+/// Bytes read in one step of compaction or scrubbing.
+const BYTES_PER_STEP: u64 = 16 << 20;
+
+/// Work on request.
+pub(crate) struct Maintenance {
+    pub(crate) log: Arc<LogStore>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) collecting: Mutex<()>,
+    pub(crate) scrubbing: Mutex<()>,
+}
+
+/// How far a collection has come, counted from its beginning.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Collecting {
+    pub(crate) leases_total: u64,
+    pub(crate) leases_seen: u64,
+    pub(crate) leases_ended: u64,
+    pub(crate) blobs: u64,
+    pub(crate) blob_bytes: u64,
+    pub(crate) read_bytes: u64,
+    pub(crate) copied_bytes: u64,
+    pub(crate) freed_segments: u64,
+    pub(crate) disk_free_before_bytes: u64,
+    pub(crate) disk_free_bytes: u64,
+    pub(crate) finished: bool,
+}
+
+/// How far a scrub has come; what is damaged is that of the last step.
+#[derive(Debug, Default)]
+pub(crate) struct Scrubbing {
+    pub(crate) total_bytes: u64,
+    pub(crate) read_bytes: u64,
+    pub(crate) frames: u64,
+    pub(crate) damaged: Vec<DamagedItem>,
+    pub(crate) finished: bool,
+}
+
+fn busy(what: &str) -> Failure {
+    Failure::new(Kind::Conflict, format!("{what} is under way already"))
+}
+
+impl Maintenance {
+    /// Ends leases that no record lists, forgets blobs that no lease keeps, gives their space back. `tell`
+    /// answers whether to go on.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if one is under way; [`Kind::Damaged`] while lost frames are not accepted; others.
+    pub(crate) fn collect(&self, mut tell: impl FnMut(Collecting) -> bool) -> Result<(), Failure> {
+        let _alone = self.collecting.try_lock().ok_or_else(|| busy("a collection"))?;
+        let mut done = Collecting::default();
+        done.disk_free_before_bytes = self.free_bytes();
+        let tokens = self.log.lease_tokens();
+        done.leases_total = tokens.len() as u64;
+        for some in tokens.chunks(LEASES_PER_STEP) {
+            for token in some {
+                done.leases_ended += u64::from(self.leases.end_if_over(*token).map_err(store_failure)?);
+            }
+            done.leases_seen += some.len() as u64;
+            if !self.told(&mut done, &mut tell) {
+                return Ok(());
+            }
+        }
+        loop {
+            let step = self.log.collect(BLOBS_PER_STEP).map_err(store_failure)?;
+            done.blobs += step.blobs;
+            done.blob_bytes += step.bytes;
+            if !self.told(&mut done, &mut tell) {
+                return Ok(());
+            }
+            if !step.more {
+                break;
+            }
+        }
+        loop {
+            let step = self.log.compact_with(Effort::High, BYTES_PER_STEP).map_err(store_failure)?;
+            done.read_bytes += step.read_bytes;
+            done.copied_bytes += step.copied_bytes;
+            done.freed_segments += step.freed_segments;
+            done.finished = !step.more;
+            if !self.told(&mut done, &mut tell) || done.finished {
+                return Ok(());
+            }
+        }
+    }
+
+    fn told(&self, done: &mut Collecting, tell: &mut impl FnMut(Collecting) -> bool) -> bool {
+        done.disk_free_bytes = self.free_bytes();
+        tell(*done)
+    }
+
+    fn free_bytes(&self) -> u64 {
+        BlobStore::usage(self.log.as_ref()).disk_free_bytes
+    }
+
+    /// Reads everything that is durable and verifies it. `tell` answers whether to go on.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if one is under way; [`Kind::Closed`].
+    pub(crate) fn scrub(&self, mut tell: impl FnMut(Scrubbing) -> bool) -> Result<(), Failure> {
+        let _alone = self.scrubbing.try_lock().ok_or_else(|| busy("a scrub"))?;
+        let mut cursor = ScrubCursor::default();
+        let (mut read_bytes, mut frames) = (0, 0);
+        let total = self.log.scrub_bytes();
+        loop {
+            let step = self.log.scrub_at(&mut cursor, BYTES_PER_STEP).map_err(store_failure)?;
+            read_bytes += step.bytes;
+            frames += step.frames;
+            let finished = step.finished;
+            // More may have been written meanwhile.
+            let total_bytes = total.max(read_bytes);
+            if !tell(Scrubbing { total_bytes, read_bytes, frames, damaged: step.damaged, finished })
+                || finished
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Accepts that lost frames stay lost; answers what was lost, in words.
+    ///
+    /// # Errors
+    /// [`Kind::Closed`]; [`Kind::Full`].
+    pub(crate) fn accept_damage(&self) -> Result<Vec<String>, Failure> {
+        let lost = lost(&self.log);
+        self.log.accept_damage().map_err(store_failure)?;
+        Ok(lost)
+    }
+}
+
+/// Frames that are lost and whose loss nobody accepted, in words.
+pub(crate) fn lost(log: &LogStore) -> Vec<String> {
+    if !log.has_unaccepted_damage() {
+        return Vec::new();
+    }
+    let lost = log.open_report().lost.iter();
+    lost.map(|(from, through)| format!("frames {from} to {through} of the log are lost")).collect()
+}
