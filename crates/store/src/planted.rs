@@ -42,4 +42,6 @@ pub const BUGS: &[&str] = &[
     "torn value accepted",
     "cut not made",
     "segment freed before copies are durable",
+    "freed segment still listed",
+    "promise alone where there is no state",
 ];
