@@ -43,4 +43,6 @@ pub const BUGS: &[&str] = &[
     "cut not made",
     "segment freed before copies are durable",
     "lease ended although it was listed meanwhile",
+    "freed segment still listed",
+    "promise alone where there is no state",
 ];

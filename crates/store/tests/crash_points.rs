@@ -1,5 +1,7 @@
 //! 20,000 crash points drawn at random. `examples/crashpoints` looks at all of them.
 
+#![allow(clippy::print_stdout, reason = "counts are for whoever runs it with --nocapture")]
+
 #[path = "../examples/crashpoints/explore.rs"]
 #[allow(dead_code, reason = "the exhaustive program uses all of it")]
 mod explore;
@@ -9,6 +11,7 @@ mod model;
 mod workload;
 
 use larder_format::rng::SeededRng;
+use larder_store::disk::sim::{Fault, Loss};
 
 /// States looked at, over all threads.
 const STATES: u64 = 20_000;
@@ -18,6 +21,37 @@ const WORKLOADS: u64 = 60;
 
 /// Steps of each.
 const STEPS: usize = 40;
+
+#[test]
+fn what_random_steps_seldom_reach_is_right_too() {
+    for (what, script) in workload::scripts() {
+        assert_eq!(explore::follow(&script), Ok(()), "{what}");
+    }
+}
+
+#[test]
+fn a_start_removes_nothing_for_a_reason_that_a_second_crash_takes_back() {
+    let (mut starts, mut states) = (0, 0);
+    for seed in 0..WORKLOADS / 4 {
+        for call in 0..explore::calls(seed, STEPS) {
+            if !explore::start_removes(seed, STEPS, call) {
+                continue;
+            }
+            starts += 1;
+            for inner in 0..40 {
+                for loss in [Loss::Everything, Loss::Random(call * 40 + inner)] {
+                    let again = Some((inner, Fault::Kill, loss));
+                    let (fault, loss) = (Fault::Kill, Loss::Nothing);
+                    let point = explore::Point { seed, steps: STEPS, call, fault, loss, again };
+                    assert_eq!(explore::look(&point), Ok(()));
+                    states += 1;
+                }
+            }
+        }
+    }
+    println!("{starts} starts remove a segment; {states} states");
+    assert!(starts > 20, "{starts}");
+}
 
 #[test]
 fn no_crash_loses_what_was_acknowledged_or_leaves_anything_half_done() {

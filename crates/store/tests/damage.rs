@@ -197,7 +197,7 @@ fn a_wiped_sector_anywhere_is_a_typed_error_or_does_not_matter() {
 
 #[test]
 fn a_missing_file_is_a_typed_error_or_made_anew() {
-    for (seed, (files, want)) in rich_stores(4).into_iter().enumerate() {
+    for (seed, (files, want)) in rich_stores(40).into_iter().enumerate() {
         let without = |name: &String| {
             let mut damaged = files.clone();
             damaged.remove(name);

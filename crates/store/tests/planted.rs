@@ -1,4 +1,5 @@
-//! Every bug planted on purpose is noticed: by crash points within 20,000 states, or by a check of its own.
+//! Every bug planted on purpose is noticed: by a script (0 states), by crash points within 20,000 states, or by
+//! a check of its own.
 
 #![allow(clippy::print_stdout, reason = "counts are for whoever runs it with --nocapture")]
 #![allow(unused_must_use, reason = "tickets resolve when the test pumps")]
@@ -25,8 +26,10 @@ fn noticed_after(bug: &'static str) -> Option<u64> {
         (0..60).map(|seed| (seed, 40, explore::calls(seed, 40))).collect();
     plant(bug);
     let mut rng = SeededRng::new(1);
-    let found =
-        (1..=STATES_MAX).find(|_| explore::look(&explore::random_point(&mut rng, &workloads)).is_err());
+    let found = workload::scripts().iter().any(|(_, script)| explore::follow(script).is_err()).then_some(0);
+    let found = found.or_else(|| {
+        (1..=STATES_MAX).find(|_| explore::look(&explore::random_point(&mut rng, &workloads)).is_err())
+    });
     plant("");
     found
 }

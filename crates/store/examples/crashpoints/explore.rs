@@ -68,6 +68,17 @@ fn until_fault(point: &Point) -> Result<Run, String> {
     }
 }
 
+/// Whether the start after a kill at this call removes a segment: that must not come before what says that it
+/// is freed is durable.
+pub(crate) fn start_removes(seed: u64, count: usize, call: u64) -> bool {
+    let point = Point { seed, steps: count, call, fault: Fault::Kill, loss: Loss::Nothing, again: None };
+    let Ok(run) = until_fault(&point) else { return false };
+    let disk = run.disk.crash(Loss::Nothing);
+    let segments = |disk: &SimDisk| disk.contents().into_keys().filter(|name| name.ends_with(".seg")).count();
+    let before = segments(&disk);
+    Run::new(disk.clone()).open().is_ok() && segments(&disk) < before
+}
+
 /// Subsets to lose after this fault.
 pub(crate) fn losses_at(seed: u64, count: usize, call: u64, fault: Fault) -> Vec<Loss> {
     let point = Point { seed, steps: count, call, fault, loss: Loss::Nothing, again: None };
@@ -128,10 +139,10 @@ fn go_on(mut run: Run) -> Result<(), String> {
     run.resume(&[
         Step::Put { key: 0, len: 2_000, ballots: false },
         Step::Remove { key: 1 },
-        Step::Compact { budget: 1 << 20 },
+        Step::Compact { budget: 1 << 20, beside: None },
         Step::Put { key: 2, len: 10, ballots: true },
         Step::Collect,
-        Step::Compact { budget: 1 << 20 },
+        Step::Compact { budget: 1 << 20, beside: None },
         Step::Reopen,
     ])
     .map_err(failed("not usable after recovery"))?;
@@ -142,6 +153,17 @@ fn go_on(mut run: Run) -> Result<(), String> {
         return Err(format!("after going on\n  want {expected:?}\n  have {found:?}"));
     }
     Ok(())
+}
+
+/// Runs steps that must not fail, and compares. Answers what is wrong.
+pub(crate) fn follow(script: &[Step]) -> Result<(), String> {
+    std::panic::catch_unwind(|| {
+        let mut run = Run::new(SimDisk::new());
+        run.play(script).map_err(|stop| format!("{stop:?}"))?;
+        let (last, disk) = (run.history.len() - 1, run.disk.crash(Loss::Nothing));
+        check(disk, &run.history, last)
+    })
+    .unwrap_or_else(|_| Err("panicked".into()))
 }
 
 /// A point drawn at random: any workload, call, fault, loss, and at times a second fault.

@@ -1,5 +1,7 @@
 //! Workloads: steps made from a seed, run on a store and a model side by side.
 
+use std::sync::{Arc, Mutex};
+
 use larder_format::clock::Hlc;
 use larder_format::record::Ballot;
 use larder_format::rng::{Rng, SeededRng};
@@ -54,8 +56,10 @@ pub(crate) enum Step {
     },
     Pump,
     Collect,
+    /// `beside`: at this sync of the compaction another thread stores so many records of this key.
     Compact {
         budget: u64,
+        beside: Option<(u32, u8, u8)>,
     },
     /// All that can be given back, at any cost.
     Squeeze,
@@ -85,7 +89,11 @@ pub(crate) fn steps(seed: u64, count: usize) -> Vec<Step> {
             9 => Step::RaiseTime { by_ms: 1 + below(5) },
             10..=12 => Step::Pump,
             13 => Step::Collect,
-            14..=16 => Step::Compact { budget: 1 << (8 + below(9)) },
+            14..=16 => {
+                let budget = 1 << (8 + below(9));
+                let beside = (below(2) == 0).then(|| (below(3) as u32, key, 1 + below(12) as u8));
+                Step::Compact { budget, beside }
+            }
             17 => Step::Reopen,
             18 | 22..=23 => Step::PutBlob { blob: number, token },
             19 | 24 => Step::Release { token },
@@ -95,7 +103,33 @@ pub(crate) fn steps(seed: u64, count: usize) -> Vec<Step> {
             27..=28 => Step::Lease { token, blobs: vec![number, below(BLOBS.into()) as u8] },
             _ => Step::Confirm { token },
         };
+        // What was freed beside other writers is followed until it is forgotten.
+        let follow = matches!(step, Step::Compact { beside: Some(_), .. }) && below(3) == 0;
         out.push(step);
+        if follow {
+            let all = Step::Compact { budget: 1 << 20, beside: None };
+            out.extend([all.clone(), all.clone(), all, Step::Reopen]);
+        }
+    }
+    out
+}
+
+/// Steps that lead to what random ones seldom reach.
+pub(crate) fn scripts() -> Vec<(String, Vec<Step>)> {
+    let put = |key| Step::Put { key, len: 3_000, ballots: false };
+    let compact = |beside| Step::Compact { budget: 1 << 20, beside };
+    let mut out = Vec::new();
+    // A removal hides a record of an older segment, and the key is promised again before the removal's
+    // segment is emptied.
+    let mut steps: Vec<Step> = [0, 1, 2, 3].map(put).to_vec();
+    steps.extend([Step::Remove { key: 0 }, put(3), put(3), put(3), Step::Promise { key: 0 }]);
+    steps.extend([Step::Pump, compact(None), Step::Reopen]);
+    out.push(("promised after a removal".into(), steps));
+    // While a segment is freed, other writers make the log roll; the segment that says so is freed next.
+    for count in 1..=12 {
+        let mut steps: Vec<Step> = [0, 1, 2, 3, 0, 1, 2, 5].map(put).to_vec();
+        steps.extend([Step::Pump, compact(Some((0, 5, count))), compact(None), Step::Reopen]);
+        out.push((format!("freed beside {count} writes"), steps));
     }
     out
 }
@@ -124,7 +158,7 @@ fn confirmed(number: u8) -> impl FnOnce(&mut Model) {
 /// A store and what it must hold.
 pub(crate) struct Run {
     pub(crate) disk: SimDisk,
-    pub(crate) store: Option<LogStore>,
+    pub(crate) store: Option<Arc<LogStore>>,
     /// What must be there after each change, in order; the first is the empty store.
     pub(crate) history: Vec<Model>,
     /// The ticket of each change but the first.
@@ -183,7 +217,7 @@ impl Run {
 
     pub(crate) fn open(&mut self) -> Result<(), Stop> {
         let mut rng = SeededRng::new(5);
-        self.store = Some(LogStore::open_on(std::sync::Arc::new(self.disk.clone()), config(), &mut rng)?);
+        self.store = Some(Arc::new(LogStore::open_on(Arc::new(self.disk.clone()), config(), &mut rng)?));
         Ok(())
     }
 
@@ -222,7 +256,7 @@ impl Run {
             }
             Step::Pump => Ok(self.store().pump()?),
             Step::Collect => Ok(self.store().collect(3).map(|_| ())?),
-            Step::Compact { budget } => Ok(self.store().compact(*budget).map(|_| ())?),
+            Step::Compact { budget, beside } => self.compact(*budget, *beside),
             Step::Squeeze => {
                 while self.store().collect(3)?.more {}
                 while self.store().compact_with(Effort::High, 1 << 12)?.more {}
@@ -231,6 +265,34 @@ impl Run {
             Step::Reopen => self.reopen(),
             _ => self.blob_step(step),
         }
+    }
+
+    fn compact(&mut self, budget: u64, beside: Option<(u32, u8, u8)>) -> Result<(), Stop> {
+        let stored = Arc::new(Mutex::new(Vec::new()));
+        let first = self.next_version;
+        if let Some((after, number, count)) = beside {
+            self.next_version += u64::from(count);
+            // Weak: what never happens must not keep the store open.
+            let (stored, store) = (stored.clone(), Arc::downgrade(self.store.as_ref().expect("open")));
+            self.disk.beside_sync(after, move || {
+                let Some(store) = store.upgrade() else { return };
+                for version in first..first + u64::from(count) {
+                    let record = Record { version: Some(version), len: 2_500, promised: None };
+                    let mut decide =
+                        |_: &mut dyn larder_store::api::Current| Ok(Next::Store(model::slot(&record)));
+                    let Ok(ticket) = store.update(at(&key(number)), &mut decide) else { return };
+                    stored.lock().unwrap().push((number, record, ticket));
+                }
+            });
+        }
+        let done = self.store().compact(budget);
+        self.disk.nothing_beside();
+        for (number, record, ticket) in std::mem::take(&mut *stored.lock().unwrap()) {
+            self.changed(ticket, |model| {
+                model.records.insert(number, record);
+            });
+        }
+        Ok(done.map(|_| ())?)
     }
 
     fn now(&self) -> &Model {
@@ -381,7 +443,7 @@ impl Run {
     /// Closes and opens again: everything is acknowledged then.
     fn reopen(&mut self) -> Result<(), Stop> {
         let store = self.store.take().expect("opened before any step");
-        let closed = store.close();
+        let closed = Arc::into_inner(store).expect("nobody else has it").close();
         self.acknowledged = self.acknowledged();
         closed?;
         self.acknowledged = self.history.len() - 1;

@@ -38,7 +38,7 @@ pub enum Fault {
 /// Which unsynced changes a crash loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// None: the process died, the machine did not.
+    /// None: the process died, the machine did not. What was not synced can still be lost by a later crash.
     Nothing,
     /// All.
     Everything,
@@ -78,10 +78,14 @@ struct Inner {
     capacity: Option<u64>,
 }
 
+/// Something that other threads of the process do beside a sync, and before which sync from now on.
+type Beside = Option<(u32, Box<dyn FnOnce() + Send>)>;
+
 /// The disk. Clones are handles on the same one.
 #[derive(Clone, Default)]
 pub struct SimDisk {
     inner: Arc<Mutex<Inner>>,
+    beside: Arc<Mutex<Beside>>,
 }
 
 fn dead() -> io::Error {
@@ -127,6 +131,17 @@ impl SimDisk {
         self.inner.lock().fault = Some((call, fault));
     }
 
+    /// Runs this when a file is synced, just before that happens: what other threads do beside the one that
+    /// syncs. `after`: how many syncs come before.
+    pub fn beside_sync(&self, after: u32, run: impl FnOnce() + Send + 'static) {
+        *self.beside.lock() = Some((after, Box::new(run)));
+    }
+
+    /// Forgets what [`SimDisk::beside_sync`] was told, if it has not happened.
+    pub fn nothing_beside(&self) {
+        *self.beside.lock() = None;
+    }
+
     /// Limits the bytes of all files together; `None`: no limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.inner.lock().capacity = bytes;
@@ -162,6 +177,11 @@ impl SimDisk {
     #[must_use]
     pub fn crash(&self, loss: Loss) -> SimDisk {
         let inner = self.inner.lock();
+        if loss == Loss::Nothing {
+            let alive =
+                Inner { calls: 0, fault: None, fired: false, dead: false, locked: false, ..inner.clone() };
+            return SimDisk::of(alive);
+        }
         let mut next = Inner {
             now: inner.durable.clone(),
             names: inner.durable_names.clone(),
@@ -175,8 +195,7 @@ impl SimDisk {
         });
         for (index, change) in inner.unsynced.iter().enumerate() {
             let kept = match loss {
-                Loss::Nothing => true,
-                Loss::Everything => false,
+                Loss::Nothing | Loss::Everything => false,
                 Loss::KeepOnly(bits) => index < 64 && bits >> index & 1 == 1,
                 Loss::Random(_) => rng.below(2) == 1,
             };
@@ -200,7 +219,11 @@ impl SimDisk {
         }
         next.durable = next.now.clone();
         next.durable_names = next.names.clone();
-        SimDisk { inner: Arc::new(Mutex::new(next)) }
+        SimDisk::of(next)
+    }
+
+    fn of(inner: Inner) -> Self {
+        SimDisk { inner: Arc::new(Mutex::new(inner)), beside: Arc::default() }
     }
 
     /// The process has ended in good order and another may take the lock.
@@ -225,7 +248,7 @@ impl SimDisk {
         }
         inner.durable = inner.now.clone();
         inner.durable_names = inner.names.clone();
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self::of(inner)
     }
 }
 
@@ -408,6 +431,20 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let due = {
+            let mut beside = self.disk.beside.lock();
+            match beside.take() {
+                Some((0, run)) => Some(run),
+                later => {
+                    *beside = later.map(|(after, run)| (after - 1, run));
+                    None
+                }
+            }
+        };
+        // Nothing of the disk is locked meanwhile: what runs may use it.
+        if let Some(run) = due {
+            run();
+        }
         let mut inner = self.disk.inner.lock();
         inner.call(false, false)?;
         let file = self.file;

@@ -33,6 +33,8 @@ impl LogStore {
         let appended = core.log.append(FrameKind::Accept, body.encode(), Bytes::new())?;
         core.commit(appended.sequence)?;
         *core.damage.accepted.lock() = Accepted { through, floor, segment: appended.place.segment };
+        // Before compaction may free anything: until then the lists are what they were.
+        core.log.queue.lock().missing.clear();
         core.damage.lost_through.store(0, Ordering::Release);
         tracing::warn!(through, "the loss of damaged frames was accepted");
         Ok(())

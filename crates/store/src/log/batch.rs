@@ -67,7 +67,9 @@ fn compare(list: &FrameList<'_>, a: (u64, usize), b: (u64, usize)) -> Ordering {
 fn entry_of(list: &FrameList<'_>, frame: &SidecarEntry<'_>, name: &RecordName<'_>) -> Entry {
     let said = appended(list.segment, frame);
     let mut entry = Entry::new(said.sequence, said.place, name.slot, name.meta);
-    entry.ballots = name.ballots.map(|ballots| Box::new(BallotsAt { ballots, promise: None }));
+    let state_sequence = said.sequence;
+    entry.ballots =
+        name.ballots.map(|ballots| Box::new(BallotsAt { ballots, promise: None, state_sequence }));
     entry
 }
 

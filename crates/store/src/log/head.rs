@@ -118,4 +118,24 @@ impl Marks {
         }
         Ok(marks)
     }
+
+    /// Notes, durably, that everything up to `durable` is, unless it says so already.
+    pub(super) fn raise(&mut self, store: StoreId, durable: u64) -> io::Result<()> {
+        if durable <= self.durable {
+            return Ok(());
+        }
+        (self.durable, self.counter) = (durable, self.counter + 1);
+        let stamp = Stamp {
+            kind: StampKind::Mark,
+            version: LOG_FORMAT,
+            number: 0,
+            store,
+            first: durable,
+            second: self.counter,
+            third: 0,
+        };
+        let at = (self.counter % 2) * BLOCK_LEN as u64;
+        self.file.write_at(at, &[IoSlice::new(&stamp.encode())])?;
+        self.file.sync()
+    }
 }

@@ -67,6 +67,8 @@ pub(super) struct BallotsAt {
     pub(super) ballots: Ballots,
     /// The promise frame that says them, if they are newer than the state's frame.
     pub(super) promise: Option<Place>,
+    /// Number of the newest frame that says what the state is, or that there is none; 0: no frame does.
+    pub(super) state_sequence: u64,
 }
 
 const HAS_STATE: u8 = 1;
@@ -106,6 +108,12 @@ impl Entry {
 
     pub(super) fn has_state(&self) -> bool {
         self.flags & HAS_STATE != 0
+    }
+
+    /// Number of the newest frame that says what the state is: of what a later one said, if it was lost, this
+    /// entry knows nothing.
+    pub(super) fn state_sequence(&self) -> u64 {
+        self.ballots.as_ref().map_or(self.sequence, |at| at.state_sequence)
     }
 
     pub(super) fn meta(&self) -> Option<RecordMeta> {

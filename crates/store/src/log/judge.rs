@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use larder_format::segment::FrameKind;
-use larder_format::segment::body::{Segments as SegmentList, decode_number};
+use larder_format::segment::body::{Accept, Segments as SegmentList, decode_number};
 use larder_format::segment::sidecar::SidecarEntry;
 
 use super::load::{Gap, Loaded};
@@ -33,6 +33,11 @@ pub(super) struct Judged {
     pub(super) cut_at: Option<u64>,
     pub(super) cut_bytes: u64,
     pub(super) holes: Vec<Gap>,
+    /// Lost segments that no file tells of, with the number of their first frame: every list of segments
+    /// must name them until their loss is accepted, or the next start would not notice.
+    pub(super) missing: Vec<(u32, u64)>,
+    /// Everything up to here was durable, by whatever says so.
+    pub(super) durable: u64,
     pub(super) next_sequence: u64,
     pub(super) chain: u64,
     /// The last kept segment goes on; else a new one begins.
@@ -53,6 +58,8 @@ impl Judged {
             cut_at: None,
             cut_bytes: 0,
             holes: Vec::new(),
+            missing: Vec::new(),
+            durable,
             next_sequence: 1,
             chain: 0,
             goes_on: false,
@@ -60,6 +67,8 @@ impl Judged {
         };
         let mut rest = found.into_iter().peekable();
         let mut ended = false;
+        // The first of those at the end that have no head.
+        let mut headless = None;
         while let Some(this) = rest.next() {
             let number = match &this {
                 Found::Loaded(loaded) => loaded.stamp.number,
@@ -75,12 +84,16 @@ impl Judged {
                 judged.next_segment = number;
                 if durable < judged.next_sequence {
                     judged.dropped.push(number);
+                    // Nor had anything after it.
+                    ended = true;
                 } else {
                     judged.next_segment = number + 1;
                     judged.goes_on = false;
+                    headless.get_or_insert(number);
                 }
                 continue;
             };
+            headless = None;
             let next_first = rest.peek().and_then(|next| match next {
                 Found::Loaded(next) => Some(next.stamp.second),
                 Found::Headless(_) => None,
@@ -90,19 +103,31 @@ impl Judged {
         if durable >= judged.next_sequence {
             // The end of the log itself is lost. What is left of that segment stays as it is.
             judged.lose(judged.next_sequence, durable, 0);
+            // A file that just stops tells of it at every start. Else a number is set aside for what is lost.
+            if judged.kept.last().is_none_or(|last| last.ended) {
+                let number = headless.unwrap_or(judged.next_segment);
+                judged.set_aside(number, judged.next_sequence);
+            }
             judged.next_sequence = durable + 1;
             judged.goes_on = false;
         }
         Ok(judged)
     }
 
+    /// Notes a segment as lost; its number is not given out again.
+    fn set_aside(&mut self, number: u32, first: u64) {
+        self.missing.push((number, first));
+        self.next_segment = self.next_segment.max(number + 1);
+    }
+
     fn lose(&mut self, from: u64, through: u64, offset: u64) {
         let segment = self.kept.last().map_or(0, |last| last.stamp.number);
-        self.holes.push(Gap { from, through, offset, chain: self.chain, segment });
+        let at_end = offset == 0;
+        self.holes.push(Gap { from, through, offset, chain: self.chain, segment, at_end });
     }
 
     /// Takes the next segment in; answers whether the log ends in it.
-    fn take(&mut self, loaded: Loaded, next_first: Option<u64>, has_next: bool, durable: u64) -> bool {
+    fn take(&mut self, mut loaded: Loaded, next_first: Option<u64>, has_next: bool, durable: u64) -> bool {
         let number = loaded.stamp.number;
         if !self.kept.is_empty() && loaded.stamp.second > self.next_sequence && !self.after_end() {
             self.lose(self.next_sequence, loaded.stamp.second - 1, 0);
@@ -113,7 +138,7 @@ impl Judged {
         if has_next && !loaded.ended && tail > durable {
             let through = next_first.map_or(tail, |first| first.saturating_sub(1)).max(tail);
             let (offset, chain) = (loaded.end, loaded.chain);
-            gaps.push(Gap { from: tail, through, offset, chain, segment: number });
+            gaps.push(Gap { from: tail, through, offset, chain, segment: number, at_end: true });
         }
         gaps.sort_by_key(|gap| gap.from);
         self.next_segment = number + 1;
@@ -134,8 +159,12 @@ impl Judged {
                 self.dropped.push(number);
                 self.next_segment = number;
                 self.goes_on = false;
+                if gap.from <= durable && self.kept.last().is_none_or(|last| last.ended) {
+                    self.set_aside(number, gap.from);
+                }
             } else {
                 self.cut_at = Some(gap.offset);
+                (loaded.end, loaded.ended) = (gap.offset, false);
                 self.kept.push(loaded);
             }
             return true;
@@ -158,20 +187,25 @@ impl Judged {
         self.kept.last().is_some_and(|last| last.ended)
     }
 
-    /// Makes the files end where the log ends. What is cut must be gone for good before anything new is
-    /// written, or frames of two histories could be mixed.
-    pub(super) fn cut(&self, disk: &dyn Disk) -> io::Result<()> {
+    /// Makes the files end where the log ends, durably, and everything that is about to be served durable:
+    /// the process may have been killed between write and sync. What is cut must be gone for good before
+    /// anything new is written, or frames of two histories could be mixed. `marked`: what the marks file,
+    /// which must be durable, says.
+    pub(super) fn cut(&self, disk: &dyn Disk, marked: u64) -> io::Result<()> {
         for number in self.dropped.iter().rev() {
             disk.remove(&segment_name(*number))?;
         }
-        if !self.dropped.is_empty() {
-            disk.sync_dir()?;
+        if let Some(last) = self.kept.last()
+            && (self.goes_on || self.cut_at.is_some())
+            && !crate::planted::is("cut not made")
+        {
+            last.file.set_len(last.end)?;
+            last.file.sync()?;
         }
-        let Some(last) = self.kept.last() else { return Ok(()) };
-        if self.goes_on && !crate::planted::is("cut not made") {
-            last.file.set_len(self.cut_at.unwrap_or(last.end))?;
+        for loaded in self.kept.iter().filter(|loaded| loaded.last_sequence > marked) {
+            loaded.file.sync()?;
         }
-        Ok(())
+        disk.sync_dir()
     }
 }
 
@@ -186,25 +220,48 @@ pub(super) fn entries(list: &[u8], before: u64) -> impl Iterator<Item = SidecarE
     all.take_while(move |entry| entry.sequence < before)
 }
 
+/// What kept segments say about others.
+#[derive(Default)]
+struct Told {
+    freed: BTreeSet<u32>,
+    /// The newest list of segments, with the number of each one's first frame.
+    listed: Vec<(u32, u64)>,
+    /// The first frame of the segment that has the list: those listed end before.
+    listed_before: u64,
+    /// Lost frames up to here were accepted as lost.
+    accepted: u64,
+}
+
 impl Judged {
-    /// Leaves out segments that were freed, and notices those that should be there and are not.
-    pub(super) fn check_segments(&mut self, disk: &dyn Disk) -> io::Result<()> {
-        let mut freed = BTreeSet::new();
-        let mut listed: Vec<(u32, u64)> = Vec::new();
+    fn told(&self) -> Told {
+        let mut told = Told::default();
         for loaded in &self.kept {
             for entry in entries(&loaded.list, self.next_sequence) {
                 let name = || bytes::Bytes::copy_from_slice(entry.name);
                 match entry.kind {
                     FrameKind::Freed => {
-                        freed.extend(decode_number(name()).ok().and_then(|n| u32::try_from(n).ok()));
+                        told.freed.extend(decode_number(name()).ok().and_then(|n| u32::try_from(n).ok()));
                     }
                     FrameKind::Segments => {
-                        listed = SegmentList::decode(name()).map_or(listed, |list| list.0);
+                        if let Ok(list) = SegmentList::decode(name()) {
+                            (told.listed, told.listed_before) = (list.0, loaded.stamp.second);
+                        }
+                    }
+                    FrameKind::Accept => {
+                        let through = Accept::decode(name()).map_or(0, |body| body.through);
+                        told.accepted = told.accepted.max(through);
                     }
                     _ => {}
                 }
             }
         }
+        told
+    }
+
+    /// Leaves out segments that were freed, and notices those that should be there and are not. What says
+    /// that they were freed must be durable.
+    pub(super) fn check_segments(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        let Told { freed, listed, listed_before, accepted } = self.told();
         let gone: Vec<u32> =
             self.kept.iter().map(|l| l.stamp.number).filter(|number| freed.contains(number)).collect();
         let names: BTreeSet<String> = disk.list()?.into_iter().map(|(name, _)| name).collect();
@@ -219,15 +276,21 @@ impl Judged {
         }
         self.kept.retain(|loaded| !freed.contains(&loaded.stamp.number));
         self.holes.retain(|gap| !freed.contains(&gap.segment));
-        for (number, first) in listed.iter().filter(|(number, _)| !freed.contains(number)) {
-            if self.kept.iter().any(|loaded| loaded.stamp.number == *number) {
+        for (number, first) in listed.iter().copied().filter(|(number, _)| !freed.contains(number)) {
+            if self.kept.iter().any(|loaded| loaded.stamp.number == number) {
                 continue;
             }
-            // The whole file is missing: its frames end where the next one's begin.
-            let later = self.kept.iter().map(|loaded| loaded.stamp.second).filter(|next| next > first).min();
-            let through = later.unwrap_or(self.next_sequence).saturating_sub(1);
-            self.holes.push(Gap { from: *first, through, offset: 0, chain: 0, segment: *number });
+            // The whole file is missing: its frames end where those of the next one listed begin. The list
+            // alone decides, so that every start says the same, also when the next one was freed since.
+            let later = listed.iter().map(|(_, next)| *next).filter(|next| *next > first).min();
+            let through = later.unwrap_or(listed_before).saturating_sub(1);
+            let gap = Gap { from: first, through, offset: 0, chain: 0, segment: number, at_end: false };
+            self.holes.push(gap);
+            if !gap.is_accepted(accepted) {
+                self.missing.push((number, first));
+            }
         }
+        self.missing.sort_unstable();
         Ok(())
     }
 }

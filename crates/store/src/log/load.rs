@@ -61,6 +61,17 @@ pub(super) struct Gap {
     pub(super) chain: u64,
     /// The segment it is in.
     pub(super) segment: u32,
+    /// It is the end of its segment, and `through` only where the next one left begins: that changes when
+    /// the next one is freed.
+    pub(super) at_end: bool,
+}
+
+impl Gap {
+    /// Whether the operator accepted it as lost when that was said up to this number. Whole segments that are
+    /// lost behind an end are gaps of their own.
+    pub(super) fn is_accepted(&self, through: u64) -> bool {
+        (if self.at_end { self.from } else { self.through }) <= through
+    }
 }
 
 /// A window on a file that moves forward.
@@ -128,6 +139,7 @@ pub(super) fn load_segment(file: &Arc<dyn DiskFile>, stamp: Stamp, durable: u64)
             offset,
             chain: loaded.chain,
             segment: loaded.stamp.number,
+            at_end: false,
         });
         loaded.last_sequence = header.sequence - 1;
         loaded.chain = header.follows;
@@ -180,7 +192,7 @@ fn take_frame(window: &mut Window<'_>, loaded: &mut Loaded, offset: u64) -> io::
         if !holds && !crate::planted::is("torn value accepted") {
             let (from, through, chain) = (header.sequence, header.sequence, loaded.chain);
             let segment = loaded.stamp.number;
-            loaded.torn_values.push(Gap { from, through, offset, chain, segment });
+            loaded.torn_values.push(Gap { from, through, offset, chain, segment, at_end: false });
         }
     }
     loaded.last_sequence = header.sequence;

@@ -89,12 +89,14 @@ impl LogStore {
             _ => io_error("locking the data folder")(error),
         })?;
         let head = read_head(&disk, rng)?;
-        let marks = Marks::open(disk.as_ref(), head.store)?;
+        let mut marks = Marks::open(disk.as_ref(), head.store)?;
         let workers =
             if config.threads { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
         let found = load_all(disk.as_ref(), head.store, marks.durable, workers)?;
         let mut judged = Judged::of(found, marks.durable)?;
-        judged.cut(disk.as_ref()).map_err(io_error("cutting off the torn tail"))?;
+        // First, because what is cut off may be all that says how far the log was durable.
+        marks.raise(head.store, judged.durable).map_err(io_error("writing the marks file"))?;
+        judged.cut(disk.as_ref(), marks.durable).map_err(io_error("cutting off the torn tail"))?;
         sidecar::remove_orphans(disk.as_ref()).map_err(io_error("removing a sidecar"))?;
         judged.check_segments(disk.as_ref()).map_err(io_error("removing a freed segment"))?;
         let core = Arc::new(build(disk, config, &head, &marks, &judged)?);
@@ -102,7 +104,7 @@ impl LogStore {
         let lost: Vec<(u64, u64)> = judged
             .holes
             .iter()
-            .filter(|gap| gap.through > replayed.accepted_through)
+            .filter(|gap| !gap.is_accepted(replayed.accepted_through))
             .map(|gap| (gap.from, gap.through))
             .collect();
         let lost_through = lost.iter().map(|(_, through)| *through).max().unwrap_or(0);
@@ -197,7 +199,7 @@ fn sealed(disk: &dyn Disk, stamp: Stamp, file: &Arc<dyn DiskFile>) -> Option<Loa
     let in_sidecar = list.len() > LIST_HELD_MAX;
     let kept = if in_sidecar {
         let mut told = Vec::new();
-        let tells = |kind| matches!(kind, FrameKind::Freed | FrameKind::Segments);
+        let tells = |kind| matches!(kind, FrameKind::Freed | FrameKind::Segments | FrameKind::Accept);
         let telling = entries(&list, u64::MAX).filter(|entry| tells(entry.kind));
         telling.for_each(|entry| entry.encode_into(&mut told));
         told
@@ -238,7 +240,7 @@ fn queue_at_end(head: &Head, marks: &Marks, judged: &Judged) -> Queue {
     Queue {
         next_sequence: judged.next_sequence,
         segment: last.map_or(judged.next_segment, |last| last.stamp.number),
-        offset: last.map_or(FIRST_FRAME, |last| judged.cut_at.unwrap_or(last.end)),
+        offset: last.map_or(FIRST_FRAME, |last| last.end),
         salt: last.map_or_else(
             || segment_salt(head.store, head.boot, judged.next_segment),
             |last| last.stamp.first,
@@ -254,6 +256,7 @@ fn queue_at_end(head: &Head, marks: &Marks, judged: &Judged) -> Queue {
         synced_segment: judged.kept.last().map_or(0, |last| last.stamp.number),
         mark_counter: marks.counter,
         marks_dirty: true,
+        missing: judged.missing.clone(),
     }
 }
 
@@ -264,12 +267,6 @@ fn build(
     marks: &Marks,
     judged: &Judged,
 ) -> Result<Core, StoreError> {
-    // What was found may never have been synced: the process may have been killed between write and sync.
-    // It is about to be served, so it must be durable first.
-    for loaded in judged.kept.iter().filter(|loaded| loaded.last_sequence > marks.durable) {
-        loaded.file.sync().map_err(io_error("syncing a segment"))?;
-    }
-    disk.sync_dir().map_err(io_error("syncing the data folder"))?;
     let segments = Segments::default();
     for loaded in &judged.kept {
         segments.insert(Arc::new(Segment {
@@ -282,6 +279,7 @@ fn build(
             end: loaded.end.into(),
             tombs: Mutex::default(),
             has_sidecar: loaded.from_sidecar.into(),
+            leaving: false.into(),
         }));
     }
     let progress = Arc::new(Progress::default());

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use larder_format::ids::StoreId;
-use larder_format::segment::body::Segments as SegmentList;
+use larder_format::segment::body::{Segments as SegmentList, decode_number};
 use larder_format::segment::{
     ALIGN, FRAME_HEADER_LEN, FrameHeader, FrameKind, checksum, frame_len, segment_salt,
 };
@@ -70,6 +70,9 @@ pub(super) struct Queue {
     /// Counter of the last mark written.
     pub(super) mark_counter: u64,
     pub(super) marks_dirty: bool,
+    /// Lost segments, with the number of their first frame: named by every list of segments until their loss
+    /// is accepted.
+    pub(super) missing: Vec<(u32, u64)>,
 }
 
 /// A frame that is not durable yet.
@@ -118,7 +121,16 @@ impl Log {
         if queue.offset + len + END_LEN > self.space.segment_len() {
             self.roll(&mut queue);
         }
+        let freed = (kind == FrameKind::Freed).then(|| name.clone());
         let appended = self.push(&mut queue, kind, name, value, (name_sum, value_sum));
+        // Under the same lock: a list made after this frame that still named the segment would outlive it,
+        // and make the next start take what was freed for lost.
+        if let Some(number) = freed.and_then(|name| decode_number(name).ok())
+            && !crate::planted::is("freed segment still listed")
+            && let Some(segment) = u32::try_from(number).ok().and_then(|number| self.segments.get(number))
+        {
+            segment.leaving.store(true, Ordering::Release);
+        }
         let idle = !queue.syncing || queue.pending_bytes - queue.taken_bytes >= self.config.early_write_bytes;
         drop(queue);
         self.segments.count_live(appended.place.segment, i64::try_from(len).unwrap_or(i64::MAX));
@@ -194,11 +206,16 @@ impl Log {
             end: 0.into(),
             tombs: Mutex::default(),
             has_sidecar: false.into(),
+            leaving: false.into(),
         }));
         queue.segment = number;
         queue.offset = FIRST_FRAME;
         queue.salt = salt;
-        let list = SegmentList(others.iter().map(|s| (s.number, s.first_sequence)).collect()).encode();
+        let there = others.iter().filter(|segment| !segment.leaving.load(Ordering::Acquire));
+        let mut list: Vec<_> = there.map(|segment| (segment.number, segment.first_sequence)).collect();
+        list.extend(&queue.missing);
+        list.sort_unstable();
+        let list = SegmentList(list).encode();
         let sums = (checksum(&list, 0), checksum(b"", 0));
         self.push(queue, FrameKind::Segments, list, Bytes::new(), sums);
     }

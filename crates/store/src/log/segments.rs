@@ -31,6 +31,8 @@ pub(super) struct Segment {
     pub(super) tombs: Mutex<Tombs>,
     /// Whether its sidecar is there, or was tried.
     pub(super) has_sidecar: AtomicBool,
+    /// The log says that it is freed: no list of segments names it any more. Set under the queue's lock.
+    pub(super) leaving: AtomicBool,
 }
 
 /// Frames of a segment that only hide others: removals and releases. They are needed as long as one of the
