@@ -150,6 +150,7 @@ impl Blobs {
 
 /// As [`store_failure`], for blobs: of them nobody sees anything before a record lists them, so that one that
 /// waits for room is simply not stored.
+#[allow(clippy::needless_pass_by_value, reason = "made for map_err, which gives the error away")]
 pub(crate) fn blob_failure(error: StoreError) -> Failure {
     let kind = if matches!(error, StoreError::Stalled) { Kind::Full } else { error.kind() };
     Failure::new(kind, error.to_string())

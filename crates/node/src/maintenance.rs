@@ -67,10 +67,12 @@ impl Maintenance {
     /// [`Kind::Conflict`] if one is under way; [`Kind::Damaged`] while lost frames are not accepted; others.
     pub(crate) fn collect(&self, mut tell: impl FnMut(Collecting) -> bool) -> Result<(), Failure> {
         let _alone = self.collecting.try_lock().ok_or_else(|| busy("a collection"))?;
-        let mut done = Collecting::default();
-        done.disk_free_before_bytes = self.free_bytes();
         let tokens = self.log.lease_tokens();
-        done.leases_total = tokens.len() as u64;
+        let mut done = Collecting {
+            leases_total: tokens.len() as u64,
+            disk_free_before_bytes: self.free_bytes(),
+            ..Collecting::default()
+        };
         for some in tokens.chunks(LEASES_PER_STEP) {
             for token in some {
                 done.leases_ended += u64::from(self.leases.end_if_over(*token).map_err(store_failure)?);

@@ -12,6 +12,7 @@ use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
 use larder_format::record::{Content, Expiry, Key, Live, RecordSlot, RecordState, Version};
 use larder_format::slot::Slot;
 use larder_store::api::{Address, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
+use larder_store::log::LogStore;
 use larder_wire::answer::Failure;
 use parking_lot::RwLock;
 
@@ -19,16 +20,17 @@ use crate::registers::store_failure;
 
 /// All namespaces, by id.
 pub struct Namespaces {
-    disk: Arc<dyn RecordStore>,
+    disk: Arc<LogStore>,
     known: RwLock<HashMap<NamespaceId, Arc<Namespace>>>,
 }
 
 impl Namespaces {
-    /// Reads the settings that the disk store holds.
+    /// Reads the settings that the disk store holds. Settings never change once they are there, so what is
+    /// known holds even while other frames are lost; what is not known is an error then.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read, [`StoreError::Damaged`] if they make no sense.
-    pub fn load(disk: Arc<dyn RecordStore>) -> Result<Self, StoreError> {
+    pub fn load(disk: Arc<LogStore>) -> Result<Self, StoreError> {
         let mut known = HashMap::new();
         let mut request = ScanRequest {
             prefix: bytes::Bytes::new(),
@@ -38,7 +40,7 @@ impl Namespaces {
             want: Want::All,
         };
         loop {
-            let page = disk.scan(NamespaceId::SYSTEM, &request)?;
+            let page = disk.scan_known(NamespaceId::SYSTEM, &request)?;
             if let Some(key) = page.damaged.first() {
                 return Err(damaged_settings(key, "unreadable"));
             }
@@ -59,9 +61,15 @@ impl Namespaces {
     /// The settings of a namespace.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] if there is no such namespace here.
+    /// [`Kind::NotFound`] if there is no such namespace here; [`Kind::Damaged`] if its settings may be among what
+    /// was lost.
     pub fn get(&self, id: NamespaceId) -> Result<Arc<Namespace>, Failure> {
         self.known.read().get(&id).cloned().ok_or_else(|| {
+            if self.disk.has_unaccepted_damage() {
+                let message =
+                    format!("frames were lost that may have held the settings of a namespace id={id}");
+                return Failure::new(Kind::Damaged, message);
+            }
             Failure::new(Kind::NotFound, format!("no such namespace id={id}; create it first"))
         })
     }

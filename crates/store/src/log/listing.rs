@@ -82,10 +82,12 @@ impl LogStore {
     /// then it holds.
     ///
     /// # Errors
-    /// As [`crate::api::BlobStore::release`].
+    /// [`StoreError::Damaged`] while frames are lost and not accepted: a lost one may be a record that lists
+    /// it. As [`crate::api::BlobStore::release`].
     pub fn end_unlisted(&self, probe: &LeaseProbe) -> Result<Option<Ticket>, StoreError> {
         let core = &*self.core;
         core.log.check_open()?;
+        core.damage.check(0)?;
         let mut index = core.blobs.lock();
         if index.leases.probe_on(probe.info.token) != Some(probe.number) {
             return Ok(None);
