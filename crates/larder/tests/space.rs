@@ -6,8 +6,9 @@
 mod support;
 
 use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use larder_format::clock::{Clock, SystemClock};
 use support::small::Small;
 use support::{Home, noise, pause};
 
@@ -35,12 +36,13 @@ fn assert_holds(home: &Home, path: &str, len: u64, seed: u64) {
 
 /// Waits until the disk has this much left; says how long it took.
 fn wait_for(disk: &Small, free: u64, what: &str) {
-    let begun = Instant::now();
+    let clock = SystemClock::new();
+    let begun = clock.monotonic();
     while disk.free() < free {
-        assert!(begun.elapsed() < BACK_WITHIN, "{what}: {} of {free} bytes are free", disk.free());
+        assert!(clock.monotonic() - begun < BACK_WITHIN, "{what}: {} of {free} bytes are free", disk.free());
         pause(50);
     }
-    eprintln!("{what}: {:.1} s", begun.elapsed().as_secs_f64());
+    eprintln!("{what}: {:.1} s", (clock.monotonic() - begun).as_secs_f64());
 }
 
 #[test]

@@ -54,6 +54,12 @@ pub fn store_failure(error: StoreError) -> Failure {
     Failure::new(error.kind(), error.to_string())
 }
 
+/// As [`store_failure`], of a read: what it saw waits for room on the disk, and nothing was changed by looking.
+fn read_failure(error: StoreError) -> Failure {
+    let waits = matches!(error, StoreError::Stalled);
+    Failure { kind: if waits { Kind::Retry } else { error.kind() }, ..store_failure(error) }
+}
+
 impl Registers {
     /// Joins storage, settings and time.
     #[must_use]
@@ -211,7 +217,7 @@ impl Registers {
             want: ask.want,
         };
         let page = self.table(namespace.class).scan(ask.namespace, &request).map_err(store_failure)?;
-        page.durable.await.map_err(store_failure)?;
+        page.durable.await.map_err(read_failure)?;
         let now = self.time.now();
         let ended = page.records.iter().map(|(_, state)| state.expiry).filter(|end| end.is_past(now)).max();
         let records =
@@ -255,8 +261,9 @@ impl Registers {
     /// [`Failure`]; of kind [`Kind::Closed`] if the store stopped meanwhile, and then the outcome is unknown.
     pub async fn apply(&self, request: RecordRequest) -> Result<Outcome, Failure> {
         self.room().await?;
+        let told = if matches!(request.ask, Ask::Get { .. }) { read_failure } else { store_failure };
         let (outcome, ticket) = self.begin(request)?;
-        ticket.await.map_err(store_failure)?;
+        ticket.await.map_err(told)?;
         Ok(outcome)
     }
 }
