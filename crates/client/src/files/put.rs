@@ -8,7 +8,7 @@ use std::sync::Arc;
 use larder_format::error::Kind;
 use larder_format::head::{Attributes, DirId, Entry, EntryTarget, FileId, FileKind, Head};
 use larder_format::namespace::LifetimeRequest;
-use larder_format::operation::{Condition, Outcome};
+use larder_format::operation::{Condition, Found, Outcome};
 use larder_format::record::{Expiry, Version};
 use larder_format::rng::{Rng, SystemRng};
 use larder_seal::manifest::{Draft, Previous};
@@ -51,6 +51,8 @@ pub struct PutOptions {
     pub attributes: Attributes,
     /// Cutting, compression, threads.
     pub content: ContentOptions,
+    /// Also over what cannot be read, or is older than what this device has seen.
+    pub force: bool,
 }
 
 /// What was stored.
@@ -95,7 +97,7 @@ impl Vault {
         let key = self.names.entry_key(dir, name);
         // Before anything travels: most conflicts are known already.
         if options.condition != Condition::Any {
-            let current = self.lookup(dir, name, true).await?.map(|e| e.found.version);
+            let current = self.read(self.files, key.as_bytes(), true).await?.map(|found| found.version);
             check_condition(options.condition, current, path)?;
         }
         let new = match reading {
@@ -156,16 +158,18 @@ impl Vault {
         let key = self.names.entry_key(dir, name);
         for _ in 0..WRITE_TRIES {
             let keep_by_ms = self.now_ms() + KEEP_WITHIN_MS;
-            let current = match self.read(self.files, key.as_bytes(), false).await? {
-                None => None,
-                Some(found) => Some(self.open_file(key.as_bytes(), found).map_err(|f| at(path, f))?),
-            };
-            let version = current.as_ref().map(|c| c.info.version);
+            let found = self.read(self.files, key.as_bytes(), false).await?;
+            let version = found.as_ref().map(|found| found.version);
+            let current = self.to_replace(key, found, options.force).map_err(|f| at(path, f))?;
             check_condition(options.condition, version, path)?;
             if let Some(current) = &current {
                 self.keep_version(key, current, None, keep_by_ms).await?;
             }
-            let (ask, revision) = self.file_request(key, name, new, current.as_ref(), options.lifetime)?;
+            let (mut ask, revision) =
+                self.file_request(key, name, new, current.as_ref(), options.lifetime)?;
+            if let (Ask::Put(put), Some(version)) = (&mut ask, version) {
+                put.condition = Condition::Version(version);
+            }
             match self.put_once(key, ask).await? {
                 Outcome::Written { version: written, expiry } => {
                     self.wrote(key.as_bytes(), written, revision)?;
@@ -189,6 +193,32 @@ impl Vault {
             }
         }
         Err(Failure::new(Kind::Retry, format!("{path}: others keep writing to it; try again")))
+    }
+
+    /// What is to be replaced, opened. `None` if nothing is there, or if what is there cannot be read and is
+    /// replaced by force; by force a file older than what was seen is replaced like any other.
+    fn to_replace(
+        &self,
+        key: SealedKey,
+        found: Option<Found>,
+        force: bool,
+    ) -> Result<Option<OpenFile>, Failure> {
+        let Some(found) = found else { return Ok(None) };
+        if !force {
+            return self.open_file(key.as_bytes(), found).map(Some).map_err(|failure| match failure.kind {
+                Kind::Damaged => {
+                    let message =
+                        format!("{} (to replace it all the same: larder put --force)", failure.message);
+                    Failure::new(failure.kind, message)
+                }
+                _ => failure,
+            });
+        }
+        match self.open_file_as_shown(key, found) {
+            Ok(file) => Ok(Some(file)),
+            Err(failure) if failure.kind == Kind::Damaged => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Writes a record and, if the connection fails, looks whether it was written: sealed bytes are never
