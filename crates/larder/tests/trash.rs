@@ -249,6 +249,32 @@ fn a_condition_on_a_version_is_refused_for_folders() {
 }
 
 #[test]
+fn a_file_that_lives_keeps_its_history_whatever_was_interrupted() {
+    let home = Home::up();
+    let inside = Inside::of(&home);
+    for content in [b"1", b"2"] {
+        home.run_with(&["put", "-", "/f"], content).ends(0);
+    }
+    // What `rm` does first: the version is kept, but not for long. Then it is killed.
+    let key = inside.key("/f");
+    let found = inside.read(key.as_bytes()).unwrap();
+    let version_key = key.version_key(found.version);
+    inside.write(inside.files, &version_key, &found, LifetimeRequest::Ttl(3_600_000));
+    home.run_with(&["put", "-", "/f"], b"3").ends(0);
+    let all = versions(&home, "/f");
+    assert_eq!(all.len(), 3);
+    assert!(all.iter().all(|v| v["expires_ms"].is_null()), "{all:?}");
+
+    home.run(&["rm", "/f"]).ends(0);
+    let all = versions(&home, "/f");
+    assert!(all.iter().all(|v| v["expires_ms"].is_u64()), "{all:?}");
+    home.run(&["restore", "/f"]).ends(0);
+    let all = versions(&home, "/f");
+    assert_eq!(all.len(), 4);
+    assert!(all.iter().all(|v| v["expires_ms"].is_null()), "{all:?}");
+}
+
+#[test]
 fn what_is_left_of_a_deleted_file_can_be_deleted_too() {
     let home = Home::up();
     let inside = Inside::of(&home);

@@ -312,11 +312,28 @@ impl Vault {
             ..AskPut::default()
         };
         let version_key = key.version_key(current.info.version);
-        match self.change(self.files, &version_key, Ask::Put(put)).await? {
-            // A conflict means that an earlier try, or another writer, has kept it already.
-            Outcome::Written { .. } | Outcome::Conflict { .. } => Ok(()),
-            other => Err(unexpected(&other)),
+        for _ in 0..WRITE_TRIES {
+            let ask = Ask::Put(put.clone());
+            match self.change(self.files, &version_key, ask).await? {
+                Outcome::Written { .. } => return Ok(()),
+                Outcome::Conflict { .. } => {}
+                other => return Err(unexpected(&other)),
+            }
+            // An earlier try, or another writer, has kept it already: perhaps for a deletion that did not happen,
+            // and then not for as long as it should be.
+            let Some(kept) = self.read(self.files, &version_key, true).await? else { continue };
+            if until_ms.is_none() && kept.expiry.ms() == own_end {
+                return Ok(());
+            }
+            let condition = Condition::Version(kept.version);
+            match self.change(self.files, &version_key, Ask::Touch { condition, lifetime }).await? {
+                // Whoever changed it in between changed the file too, or is about to: our condition tells.
+                Outcome::Written { .. } | Outcome::Conflict { .. } => return Ok(()),
+                Outcome::Absent => {}
+                other => return Err(unexpected(&other)),
+            }
         }
+        Err(Failure::new(Kind::Retry, "its older version could not be kept; try again"))
     }
 }
 
