@@ -307,6 +307,27 @@ fn what_is_left_of_a_deleted_file_can_be_deleted_too() {
 }
 
 #[test]
+fn a_folder_deleted_while_it_is_filled_is_reported() {
+    /// Long enough that the put is at it for a while; holes, so that it takes no room.
+    const LARGE_LEN: u64 = 3 << 30;
+    let home = Home::up();
+    home.run(&["mkdir", "/t"]).ends(0);
+    let tree = home.path("t");
+    std::fs::create_dir_all(tree.join("sub")).unwrap();
+    write(&tree.join("sub/file"), b"x");
+    std::fs::File::create(tree.join("large")).unwrap().set_len(LARGE_LEN).unwrap();
+    let mut command = home.command(&["put", "--json", tree.to_str().unwrap(), "/"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while home.run(&["ls", "/t"]).ends(0).out.is_empty() {}
+    home.run(&["rm", "-r", "/t/sub"]).ends(0);
+    assert!(child.try_wait().unwrap().is_none(), "the folder was deleted while the put was at it");
+    let said: support::Said = child.wait_with_output().unwrap().into();
+    assert_eq!(said.code, 4, "{}", said.err);
+    let failed = said.json()["failed"].clone();
+    assert!(failed.as_array().unwrap().iter().any(|f| f["path"] == "/t/sub"), "{failed}");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_can_be_replaced_or_deleted() {
     let home = Home::up();
     let inside = Inside::of(&home);
