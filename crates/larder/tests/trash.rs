@@ -403,3 +403,38 @@ fn one_old_version_of_a_deleted_file_is_not_taken_for_another() {
     home.run(&["restore", "/f"]).ends(0);
     assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "3");
 }
+
+#[test]
+fn one_thing_that_cannot_be_read_hides_no_other() {
+    let home = Home::up();
+    let inside = Inside::of(&home);
+    let mut kept = Vec::new();
+    for content in [b"1", b"2", b"3"] {
+        kept.push(version(&home.run_with(&["put", "--json", "-", "/f"], content).ends(0).json()));
+    }
+    inside.spoil(inside.files, &inside.key("/f").version_key(kept[0]));
+    let said = home.run(&["versions", "--json", "/f"]).ends(6);
+    assert_eq!(said.json_lines().len(), 2);
+
+    for name in ["good", "bad"] {
+        home.run(&["value", "set", name, "x"]).ends(0);
+    }
+    inside.spoil(inside.values, inside.names.value_key(inside.values, "bad").as_bytes());
+    let said = home.run(&["value", "ls", "--json"]).ends(6).says("cannot be read");
+    assert_eq!(said.json_lines().len(), 1);
+
+    for path in ["/good", "/bad"] {
+        home.run(&["mkdir", path]).ends(0);
+    }
+    inside.spoil(inside.files, inside.folder_key("/bad").as_bytes());
+    let said = home.run(&["ls", "--json"]).ends(6).says("cannot be read");
+    assert_eq!(said.json_lines().len(), 2);
+    let out = home.path("out");
+    home.run(&["get", "/", out.to_str().unwrap()]).ends(6);
+    assert_eq!(std::fs::read(out.join("f")).unwrap(), b"3");
+    assert!(out.join("good").is_dir());
+    home.run(&["rm", "-r", "--now", "/bad"]).ends(0);
+    assert_eq!(paths(&home), ["/f", "/good"]);
+    home.run(&["rm", "--now", "/f"]).ends(0);
+    home.run(&["versions", "/f"]).ends(3);
+}
