@@ -1,6 +1,10 @@
 //! Folders. A folder has a random id and a record of its own {parent, name, state}; its children are the
 //! records whose keys begin with a keyed hash of that id, so that listing is one scan and moving a folder
 //! touches none of its children. An entry that its folder's record does not confirm is ignored.
+//!
+//! While a folder is deleted its record says *closing*: nothing new is put in it, and its name is not free until the
+//! deletion is through. An interrupted one is finished by deleting again, or undone by restoring
+//! ([`crate::files`]).
 
 use larder_format::error::Kind;
 use larder_format::head::{Attributes, DirId, DirState, Directory, Entry, EntryTarget, Head};
@@ -26,56 +30,92 @@ pub struct EntryNow {
     pub(crate) found: Found,
 }
 
+/// What a folder's own record says to an entry that names the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It hangs there. Files and links always do.
+    Open,
+    /// It is being deleted, or its deletion was interrupted.
+    Closing,
+    /// There is no such folder, or it hangs elsewhere.
+    Gone,
+}
+
+impl Standing {
+    pub(crate) fn of(record: Option<&Directory>, parent: DirId, name: &str) -> Self {
+        match record {
+            Some(d) if d.parent != parent || d.name != name => Self::Gone,
+            Some(d) if d.state == DirState::Closing => Self::Closing,
+            Some(_) => Self::Open,
+            None => Self::Gone,
+        }
+    }
+}
+
 impl Vault {
-    /// Looks up one name in a folder.
-    pub(crate) async fn lookup(
+    /// The entry under a name, and what the folder that it may name says to it.
+    pub(crate) async fn look_up(
         &self,
         dir: DirId,
         name: &str,
         head_only: bool,
-    ) -> Result<Option<EntryNow>, Failure> {
+    ) -> Result<Option<(EntryNow, Standing)>, Failure> {
         let key = self.names.entry_key(dir, name);
         let Some(found) = self.read(self.files, key.as_bytes(), head_only).await? else { return Ok(None) };
         let entry = self.open_entry(key.as_bytes(), &found)?;
-        if let EntryTarget::Directory { id, .. } = entry.target
-            && !self.confirms(id, dir, name).await?
-        {
-            return Ok(None);
-        }
-        Ok(Some(EntryNow { key, entry, found }))
+        let standing = match entry.target {
+            EntryTarget::Directory { id, .. } => {
+                let record = self.folder_record(id).await?;
+                Standing::of(record.as_ref().map(|(_, d)| d), dir, name)
+            }
+            EntryTarget::File { .. } => Standing::Open,
+        };
+        Ok(Some((EntryNow { key, entry, found }, standing)))
     }
 
     /// The folder's own record.
     pub(crate) async fn folder_record(&self, id: DirId) -> Result<Option<(Version, Directory)>, Failure> {
         let key = self.names.directory_key(id);
-        let Some(found) = self.read(self.files, key.as_bytes(), true).await? else { return Ok(None) };
+        let request = self.request(self.files, key.as_bytes(), Ask::Get { head_only: true })?;
+        self.folder_record_of(id, self.remote.apply(request).await?)
+    }
+
+    /// What a read of a folder's own record brought.
+    pub(crate) fn folder_record_of(
+        &self,
+        id: DirId,
+        outcome: Outcome,
+    ) -> Result<Option<(Version, Directory)>, Failure> {
+        let found = match outcome {
+            Outcome::Found(found) => found,
+            Outcome::Absent => return Ok(None),
+            other => return Err(unexpected(&other)),
+        };
+        let key = self.names.directory_key(id);
         match self.open_head(self.files, key.as_bytes(), &found.head)? {
             Head::Directory(directory) if directory.id == id => Ok(Some((found.version, directory))),
             _ => Err(Failure::new(Kind::Damaged, "the node shows another record where a folder's belongs")),
         }
     }
 
-    /// Whether the folder's own record says that it hangs here, under this name.
-    async fn confirms(&self, id: DirId, parent: DirId, name: &str) -> Result<bool, Failure> {
-        let record = self.folder_record(id).await?;
-        Ok(record.is_some_and(|(_, d)| d.parent == parent && d.name == name && d.state == DirState::Open))
-    }
-
     /// The folder at a path.
     ///
     /// # Errors
-    /// [`Kind::NotFound`]; [`Kind::Conflict`] if a file stands in the way.
+    /// [`Kind::NotFound`]; [`Kind::Conflict`] if a file stands in the way, or if it is being deleted.
     pub async fn folder(&self, path: &VaultPath) -> Result<DirId, Failure> {
         let mut dir = self.names.root_dir();
         let mut at = VaultPath::default();
         for name in path.names() {
             at = at.join(name)?;
-            match self.lookup(dir, name, true).await? {
-                None => return Err(Failure::new(Kind::NotFound, format!("no such folder: {at}"))),
-                Some(EntryNow { entry: Entry { target: EntryTarget::Directory { id, .. }, .. }, .. }) => {
-                    dir = id;
+            match self.look_up(dir, name, true).await? {
+                None | Some((_, Standing::Gone)) => {
+                    return Err(Failure::new(Kind::NotFound, format!("no such folder: {at}")));
                 }
-                Some(_) => return Err(not_a_folder(&at)),
+                Some((_, Standing::Closing)) => return Err(being_deleted(&at)),
+                Some((now, Standing::Open)) => match now.entry.target {
+                    EntryTarget::Directory { id, .. } => dir = id,
+                    EntryTarget::File { .. } => return Err(not_a_folder(&at)),
+                },
             }
         }
         Ok(dir)
@@ -84,7 +124,7 @@ impl Vault {
     /// The folder at a path, made with all its parents where they are missing.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] if a file stands in the way.
+    /// [`Kind::Conflict`] if a file stands in the way, or a folder that is being deleted.
     pub async fn make_folder(&self, path: &VaultPath) -> Result<DirId, Failure> {
         let mut dir = self.names.root_dir();
         let mut at = VaultPath::default();
@@ -105,12 +145,14 @@ impl Vault {
     ) -> Result<(DirId, bool), Failure> {
         // Another client may delete what is found or make what is missing: look again, a few times.
         for _ in 0..8 {
-            match self.lookup(parent, name, true).await? {
-                Some(EntryNow { entry: Entry { target: EntryTarget::Directory { id, .. }, .. }, .. }) => {
+            if let Some((now, standing)) = self.look_up(parent, name, true).await? {
+                let EntryTarget::Directory { id, .. } = now.entry.target else {
+                    return Err(not_a_folder(at));
+                };
+                if standing == Standing::Open {
                     return Ok((id, false));
                 }
-                Some(_) => return Err(not_a_folder(at)),
-                None => {}
+                self.clear_name(&now, id, standing, at).await?;
             }
             let made = self.new_folder(parent, name, attributes.clone())?;
             let record_key = self.names.directory_key(made.id);
@@ -123,7 +165,7 @@ impl Vault {
                     let condition = Condition::Version(version);
                     self.change(self.files, entry_key.as_bytes(), Ask::Delete { condition }).await?;
                     self.forget_folder(made.id).await?;
-                    return Err(Failure::new(Kind::Conflict, format!("folder is being deleted: {at}")));
+                    return Err(Failure::new(Kind::Conflict, format!("{at}: its folder is being deleted")));
                 }
                 Outcome::Conflict { .. } => self.forget_folder(made.id).await?,
                 other => return Err(unexpected(&other)),
@@ -216,6 +258,8 @@ pub(crate) struct SomeEntries {
     pub(crate) entries: Vec<EntryNow>,
     /// Entries that are there but cannot be read.
     pub(crate) damaged: u64,
+    /// Their keys, with what was found if the node had something to show.
+    pub(crate) unreadable: Vec<(SealedKey, Option<Found>)>,
 }
 
 impl Entries {
@@ -223,23 +267,32 @@ impl Entries {
     pub(crate) async fn next(&mut self, vault: &Vault) -> Result<Option<SomeEntries>, Failure> {
         let Some(page) = self.pages.next().await? else { return Ok(None) };
         let mut entries = Vec::with_capacity(page.records.len());
-        let mut damaged = page.damaged.iter().filter(|k| k.as_bytes().len() == SEALED_KEY_LEN).count() as u64;
+        let entry_key = |key: &[u8]| match SealedKey::parse(key) {
+            Some((key, None)) if key != self.own => Some(key),
+            _ => None,
+        };
+        let mut unreadable: Vec<(SealedKey, Option<Found>)> =
+            page.damaged.iter().filter_map(|k| entry_key(k.as_bytes())).map(|k| (k, None)).collect();
         for (key, found) in page.records {
-            let Some((key, None)) = SealedKey::parse(key.as_bytes()) else { continue };
-            if key == self.own {
-                continue;
-            }
+            let Some(key) = entry_key(key.as_bytes()) else { continue };
             // One entry that was tampered with, or is older than what was seen, hides no other.
             match vault.open_entry(key.as_bytes(), &found) {
                 Ok(entry) => entries.push(EntryNow { key, entry, found }),
-                Err(failure) if failure.kind == Kind::Damaged => damaged += 1,
+                Err(failure) if failure.kind == Kind::Damaged => unreadable.push((key, Some(found))),
                 Err(failure) => return Err(failure),
             }
         }
-        Ok(Some(SomeEntries { entries, damaged }))
+        Ok(Some(SomeEntries { entries, damaged: unreadable.len() as u64, unreadable }))
     }
 }
 
 pub(crate) fn not_a_folder(at: &VaultPath) -> Failure {
     Failure::new(Kind::Conflict, format!("is a file, not a folder: {at}"))
+}
+
+pub(crate) fn being_deleted(at: &VaultPath) -> Failure {
+    let message = format!(
+        "{at}: is being deleted; finish that with: larder rm -r {at}, or undo it: larder restore {at}"
+    );
+    Failure::new(Kind::Conflict, message)
 }

@@ -1,10 +1,14 @@
 //! One file at a time: in, out, its versions, and away. Whole folders are in [`crate::tree`].
 
+mod closing;
 mod content;
 mod get;
+mod history;
 mod list;
 mod put;
 mod remove;
+mod restore;
+mod trail;
 mod versions;
 
 pub use content::{ContentOptions, Uploaded};
@@ -13,4 +17,5 @@ pub use list::{Listed, ListedKind, Listing};
 pub(crate) use put::{NewFile, at};
 pub use put::{PutOptions, PutReport, Reading};
 pub use remove::{RemoveOptions, RemoveReport, TRASH_MS_DEFAULT};
-pub use versions::VersionInfo;
+pub use restore::{Restored, RestoredFolder};
+pub use versions::{VersionInfo, VersionKind, Versions};

@@ -211,31 +211,42 @@ impl Vault {
         }
     }
 
-    /// All values with their names, in no order. Values that may only be taken show no name.
+    /// All values with their names, in no order. Values that may only be taken show no name. Answers how many are
+    /// there that cannot be read: they hide no other.
     ///
     /// # Errors
-    /// [`Failure`].
+    /// [`Failure`]; what `each` fails with.
     pub async fn list_values(
         &self,
         mut each: impl FnMut(Option<String>, ValueState) -> Result<(), Failure>,
     ) -> Result<u64, Failure> {
         let scan = Scan::heads(self.values, &[]);
         let mut pages = self.remote.scan(scan).await?;
-        let mut count = 0;
+        let mut damaged = 0;
         while let Some(page) = pages.next().await? {
+            damaged += page.damaged.len() as u64;
             for (key, found) in page.records {
                 let name = if found.takes_left.is_some() {
                     None
                 } else {
-                    let head = self.open_head(self.values, key.as_bytes(), &found.head)?;
-                    Some(head.name().to_owned())
+                    match self.open_head(self.values, key.as_bytes(), &found.head) {
+                        Ok(Head::Value(head)) => Some(head.name),
+                        Ok(_) => {
+                            damaged += 1;
+                            continue;
+                        }
+                        Err(failure) if failure.kind == Kind::Damaged => {
+                            damaged += 1;
+                            continue;
+                        }
+                        Err(failure) => return Err(failure),
+                    }
                 };
                 let state =
                     ValueState { version: found.version, expiry: found.expiry, takes_left: found.takes_left };
                 each(name, state)?;
-                count += 1;
             }
         }
-        Ok(count)
+        Ok(damaged)
     }
 }

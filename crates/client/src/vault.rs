@@ -16,7 +16,7 @@ use larder_seal::chunk::BlobSealer;
 use larder_seal::cut::Gear;
 use larder_seal::keys::{PublicKey, Signer, VaultRoot};
 use larder_seal::manifest::{check_head, open_manifest};
-use larder_seal::names::NameKeys;
+use larder_seal::names::{NameKeys, SealedKey};
 use larder_seal::pipeline::seal::Cutting;
 use larder_seal::record::{RecordOpener, RecordPlace, RecordSealer, SealedRecord};
 use larder_seal::watermark::Mark;
@@ -307,6 +307,33 @@ impl Vault {
             self.memory.observe(self.files, key, mark)?;
         }
         Ok(OpenFile { info, manifest, found })
+    }
+
+    /// Opens a file's record as the node shows it, however old it is.
+    pub(crate) fn open_file_as_shown(&self, key: SealedKey, found: Found) -> Result<OpenFile, Failure> {
+        // It opens wherever one of its versions may lie, and of those any age is right.
+        let version_key = key.version_key(found.version);
+        self.open_file(&version_key, found)
+    }
+
+    /// Takes note of a version that this device is about to delete: nothing will lead to it any more.
+    pub(crate) fn note_kept(&self, key: SealedKey, file: &OpenFile) {
+        let mark = Mark { version: file.info.version.to_u64(), revision: file.manifest.revision };
+        // Without room for it the file is deleted all the same, and its versions are known by their signatures.
+        let _ = self.memory.observe(self.files, &key.version_key(file.info.version), mark);
+    }
+
+    /// Refuses another version in the place of one that this device deleted.
+    pub(crate) fn check_kept(&self, key: SealedKey, file: &OpenFile) -> Result<(), Failure> {
+        let version = file.info.version;
+        let noted = self.memory.seen(self.files, &key.version_key(version)).revision;
+        let last = self.memory.seen(self.files, key.as_bytes());
+        let seen = if noted == 0 && last.version == version.to_u64() { last.revision } else { noted };
+        if seen == 0 || seen == file.manifest.revision {
+            return Ok(());
+        }
+        let message = format!("the node shows another version where this one was version={version}");
+        Err(Failure::new(Kind::Damaged, message))
     }
 
     /// Takes note of a version this device wrote.

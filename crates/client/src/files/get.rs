@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use larder_format::error::Kind;
-use larder_format::head::FileKind;
+use larder_format::head::{DirId, FileKind};
 use larder_format::manifest::{Content, Manifest, Statement};
 use larder_format::pages::ChunkEntry;
 use larder_format::record::Version;
@@ -77,6 +77,13 @@ impl Proof {
     }
 }
 
+/// Where a walk along a file's versions came to.
+enum Walked {
+    Found(Box<OpenFile>),
+    /// The oldest version that the chain led to.
+    Ended(Version),
+}
+
 impl Vault {
     /// Reads a file, or one of its versions.
     ///
@@ -123,7 +130,22 @@ impl Vault {
         let Some((parent, name)) = path.split() else {
             return Err(Failure::new(Kind::Conflict, "/: is a folder, not a file"));
         };
-        let dir = self.folder(&parent).await?;
+        // An older version is there as long as it is kept, whatever became of its folder.
+        let dir = match version {
+            None => self.folder(&parent).await?,
+            Some(_) => self.trail(&parent).await?.dir,
+        };
+        self.file_in(dir, path, name, version).await
+    }
+
+    /// As [`Vault::file`], by the folder it is or was in.
+    pub(crate) async fn file_in(
+        &self,
+        dir: DirId,
+        path: &VaultPath,
+        name: &str,
+        version: Option<Version>,
+    ) -> Result<OpenFile, Failure> {
         let key = self.names.entry_key(dir, name);
         let current = match self.read(self.files, key.as_bytes(), false).await? {
             None => None,
@@ -137,8 +159,9 @@ impl Vault {
     }
 
     /// Finds an old version by walking back from the current one: each manifest names and hashes the one it
-    /// replaced, so a node cannot hand out one old version for another. Where the chain cannot be followed (the
-    /// file is deleted, or a version between is gone) the version's own signature is all there is.
+    /// replaced, so a node cannot hand out one old version for another. Where the chain ends (the file was deleted,
+    /// perhaps made again since, or a version between is gone) the walk goes on from the newest version below. That
+    /// one is known if this device deleted the file; else its own signature is all there is.
     async fn old_version(
         &self,
         path: &VaultPath,
@@ -146,27 +169,56 @@ impl Vault {
         version: Version,
         current: Option<OpenFile>,
     ) -> Result<OpenFile, Failure> {
-        let mut newer = current;
-        while let Some(file) = newer {
-            if file.info.version == version {
-                return Ok(file);
+        let mut lowest = match current {
+            Some(file) => match self.walk_back(path, key, version, file).await? {
+                Walked::Found(file) => return Ok(*file),
+                Walked::Ended(lowest) => Some(lowest),
+            },
+            None => None,
+        };
+        let history = self.history(key).await?;
+        for (top, _) in history.files().rev() {
+            if top < version || lowest.is_some_and(|lowest| top >= lowest) {
+                continue;
             }
-            let previous = Version::from_u64(file.manifest.previous_version);
-            if previous < version {
-                break;
+            match self.kept(path, key, top).await {
+                Ok(Some(file)) => match self.walk_back(path, key, version, file).await? {
+                    Walked::Found(file) => return Ok(*file),
+                    Walked::Ended(at) => lowest = Some(at),
+                },
+                Ok(None) => {}
+                // It hides no older one.
+                Err(failure) if failure.kind == Kind::Damaged && top != version => {}
+                Err(failure) => return Err(failure),
             }
-            let older = self.kept(path, key, previous).await?;
-            if let Some(older) = &older {
-                check_chain(&file.manifest, &older.manifest, previous.to_u64(), self.root.id())
-                    .map_err(seal_failure)
-                    .map_err(|f| at(path, f))?;
-            }
-            newer = older;
         }
+        // Damaged, it may be there and not in the list.
         self.kept(path, key, version).await?.ok_or_else(|| {
             let message = format!("{path}: no such version={version}; see: larder versions {path}");
             Failure::new(Kind::NotFound, message)
         })
+    }
+
+    /// Walks back from a file as far as the chain goes, or to a version.
+    async fn walk_back(
+        &self,
+        path: &VaultPath,
+        key: SealedKey,
+        version: Version,
+        mut file: OpenFile,
+    ) -> Result<Walked, Failure> {
+        loop {
+            if file.info.version == version {
+                return Ok(Walked::Found(Box::new(file)));
+            }
+            let previous = Version::from_u64(file.manifest.previous_version);
+            let older = if previous < version { None } else { self.kept(path, key, previous).await? };
+            let Some(older) = older else { return Ok(Walked::Ended(file.info.version)) };
+            check_chain(&file.manifest, &older.manifest, previous.to_u64(), self.root.id())
+                .map_err(seal_failure)
+                .map_err(|f| at(path, f))?;
+            file = older;
+        }
     }
 
     /// A version kept beside a file.
@@ -180,7 +232,9 @@ impl Vault {
         let Some(mut found) = self.read(self.files, &version_key, false).await? else { return Ok(None) };
         // What counts is the version it had as the file, not the one its copy was written with.
         found.version = version;
-        self.open_file(&version_key, found).map(Some).map_err(|f| at(path, f))
+        let file = self.open_file(&version_key, found).map_err(|f| at(path, f))?;
+        self.check_kept(key, &file).map_err(|f| at(path, f))?;
+        Ok(Some(file))
     }
 
     /// Writes a file's content out.

@@ -1,15 +1,14 @@
 //! Listing folders: names, sizes, times, without touching content.
 
 use larder_format::error::Kind;
-use larder_format::head::{Attributes, DirId, DirState, EntryTarget, FileId, FileKind, Head};
-use larder_format::operation::Outcome;
+use larder_format::head::{Attributes, DirId, DirState, Directory, EntryTarget, FileId, FileKind};
 use larder_format::record::{Expiry, Version};
 use larder_wire::answer::Failure;
 use larder_wire::request::Ask;
 
-use crate::directory::EntryNow;
+use crate::directory::{EntryNow, Standing};
 use crate::path::VaultPath;
-use crate::vault::{Vault, unexpected};
+use crate::vault::Vault;
 
 /// What a listed thing is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +45,9 @@ pub struct Listed {
     pub version: Version,
     /// Until when it lives.
     pub expiry: Expiry,
+    /// A folder that is being deleted, or whose deletion was interrupted: what is left in it cannot be reached
+    /// until that is finished, or undone by restoring it.
+    pub deleting: bool,
 }
 
 /// What a listing came to.
@@ -71,10 +73,12 @@ impl Vault {
             return Err(Failure::new(Kind::Invalid, "/: the root has no attributes of its own"));
         };
         let dir = self.folder(&parent).await?;
-        let Some(entry) = self.lookup(dir, name, true).await? else {
-            return Err(Failure::new(Kind::NotFound, format!("no such file or folder: {path}")));
-        };
-        Ok(listed(path.clone(), entry))
+        match self.look_up(dir, name, true).await? {
+            Some((entry, standing)) if standing != Standing::Gone => {
+                Ok(Listed { deleting: standing == Standing::Closing, ..listed(path.clone(), entry) })
+            }
+            _ => Err(Failure::new(Kind::NotFound, format!("no such file or folder: {path}"))),
+        }
     }
 
     /// Lists a folder, sorted by name, or everything below it, each folder after its parent. A file's path
@@ -105,7 +109,7 @@ impl Vault {
             let mut below = Vec::new();
             for child in children {
                 total.count(&child);
-                if let (true, ListedKind::Folder { id }) = (recursive, &child.kind) {
+                if let (true, false, ListedKind::Folder { id }) = (recursive, child.deleting, &child.kind) {
                     below.push((*id, child.path.clone()));
                 }
                 each(child)?;
@@ -115,7 +119,7 @@ impl Vault {
         Ok(total)
     }
 
-    /// All children of a folder, child folders confirmed.
+    /// All children of a folder, child folders confirmed; and how many there are that cannot be read.
     pub(crate) async fn children(&self, dir: DirId, at: &VaultPath) -> Result<(Vec<Listed>, u64), Failure> {
         let mut found = Vec::new();
         let mut damaged = 0;
@@ -136,23 +140,52 @@ impl Vault {
             .collect();
         if !folders.is_empty() {
             let mut confirmed = self.confirm_all(dir, folders).await?.into_iter();
-            found.retain(|l| match l.kind {
-                ListedKind::Folder { .. } => confirmed.next().unwrap_or(false),
+            found.retain_mut(|l| match l.kind {
+                ListedKind::Folder { .. } => {
+                    let standing = confirmed.next().unwrap_or(Ok(Standing::Gone));
+                    damaged += u64::from(standing.is_err());
+                    l.deleting = standing == Ok(Standing::Closing);
+                    matches!(standing, Ok(Standing::Open | Standing::Closing))
+                }
                 _ => true,
             });
         }
         Ok((found, damaged))
     }
 
-    /// Which of these child folders their own records confirm; asked in one stream.
+    /// What these child folders' own records say, asked in one stream. One that cannot be read hides no other.
     pub(crate) async fn confirm_all(
         &self,
         parent: DirId,
         folders: Vec<(DirId, String)>,
-    ) -> Result<Vec<bool>, Failure> {
+    ) -> Result<Vec<Result<Standing, Failure>>, Failure> {
+        let records = self.folder_records(folders.iter().map(|(id, _)| *id).collect()).await?;
+        let standing = |(_, name): &(DirId, String), record: Option<Directory>| {
+            Standing::of(record.as_ref(), parent, name)
+        };
+        Ok(folders.iter().zip(records).map(|(f, record)| record.map(|r| standing(f, r))).collect())
+    }
+
+    /// Which of these folders are there and not being deleted; asked in one stream. The root always is.
+    pub(crate) async fn take_entries(&self, ids: Vec<DirId>) -> Result<Vec<bool>, Failure> {
+        let root = self.names.root_dir();
+        let records = self.folder_records(ids.clone()).await?;
+        let open = |record: Result<Option<Directory>, Failure>| {
+            record.is_ok_and(|d| d.is_some_and(|d| d.state == DirState::Open))
+        };
+        Ok(ids.into_iter().zip(records).map(|(id, record)| id == root || open(record)).collect())
+    }
+
+    async fn folder_records(
+        &self,
+        ids: Vec<DirId>,
+    ) -> Result<Vec<Result<Option<Directory>, Failure>>, Failure> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let (sender, mut answers) = self.remote.apply_stream().await?;
-        let mut requests = Vec::with_capacity(folders.len());
-        for (id, _) in &folders {
+        let mut requests = Vec::with_capacity(ids.len());
+        for id in &ids {
             let key = self.names.directory_key(*id);
             requests.push(self.request(self.files, key.as_bytes(), Ask::Get { head_only: true })?);
         }
@@ -162,27 +195,19 @@ impl Vault {
             }
             Ok::<_, Failure>(())
         });
-        let mut confirmed = Vec::with_capacity(folders.len());
-        for (id, name) in &folders {
+        let mut records = Vec::with_capacity(ids.len());
+        for id in ids {
             let Some((_, answer)) = answers.next().await? else {
                 return Err(Failure::new(Kind::Closed, "the node ended the stream early; try again"));
             };
-            confirmed.push(match answer? {
-                Outcome::Absent => false,
-                Outcome::Found(found) => {
-                    let key = self.names.directory_key(*id);
-                    match self.open_head(self.files, key.as_bytes(), &found.head)? {
-                        Head::Directory(d) => {
-                            d.parent == parent && d.name == *name && d.state == DirState::Open
-                        }
-                        _ => false,
-                    }
-                }
-                other => return Err(unexpected(&other)),
+            let record = answer.and_then(|outcome| self.folder_record_of(id, outcome));
+            records.push(match record {
+                Err(failure) if failure.kind != Kind::Damaged => return Err(failure),
+                record => record.map(|r| r.map(|(_, directory)| directory)),
             });
         }
         sending.await.map_err(|e| Failure::new(Kind::Bug, e.to_string()))??;
-        Ok(confirmed)
+        Ok(records)
     }
 }
 
@@ -209,5 +234,6 @@ pub(crate) fn listed(path: VaultPath, now: EntryNow) -> Listed {
         }
         EntryTarget::Directory { id, attributes } => (ListedKind::Folder { id }, attributes),
     };
-    Listed { path, kind, attributes, version: now.found.version, expiry: now.found.expiry }
+    let (version, expiry) = (now.found.version, now.found.expiry);
+    Listed { path, kind, attributes, version, expiry, deleting: false }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use larder_format::error::Kind;
 use larder_format::head::{Attributes, DirId, Entry, EntryTarget, FileId, FileKind, Head};
 use larder_format::namespace::LifetimeRequest;
-use larder_format::operation::{Condition, Outcome};
+use larder_format::operation::{Condition, Found, Outcome};
 use larder_format::record::{Expiry, Version};
 use larder_format::rng::{Rng, SystemRng};
 use larder_seal::manifest::{Draft, Previous};
@@ -51,6 +51,8 @@ pub struct PutOptions {
     pub attributes: Attributes,
     /// Cutting, compression, threads.
     pub content: ContentOptions,
+    /// Also over what cannot be read, or is older than what this device has seen.
+    pub force: bool,
 }
 
 /// What was stored.
@@ -95,7 +97,7 @@ impl Vault {
         let key = self.names.entry_key(dir, name);
         // Before anything travels: most conflicts are known already.
         if options.condition != Condition::Any {
-            let current = self.lookup(dir, name, true).await?.map(|e| e.found.version);
+            let current = self.read(self.files, key.as_bytes(), true).await?.map(|found| found.version);
             check_condition(options.condition, current, path)?;
         }
         let result = match reading {
@@ -205,11 +207,9 @@ impl Vault {
         let mut lost = None;
         for _ in 0..WRITE_TRIES {
             let keep_by_ms = self.now_ms() + KEEP_WITHIN_MS;
-            let current = match self.read(self.files, key.as_bytes(), false).await? {
-                None => None,
-                Some(found) => Some(self.open_file(key.as_bytes(), found).map_err(|f| at(path, f))?),
-            };
-            let version = current.as_ref().map(|c| c.info.version);
+            let found = self.read(self.files, key.as_bytes(), false).await?;
+            let version = found.as_ref().map(|found| found.version);
+            let current = self.to_replace(key, found, options.force).map_err(|f| at(path, f))?;
             check_condition(options.condition, version, path)?;
             if let Some(current) = &current
                 && lost != version
@@ -218,7 +218,11 @@ impl Vault {
                 lost = version;
                 continue;
             }
-            let (ask, revision) = self.file_request(key, name, new, current.as_ref(), options.lifetime)?;
+            let (mut ask, revision) =
+                self.file_request(key, name, new, current.as_ref(), options.lifetime)?;
+            if let (Ask::Put(put), Some(version)) = (&mut ask, version) {
+                put.condition = Condition::Version(version);
+            }
             match self.put_once(key, ask).await.map_err(NotPlaced::of_put)? {
                 Outcome::Written { version: written, expiry } => {
                     self.wrote(key.as_bytes(), written, revision)?;
@@ -242,6 +246,32 @@ impl Vault {
             }
         }
         Err(Failure::new(Kind::Retry, format!("{path}: others keep writing to it; try again")).into())
+    }
+
+    /// What is to be replaced, opened. `None` if nothing is there, or if what is there cannot be read and is
+    /// replaced by force; by force a file older than what was seen is replaced like any other.
+    fn to_replace(
+        &self,
+        key: SealedKey,
+        found: Option<Found>,
+        force: bool,
+    ) -> Result<Option<OpenFile>, Failure> {
+        let Some(found) = found else { return Ok(None) };
+        if !force {
+            return self.open_file(key.as_bytes(), found).map(Some).map_err(|failure| match failure.kind {
+                Kind::Damaged => {
+                    let message =
+                        format!("{} (to replace it all the same: larder put --force)", failure.message);
+                    Failure::new(failure.kind, message)
+                }
+                _ => failure,
+            });
+        }
+        match self.open_file_as_shown(key, found) {
+            Ok(file) => Ok(Some(file)),
+            Err(failure) if failure.kind == Kind::Damaged => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Writes a record and, if the connection fails, looks whether it was written: sealed bytes are never
@@ -337,13 +367,30 @@ impl Vault {
             ..AskPut::default()
         };
         let version_key = key.version_key(current.info.version);
-        match self.change(self.files, &version_key, Ask::Put(put)).await {
-            // A conflict means that an earlier try, or another writer, has kept it already.
-            Ok(Outcome::Written { .. } | Outcome::Conflict { .. }) => Ok(Kept::Kept),
-            Ok(other) => Err(unexpected(&other)),
-            Err(failure) if failure.kind == Kind::Retry => Ok(Kept::Lost),
-            Err(failure) => Err(failure),
+        for _ in 0..WRITE_TRIES {
+            let ask = Ask::Put(put.clone());
+            match self.change(self.files, &version_key, ask).await {
+                Ok(Outcome::Written { .. }) => return Ok(Kept::Kept),
+                Ok(Outcome::Conflict { .. }) => {}
+                Ok(other) => return Err(unexpected(&other)),
+                Err(failure) if failure.kind == Kind::Retry => return Ok(Kept::Lost),
+                Err(failure) => return Err(failure),
+            }
+            // An earlier try, or another writer, has kept it already: perhaps for a deletion that did not happen,
+            // and then not for as long as it should be.
+            let Some(kept) = self.read(self.files, &version_key, true).await? else { continue };
+            if until_ms.is_none() && kept.expiry.ms() == own_end {
+                return Ok(Kept::Kept);
+            }
+            let condition = Condition::Version(kept.version);
+            match self.change(self.files, &version_key, Ask::Touch { condition, lifetime }).await? {
+                // Whoever changed it in between changed the file too, or is about to: our condition tells.
+                Outcome::Written { .. } | Outcome::Conflict { .. } => return Ok(Kept::Kept),
+                Outcome::Absent => {}
+                other => return Err(unexpected(&other)),
+            }
         }
+        Err(Failure::new(Kind::Retry, "its older version could not be kept; try again"))
     }
 }
 

@@ -1,28 +1,29 @@
-//! Deleting. A deleted file can be brought back until its trash time is over, unless it is deleted for good.
+//! Deleting. What is deleted can be brought back until its trash time is over, unless it is deleted for good.
+//!
+//! An interrupted deletion of a folder leaves a closed folder: deleting it again goes on, restoring it undoes. One that
+//! cannot delete everything opens the folder again, so that what is left can be reached.
 
 use std::sync::Arc;
 
 use larder_format::error::Kind;
-use larder_format::head::{DirId, DirState, Directory, EntryTarget, Head};
-use larder_format::namespace::LifetimeRequest;
-use larder_format::operation::{Condition, Outcome};
-use larder_format::record::Expiry;
+use larder_format::head::{DirId, EntryTarget};
+use larder_format::operation::{Condition, Found, Outcome};
+use larder_format::record::Version;
 use larder_seal::names::SealedKey;
 use larder_wire::answer::Failure;
-use larder_wire::request::{Ask, AskPut};
+use larder_wire::request::Ask;
 use tokio::task::JoinSet;
 
 use super::put::{KEEP_WITHIN_MS, Kept, at};
 use crate::directory::EntryNow;
 use crate::path::VaultPath;
-use crate::remote::Scan;
-use crate::vault::{Vault, unexpected};
+use crate::vault::{FileInfo, Vault, unexpected};
 
 /// How long a deleted file can be brought back, in milliseconds: a week.
 pub const TRASH_MS_DEFAULT: u64 = 7 * 24 * 3600 * 1000;
 
-/// Files deleted side by side: each waits for the disk several times, and one sync serves all that wait.
-const FILES_AT_ONCE: usize = 64;
+/// Files dealt with side by side: each waits for the disk several times, and one sync serves all that wait.
+pub(super) const FILES_AT_ONCE: usize = 64;
 
 /// How often a deletion is tried again because others keep writing.
 const TRIES: u32 = 32;
@@ -45,30 +46,36 @@ impl Default for RemoveOptions {
 }
 
 /// What was deleted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct RemoveReport {
     /// Files and links.
     pub files: u64,
     /// Folders.
     pub folders: u64,
-    /// Bytes of content of the files.
+    /// Bytes of content of the files; of files that cannot be read none.
     pub bytes: u64,
+    /// Where there was no file any more: its older versions, and deleted folders of that name, that went or were
+    /// given an end.
+    pub leftovers: u64,
+    /// What in a folder could not be deleted, and why. It is still there, and so are the folders it is in.
+    pub failed: Vec<(VaultPath, Failure)>,
 }
 
-impl RemoveReport {
-    fn add(&mut self, more: Self) {
-        self.files += more.files;
-        self.folders += more.folders;
-        self.bytes += more.bytes;
-    }
+/// One deletion under way.
+struct Removal {
+    vault: Arc<Vault>,
+    options: RemoveOptions,
+    report: RemoveReport,
 }
 
 impl Vault {
-    /// Deletes a file, or a folder with everything in it.
+    /// Deletes a file, or a folder with everything in it. Of what is deleted already, gives older versions the end
+    /// that an interrupted deletion owes them, or (without trash) deletes what could be brought back.
     ///
     /// # Errors
     /// [`Kind::NotFound`]; [`Kind::Conflict`] for a folder without `recursive`, or a version that is not the
-    /// current one; other [`Failure`]s in the middle of a folder leave the rest of it there.
+    /// current one; [`Kind::Invalid`] for a folder with a condition. A [`Failure`] in the middle of a folder leaves
+    /// the rest of it there.
     pub async fn remove(
         self: &Arc<Self>,
         path: &VaultPath,
@@ -78,22 +85,33 @@ impl Vault {
             return Err(Failure::new(Kind::Invalid, "/: the root cannot be deleted"));
         };
         let dir = self.folder(&parent).await?;
-        let Some(entry) = self.lookup(dir, name, true).await? else {
-            return Err(Failure::new(Kind::NotFound, format!("no such file or folder: {path}")));
+        let key = self.names.entry_key(dir, name);
+        let mut removal = Removal { vault: self.clone(), options, report: RemoveReport::default() };
+        let found = match self.read(self.files, key.as_bytes(), true).await {
+            Err(failure) if failure.kind == Kind::Damaged && options.trash_ms == 0 => {
+                removal.unreadable(key, None, path).await?;
+                return Ok(removal.report);
+            }
+            found => found.map_err(|f| at(path, f))?,
         };
-        let mut report = RemoveReport::default();
-        match entry.entry.target {
-            EntryTarget::File { .. } => report.add(self.remove_file(entry.key, path, options).await?),
-            EntryTarget::Directory { .. } if !options.recursive => {
-                let message =
-                    format!("{path}: is a folder; delete it and all in it with: larder rm -r {path}");
-                return Err(Failure::new(Kind::Conflict, message));
+        let Some(found) = found else {
+            removal.leftovers(key, path).await?;
+            return Ok(removal.report);
+        };
+        match self.open_entry(key.as_bytes(), &found) {
+            Ok(entry) => match entry.target {
+                EntryTarget::File { .. } => removal.file(key, path).await?,
+                EntryTarget::Directory { id, .. } => {
+                    removal.top_folder(dir, id, &EntryNow { key, entry, found }, path).await?;
+                }
+            },
+            Err(failure) if failure.kind == Kind::Damaged && options.trash_ms == 0 => {
+                removal.unreadable(key, Some(found), path).await?;
             }
-            EntryTarget::Directory { id, .. } => {
-                Box::pin(self.remove_folder(dir, id, &entry, path, options, &mut report)).await?;
-            }
+            Err(failure) if failure.kind == Kind::Damaged => return Err(only_for_good(path, failure)),
+            Err(failure) => return Err(at(path, failure)),
         }
-        Ok(report)
+        Ok(removal.report)
     }
 
     async fn remove_file(
@@ -103,30 +121,44 @@ impl Vault {
         options: RemoveOptions,
     ) -> Result<RemoveReport, Failure> {
         let mut lost = None;
+        let for_good = options.trash_ms == 0;
         for _ in 0..TRIES {
             let keep_by_ms = self.now_ms() + KEEP_WITHIN_MS;
-            let Some(found) = self.read(self.files, key.as_bytes(), false).await? else {
-                return Ok(RemoveReport::default());
+            let found = match self.read(self.files, key.as_bytes(), for_good).await {
+                Err(failure) if failure.kind == Kind::Damaged && for_good => {
+                    return self.remove_damaged(key).await;
+                }
+                found => found.map_err(|f| at(path, f))?,
             };
-            let file = self.open_file(key.as_bytes(), found).map_err(|f| at(path, f))?;
-            let version = file.info.version;
+            let Some(found) = found else { return Ok(RemoveReport::default()) };
+            let version = found.version;
             if matches!(options.condition, Condition::Version(wanted) if wanted != version) {
                 let message = format!("{path}: has another version found={version}");
                 return Err(Failure::new(Kind::Conflict, message));
             }
             let until_ms = self.now_ms() + options.trash_ms;
-            if options.trash_ms > 0
-                && lost != Some(version)
-                && self.keep_version(key, &file, Some(until_ms), keep_by_ms).await? == Kept::Lost
-            {
-                lost = Some(version);
-                continue;
-            }
+            let bytes = if for_good {
+                // What goes for good need not be readable, nor as new as this device has seen.
+                self.open_entry(key.as_bytes(), &found)
+                    .ok()
+                    .and_then(|entry| FileInfo::of(entry, &found))
+                    .map_or(0, |info| info.size)
+            } else {
+                let file = self.open_file(key.as_bytes(), found).map_err(|f| only_for_good(path, f))?;
+                if lost != Some(version)
+                    && self.keep_version(key, &file, Some(until_ms), keep_by_ms).await? == Kept::Lost
+                {
+                    lost = Some(version);
+                    continue;
+                }
+                self.note_kept(key, &file);
+                file.info.size
+            };
             let condition = Condition::Version(version);
             match self.change(self.files, key.as_bytes(), Ask::Delete { condition }).await? {
                 Outcome::Deleted { .. } => {
-                    self.settle_versions(key, (options.trash_ms > 0).then_some(until_ms)).await?;
-                    return Ok(RemoveReport { files: 1, folders: 0, bytes: file.info.size });
+                    self.end_versions(key, (!for_good).then_some(until_ms)).await?;
+                    return Ok(RemoveReport { files: 1, bytes, ..RemoveReport::default() });
                 }
                 Outcome::Conflict { .. } | Outcome::Absent => {}
                 other => return Err(unexpected(&other)),
@@ -135,115 +167,242 @@ impl Vault {
         Err(Failure::new(Kind::Retry, format!("{path}: others keep writing to it; try again")))
     }
 
-    /// Gives all kept versions of a deleted file an end, or deletes them at once.
-    async fn settle_versions(&self, key: SealedKey, until_ms: Option<u64>) -> Result<(), Failure> {
-        let scan = Scan::heads(self.files, key.as_bytes());
-        let mut pages = self.remote.scan(scan).await?;
-        while let Some(page) = pages.next().await? {
-            for (record, found) in page.records {
-                if !matches!(SealedKey::parse(record.as_bytes()), Some((_, Some(_)))) {
-                    continue;
-                }
-                let condition = Condition::Version(found.version);
-                let ask = match until_ms {
-                    None => Ask::Delete { condition },
-                    Some(ms) if ends_before(found.expiry, ms) => continue,
-                    Some(ms) => Ask::Touch { condition, lifetime: LifetimeRequest::Until(ms) },
-                };
-                self.change(self.files, record.as_bytes(), ask).await?;
-            }
+    /// A file whose record the node itself cannot read.
+    async fn remove_damaged(&self, key: SealedKey) -> Result<RemoveReport, Failure> {
+        let files = u64::from(self.delete_any(key.as_bytes()).await?);
+        self.end_versions(key, None).await?;
+        Ok(RemoveReport { files, ..RemoveReport::default() })
+    }
+}
+
+impl Removal {
+    fn add(&mut self, more: &RemoveReport) {
+        self.report.files += more.files;
+        self.report.bytes += more.bytes;
+    }
+
+    fn until_ms(&self) -> Option<u64> {
+        (self.options.trash_ms > 0).then(|| self.vault.now_ms() + self.options.trash_ms)
+    }
+
+    async fn file(&mut self, key: SealedKey, path: &VaultPath) -> Result<(), Failure> {
+        let done = self.vault.remove_file(key, path, self.options).await?;
+        self.add(&done);
+        Ok(())
+    }
+
+    async fn top_folder(
+        &mut self,
+        parent: DirId,
+        id: DirId,
+        now: &EntryNow,
+        path: &VaultPath,
+    ) -> Result<(), Failure> {
+        self.must_be_recursive(path)?;
+        Box::pin(self.folder(parent, id, now, path)).await?;
+        if self.options.trash_ms == 0 && self.report.failed.is_empty() {
+            self.purge_namesakes(now.key).await?;
+        }
+        Ok(())
+    }
+
+    fn must_be_recursive(&self, path: &VaultPath) -> Result<(), Failure> {
+        if !self.options.recursive {
+            let message = format!("{path}: is a folder; delete it and all in it with: larder rm -r {path}");
+            return Err(Failure::new(Kind::Conflict, message));
+        }
+        if self.options.condition != Condition::Any {
+            let message = format!("{path}: is a folder; conditions on a version are for single files");
+            return Err(Failure::new(Kind::Invalid, message));
+        }
+        Ok(())
+    }
+
+    /// Something that cannot be opened, for good: a file, or a folder if that much can be made out.
+    async fn unreadable(
+        &mut self,
+        key: SealedKey,
+        found: Option<Found>,
+        path: &VaultPath,
+    ) -> Result<(), Failure> {
+        let below = found.as_ref().and_then(|f| self.vault.folder_shown(key.as_bytes(), &f.head));
+        let Some(below) = below else { return self.file(key, path).await };
+        self.must_be_recursive(path)?;
+        self.vault.close_folder_if_readable(below, path).await?;
+        self.vault.purge_folder(below).await?;
+        self.report.folders += u64::from(self.vault.delete_any(key.as_bytes()).await?);
+        Ok(())
+    }
+
+    /// There is nothing of that name any more: what a deletion left under it.
+    async fn leftovers(&mut self, key: SealedKey, path: &VaultPath) -> Result<(), Failure> {
+        let history = self.vault.history(key).await?;
+        let has_folders = history.folders().next().is_some();
+        if self.options.condition != Condition::Any {
+            return Err(Failure::new(Kind::NotFound, format!("no such file or folder: {path}")));
+        }
+        let until_ms = self.until_ms();
+        if until_ms.is_none() && has_folders {
+            self.must_be_recursive(path)?;
+            self.purge_namesakes(key).await?;
+        }
+        self.report.leftovers += self.vault.end_versions(key, until_ms).await?;
+        if self.report.leftovers > 0 {
+            return Ok(());
+        }
+        let mut message = format!("no such file or folder: {path}");
+        if has_folders || history.files().next().is_some() {
+            message.push_str(" (it was deleted before; for good: larder rm --now)");
+        }
+        Err(Failure::new(Kind::NotFound, message))
+    }
+
+    /// For good, what is kept of deleted folders that had this name.
+    async fn purge_namesakes(&mut self, key: SealedKey) -> Result<(), Failure> {
+        for kept in self.vault.history(key).await?.folders() {
+            self.vault.purge_folder(kept.id).await?;
+            self.report.leftovers += u64::from(self.vault.delete_any(kept.record.as_bytes()).await?);
         }
         Ok(())
     }
 
     /// Closes a folder to new entries, deletes what is in it, then the folder itself.
-    async fn remove_folder(
-        self: &Arc<Self>,
+    async fn folder(
+        &mut self,
         parent: DirId,
         id: DirId,
-        entry: &EntryNow,
+        now: &EntryNow,
         path: &VaultPath,
-        options: RemoveOptions,
-        report: &mut RemoveReport,
     ) -> Result<(), Failure> {
-        self.close_folder(id, path).await?;
-        let inner = RemoveOptions { condition: Condition::Any, ..options };
-        // Whoever created in it before it was closed is seen by a listing that begins after.
-        let mut entries = self.entries(id, false).await?;
-        while let Some(some) = entries.next(self).await? {
-            if some.damaged > 0 {
-                let message = format!("{path}: has entries that cannot be read count={}", some.damaged);
-                return Err(Failure::new(Kind::Damaged, message));
+        let vault = self.vault.clone();
+        for _ in 0..TRIES {
+            let closed = if self.options.trash_ms == 0 {
+                vault.close_folder_if_readable(id, path).await?
+            } else {
+                vault.close_folder(id, path).await.map_err(|f| only_for_good(path, f))?
+            };
+            let until_ms = self.until_ms();
+            if let Some(until_ms) = until_ms {
+                vault.keep_folder(now, id, closed, until_ms).await?;
             }
+            let failed = self.report.failed.len();
+            let emptied = self.empty(id, path).await;
+            // Where the node does not answer it would not answer this either.
+            let stays = match &emptied {
+                Ok(()) => self.report.failed.len() > failed,
+                Err(failure) => !matches!(failure.kind, Kind::Closed | Kind::Unknown),
+            };
+            if stays {
+                vault.open_folder_again(id, parent, path).await?;
+                vault.forget_kept_folder(now.key, id).await?;
+                return emptied;
+            }
+            emptied?;
+            if vault.finish_folder(now, id, closed, until_ms).await? {
+                self.report.folders += 1;
+                return Ok(());
+            }
+        }
+        Err(Failure::new(Kind::Retry, format!("{path}: others keep writing to it; try again")))
+    }
+
+    /// Deletes everything in a closed folder; goes on past what cannot be deleted.
+    async fn empty(&mut self, id: DirId, path: &VaultPath) -> Result<(), Failure> {
+        let vault = self.vault.clone();
+        // Whoever created in it before it was closed is seen by a listing that begins after.
+        let mut entries = vault.entries(id, false).await?;
+        while let Some(some) = entries.next(&vault).await? {
+            self.empty_of_unreadable(some.unreadable, path).await?;
             let mut files = JoinSet::new();
             for child in some.entries {
                 let child_path = path.join(&child.entry.name)?;
                 match child.entry.target {
                     EntryTarget::File { .. } => {
                         if files.len() >= FILES_AT_ONCE {
-                            report.add(joined(&mut files).await?);
+                            self.joined(&mut files).await?;
                         }
-                        let vault = self.clone();
-                        let work = async move { vault.remove_file(child.key, &child_path, inner).await };
-                        files.spawn(work);
+                        let (vault, options) = (vault.clone(), self.options);
+                        files.spawn(async move {
+                            let result = vault.remove_file(child.key, &child_path, options).await;
+                            (child_path, result)
+                        });
                     }
                     EntryTarget::Directory { id: below, .. } => {
-                        let work = self.remove_folder(id, below, &child, &child_path, inner, report);
-                        Box::pin(work).await?;
+                        let done = Box::pin(self.folder(id, below, &child, &child_path)).await;
+                        self.note(child_path, done)?;
                     }
                 }
             }
             while !files.is_empty() {
-                report.add(joined(&mut files).await?);
+                self.joined(&mut files).await?;
             }
         }
-        let name = &entry.entry.name;
-        let key = self.names.entry_key(parent, name);
-        let condition = Condition::Version(entry.found.version);
-        self.change(self.files, key.as_bytes(), Ask::Delete { condition }).await?;
-        if options.trash_ms == 0 {
-            self.forget_folder(id).await?;
-        }
-        report.folders += 1;
         Ok(())
     }
 
-    /// Marks a folder as closing, so that nothing is created in it any more. Its record ends with its trash.
-    async fn close_folder(&self, id: DirId, path: &VaultPath) -> Result<(), Failure> {
-        for _ in 0..TRIES {
-            let Some((version, directory)) = self.folder_record(id).await? else { return Ok(()) };
-            if directory.state == DirState::Closing {
-                return Ok(());
+    async fn empty_of_unreadable(
+        &mut self,
+        unreadable: Vec<(SealedKey, Option<Found>)>,
+        path: &VaultPath,
+    ) -> Result<(), Failure> {
+        if self.options.trash_ms == 0 {
+            for (key, found) in unreadable {
+                let done = Box::pin(self.unreadable(key, found, path)).await;
+                self.note(path.clone(), done)?;
             }
-            let closing = Head::Directory(Directory { state: DirState::Closing, ..directory });
-            let key = self.names.directory_key(id);
-            let sealed = self.seal(self.files, key.as_bytes(), &closing, &[])?;
-            let put = AskPut {
-                condition: Condition::Version(version),
-                lifetime: LifetimeRequest::Ttl(TRASH_MS_DEFAULT),
-                head: sealed.head,
-                body: sealed.body,
-                ..AskPut::default()
-            };
-            match self.change(self.files, key.as_bytes(), Ask::Put(put)).await? {
-                Outcome::Written { .. } => return Ok(()),
-                Outcome::Conflict { .. } => {}
-                other => return Err(unexpected(&other)),
-            }
+        } else if !unreadable.is_empty() {
+            let what = format!("has entries that cannot be read count={}", unreadable.len());
+            self.report.failed.push((path.clone(), only_for_good(path, Failure::new(Kind::Damaged, what))));
         }
-        Err(Failure::new(Kind::Retry, format!("{path}: keeps changing; try again")))
+        Ok(())
+    }
+
+    /// The next file that is done.
+    async fn joined(
+        &mut self,
+        files: &mut JoinSet<(VaultPath, Result<RemoveReport, Failure>)>,
+    ) -> Result<(), Failure> {
+        match files.join_next().await {
+            None => Ok(()),
+            Some(Ok((path, result))) => {
+                let done = result.map(|done| self.add(&done));
+                self.note(path, done)
+            }
+            Some(Err(error)) => Err(Failure::new(Kind::Bug, error.to_string())),
+        }
+    }
+
+    /// Keeps the books on one child; what would fail for all others as well ends the work.
+    fn note(&mut self, path: VaultPath, done: Result<(), Failure>) -> Result<(), Failure> {
+        match done {
+            Err(failure) if matches!(failure.kind, Kind::Damaged | Kind::Conflict | Kind::Retry) => {
+                self.report.failed.push((path, failure));
+                Ok(())
+            }
+            other => other,
+        }
     }
 }
 
-/// The next file that is done.
-async fn joined(files: &mut JoinSet<Result<RemoveReport, Failure>>) -> Result<RemoveReport, Failure> {
-    match files.join_next().await {
-        None => Ok(RemoveReport::default()),
-        Some(Ok(result)) => result,
-        Some(Err(error)) => Err(Failure::new(Kind::Bug, error.to_string())),
+impl Vault {
+    /// As [`Vault::close_folder`]; a folder whose record cannot be read takes no entries anyway.
+    async fn close_folder_if_readable(
+        &self,
+        id: DirId,
+        path: &VaultPath,
+    ) -> Result<Option<Version>, Failure> {
+        match self.close_folder(id, path).await {
+            Err(failure) if failure.kind == Kind::Damaged => Ok(None),
+            other => other,
+        }
     }
 }
 
-fn ends_before(expiry: Expiry, ms: u64) -> bool {
-    expiry.ms().is_some_and(|end| end <= ms)
+/// What cannot be read cannot be kept either.
+fn only_for_good(path: &VaultPath, failure: Failure) -> Failure {
+    if failure.kind != Kind::Damaged {
+        return at(path, failure);
+    }
+    let message = format!("{path}: {} (to delete it unread: larder rm --now)", failure.message);
+    Failure::new(Kind::Damaged, message)
 }

@@ -13,8 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
-use crate::directory::EntryNow;
-use crate::files::Destination;
+use crate::directory::{EntryNow, Standing};
+use crate::files::{Destination, at};
 use crate::local::target::{self, Target};
 use crate::meter::Meter;
 use crate::path::VaultPath;
@@ -167,7 +167,16 @@ impl Run {
         let names =
             below.iter().map(|t| (t.id, t.path.names().last().cloned().unwrap_or_default())).collect();
         let confirmed = self.vault.confirm_all(folder.id, names).await?;
-        todo.extend(below.into_iter().zip(confirmed).filter(|(_, ok)| *ok).map(|(t, _)| t));
+        for (child, standing) in below.into_iter().zip(confirmed) {
+            match standing {
+                Ok(Standing::Open) => todo.push(child),
+                Ok(Standing::Closing) => {
+                    self.report.lock().skipped.push((child.local, "a folder that is being deleted"));
+                }
+                Ok(Standing::Gone) => {}
+                Err(failure) => self.fail(&child.local, at(&child.path, failure)),
+            }
+        }
         Ok(())
     }
 

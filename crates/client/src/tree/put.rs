@@ -135,7 +135,7 @@ impl Filling {
         }
     }
 
-    /// Returns the folders that were there before this run.
+    /// Returns the folders that files were put in: those that were there, and those that this run made.
     async fn fill(mut self, local: &Path, remote: &VaultPath) -> Result<Vec<(DirId, VaultPath)>, Failure> {
         let (found_sender, mut found) = mpsc::channel(FOUND_QUEUED_MAX);
         let (root, meter) = (local.to_path_buf(), self.run.meter.clone());
@@ -175,8 +175,7 @@ impl Filling {
         while let Some(job) = self.jobs.join_next().await {
             job.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
         }
-        let before = self.folders.into_values().filter(|f| f.before.is_some());
-        Ok(before.map(|f| (f.id, f.path)).collect())
+        Ok(self.folders.into_values().map(|f| (f.id, f.path)).collect())
     }
 
     async fn folder(&mut self, item: Item, remote: &VaultPath) -> Result<(), Failure> {

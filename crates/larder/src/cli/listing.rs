@@ -23,6 +23,7 @@ pub fn object(listed: &Listed) -> Value {
         "mtime_ns": listed.attributes.mtime_ns,
         "version": listed.version.to_string(),
         "expires_ms": listed.expiry.ms(),
+        "deleting": listed.deleting,
     })
 }
 
@@ -33,6 +34,9 @@ pub fn name(listed: &Listed, whole_path: bool, output: Output) -> String {
         _ => clean(&listed.path.to_string()),
     };
     match listed.kind {
+        ListedKind::Folder { .. } if listed.deleting => {
+            format!("{plain}/  {}", output.paint(Tone::Warn, "(being deleted)"))
+        }
         ListedKind::Folder { .. } => output.paint(Tone::Strong, &format!("{plain}/")),
         ListedKind::Symlink { .. } => format!("{plain}@"),
         ListedKind::File { .. } => plain,

@@ -5,8 +5,8 @@ use std::io::{BufWriter, Write};
 use larder_client::path::VaultPath;
 use larder_format::error::Kind;
 
-use crate::cli::{Context, listing};
-use crate::failure::{Failure, Outcome, clean};
+use crate::cli::{Context, listing, report};
+use crate::failure::{Outcome, clean};
 use crate::output::write_failure;
 use crate::size;
 
@@ -65,14 +65,6 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
                 size::count(total.folders, "folder")
             ));
         }
-        if total.damaged > 0 {
-            let message = format!(
-                "{} things in {} are there but cannot be read",
-                total.damaged,
-                clean(&path.to_string())
-            );
-            return Err(Failure::new(Kind::Damaged, message));
-        }
-        Ok(())
+        report::unreadable(total.damaged, &format!("things in {}", clean(&path.to_string())))
     })
 }

@@ -33,6 +33,9 @@ pub struct Args {
     condition: ConditionArgs,
     #[command(flatten)]
     content: ContentArgs,
+    /// Also over a file that cannot be read, or that is older than what this machine has seen
+    #[arg(long)]
+    force: bool,
 }
 
 /// Stores everything named.
@@ -53,6 +56,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         lifetime: args.lifetime.request(),
         condition: args.condition.condition(),
         attributes: args.content.attributes()?,
+        force: args.force,
         ..PutOptions::default()
     };
     crate::session::with_vault(context, async |vault| {
@@ -70,7 +74,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
 async fn is_folder(vault: &Arc<Vault>, path: &VaultPath) -> Outcome<bool> {
     match vault.stat(path).await {
         Ok(listed) => Ok(matches!(listed.kind, ListedKind::Folder { .. })),
-        Err(failure) if failure.kind == Kind::NotFound => Ok(false),
+        // What cannot be read or is in the way is for the put itself to judge: it may be replaced by force.
+        Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Conflict | Kind::Damaged) => Ok(false),
         Err(failure) => Err(failure.into()),
     }
 }

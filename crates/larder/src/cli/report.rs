@@ -1,7 +1,9 @@
 //! What became of a whole folder, said for people and programs, and what failed in it.
 
+use larder_client::path::VaultPath;
 use larder_client::tree::TreeReport;
-use serde_json::json;
+use larder_format::error::Kind;
+use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::failure::{Failure, Outcome, clean, shown};
@@ -9,6 +11,47 @@ use crate::size;
 
 /// Most failures named one by one for people; JSON has them all.
 const FAILURES_SHOWN_MAX: usize = 20;
+
+/// What failed in a folder of the vault, for programs.
+pub fn failures(failed: &[(VaultPath, larder_client::Failure)]) -> Vec<Value> {
+    let one = |(path, failure): &(VaultPath, larder_client::Failure)| json!({ "path": path.to_string(), "kind": failure.kind.name(), "message": failure.message });
+    failed.iter().map(one).collect()
+}
+
+/// Names what failed in a folder of the vault. `whole` and `what` make the sentence.
+///
+/// # Errors
+/// The first failure's kind, if there was any.
+pub fn some_failed(
+    context: &Context,
+    whole: &str,
+    what: &str,
+    failed: &[(VaultPath, larder_client::Failure)],
+) -> Outcome {
+    for (path, failure) in failed.iter().take(FAILURES_SHOWN_MAX) {
+        let path = clean(&path.to_string());
+        context.output.note(&format!("failed {path}: {}", clean(&failure.message)));
+    }
+    match failed.first() {
+        None => Ok(()),
+        Some((_, first)) => {
+            let message =
+                format!("{} things in {whole} {what}; the first: {}", failed.len(), clean(&first.message));
+            Err(Failure::new(first.kind, message))
+        }
+    }
+}
+
+/// Says that things are there that cannot be read, after the rest was shown.
+///
+/// # Errors
+/// Damaged, if there are any.
+pub fn unreadable(count: u64, what: &str) -> Outcome {
+    if count == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::Damaged, format!("{count} {what} are there but cannot be read")))
+}
 
 /// Says what became of a folder.
 ///

@@ -1,10 +1,12 @@
-//! `larder versions`: the versions of a file, newest first; also of one that was deleted and can be brought back.
+//! `larder versions`: the versions of a file, newest first, also of one that was deleted and can be brought back; and
+//! deleted folders of that name.
 
+use larder_client::files::VersionKind;
 use larder_client::path::VaultPath;
 use serde_json::json;
 
-use crate::cli::Context;
-use crate::failure::Outcome;
+use crate::cli::{Context, report};
+use crate::failure::{Outcome, clean};
 use crate::moment;
 use crate::output::Tone;
 use crate::size;
@@ -12,7 +14,7 @@ use crate::size;
 /// Flags of `versions`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// File in the vault
+    /// File in the vault, also a deleted one; or a deleted folder
     #[arg(value_name = "PATH")]
     path: String,
 }
@@ -20,14 +22,21 @@ pub struct Args {
 /// Lists them; with `--json` one object a line.
 ///
 /// # Errors
-/// Not found.
+/// Not found; damaged if a version cannot be read (the others are listed).
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let output = context.output;
     let path = VaultPath::parse(&args.path)?;
     crate::session::with_vault(context, async |vault| {
-        for version in vault.versions(&path).await? {
+        let found = vault.versions(&path).await?;
+        for version in found.versions {
+            let (kind, size) = match version.kind {
+                VersionKind::File => ("file", size::show(version.size)),
+                VersionKind::Symlink => ("link", size::show(version.size)),
+                VersionKind::DeletedFolder => ("folder", "folder".to_owned()),
+            };
             output.document(&json!({
                 "version": version.version.to_string(),
+                "kind": kind,
                 "current": version.current,
                 "size": version.size,
                 "mtime_ns": version.attributes.mtime_ns,
@@ -45,12 +54,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
                 }
             };
             output.text(&format!(
-                "{:<20}  {:>10}  {}  {mark}\n",
+                "{:<20}  {size:>10}  {}  {mark}\n",
                 version.version.to_string(),
-                size::show(version.size),
                 moment::show_ms(version.version.0.ms()),
             ))?;
         }
-        Ok(())
+        report::unreadable(found.damaged, &format!("versions of {}", clean(&path.to_string())))
     })
 }

@@ -85,13 +85,15 @@ impl Run {
         }
     }
 
-    /// Folders that were there before may have been deleted meanwhile: then what was put in them is lost to
-    /// sight, which must be said.
+    /// Folders may have been deleted meanwhile, those that this run made like any other: then what was put in them
+    /// is lost to sight, which must be said.
     pub(super) async fn check_folders(&self, touched: Vec<(DirId, VaultPath)>) -> Result<(), Failure> {
-        for (id, path) in touched {
-            if !self.vault.takes_entries(id).await? {
+        let ids = touched.iter().map(|(id, _)| *id).collect();
+        let open = self.vault.take_entries(ids).await?;
+        for ((_, path), open) in touched.iter().zip(open) {
+            if !open {
                 let failure = Failure::new(Kind::Conflict, "was deleted meanwhile; put it again");
-                self.fail(PathBuf::from(path.to_string()), at(&path, failure));
+                self.fail(PathBuf::from(path.to_string()), at(path, failure));
             }
         }
         Ok(())

@@ -2,18 +2,18 @@
 
 use serde_json::json;
 
-use crate::cli::Context;
+use crate::cli::{Context, report};
 use crate::failure::{Outcome, clean};
 use crate::moment;
 
 /// Lists them, sorted by name; with `--json` one object a line.
 ///
 /// # Errors
-/// What the node says.
+/// What the node says; damaged if something there cannot be read (the rest is listed).
 pub fn run(context: &Context) -> Outcome {
     crate::session::with_vault(context, async |vault| {
         let mut values = Vec::new();
-        vault
+        let damaged = vault
             .list_values(|name, state| {
                 values.push((name, state));
                 Ok(())
@@ -34,6 +34,6 @@ pub fn run(context: &Context) -> Outcome {
                 .output
                 .text(&format!("{shown:<40}  ends {}\n", moment::show_left(state.expiry, now_ms)))?;
         }
-        Ok(())
+        report::unreadable(damaged, "values")
     })
 }

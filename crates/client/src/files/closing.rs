@@ -1,0 +1,221 @@
+//! A folder's way out and back: closed to new entries, kept under its entry's key for as long as it can be brought
+//! back, away; or opened again. Every step leaves a state that deleting again finishes and restoring undoes.
+
+use larder_format::error::Kind;
+use larder_format::head::{DirId, DirState, Directory, EntryTarget, Head};
+use larder_format::namespace::LifetimeRequest;
+use larder_format::operation::{Condition, Outcome};
+use larder_format::record::Version;
+use larder_seal::names::SealedKey;
+use larder_wire::answer::Failure;
+use larder_wire::request::{Ask, AskPut};
+
+use super::remove::TRASH_MS_DEFAULT;
+use crate::directory::{EntryNow, Standing, being_deleted};
+use crate::path::VaultPath;
+use crate::remote::Scan;
+use crate::vault::{Vault, unexpected};
+
+/// How often a folder's record is written again because somebody else was quicker.
+const TRIES: u32 = 32;
+
+impl Vault {
+    /// Closes a folder to new entries. Its record has no end of its own while its entry is there. Answers the
+    /// record's version; `None` if there is none.
+    pub(crate) async fn close_folder(&self, id: DirId, path: &VaultPath) -> Result<Option<Version>, Failure> {
+        for _ in 0..TRIES {
+            let Some((version, directory)) = self.folder_record(id).await? else { return Ok(None) };
+            if directory.state == DirState::Closing {
+                return Ok(Some(version));
+            }
+            let closing = Head::Directory(Directory { state: DirState::Closing, ..directory });
+            let key = self.names.directory_key(id);
+            let ask = self.put_head(key, &closing, Condition::Version(version))?.ask;
+            match self.change(self.files, key.as_bytes(), ask).await? {
+                Outcome::Written { version, .. } => return Ok(Some(version)),
+                Outcome::Conflict { .. } => {}
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Err(Failure::new(Kind::Retry, format!("{path}: keeps changing; try again")))
+    }
+
+    /// Opens a folder again, whatever is left of its record.
+    pub(crate) async fn open_folder_again(
+        &self,
+        id: DirId,
+        parent: DirId,
+        path: &VaultPath,
+    ) -> Result<(), Failure> {
+        let name = path.names().last().cloned().unwrap_or_default();
+        for _ in 0..TRIES {
+            let (condition, directory) = match self.folder_record(id).await? {
+                Some((_, d)) if d.state == DirState::Open => return Ok(()),
+                Some((version, d)) => (Condition::Version(version), d),
+                None => {
+                    let state = DirState::Open;
+                    (Condition::Absent, Directory { id, parent, name: name.clone(), moves: 0, state })
+                }
+            };
+            let open = Head::Directory(Directory { state: DirState::Open, ..directory });
+            let key = self.names.directory_key(id);
+            let ask = self.put_head(key, &open, condition)?.ask;
+            match self.change(self.files, key.as_bytes(), ask).await? {
+                Outcome::Written { .. } => return Ok(()),
+                Outcome::Conflict { .. } => {}
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Err(Failure::new(Kind::Retry, format!("{path}: keeps changing; try again")))
+    }
+
+    /// Keeps a folder's entry under its key until then, before what is in the folder is deleted. A deletion that
+    /// goes on after an interruption keeps its first mark, so that all it deleted belongs to one.
+    pub(crate) async fn keep_folder(
+        &self,
+        now: &EntryNow,
+        id: DirId,
+        closed: Option<Version>,
+        until_ms: u64,
+    ) -> Result<(), Failure> {
+        let lifetime = LifetimeRequest::Until(until_ms);
+        let history = self.history(now.key).await?;
+        if let Some(kept) = history.folders().find(|k| k.id == id) {
+            let ask = Ask::Touch { condition: Condition::Any, lifetime };
+            if let Outcome::Written { .. } = self.change(self.files, kept.record.as_bytes(), ask).await? {
+                return Ok(());
+            }
+        }
+        let key = now.key.version_key(closed.unwrap_or(now.found.version));
+        let sealed = self.seal(self.files, &key, &Head::Entry(now.entry.clone()), &[])?;
+        let put = AskPut { lifetime, head: sealed.head, body: sealed.body, ..AskPut::default() };
+        match self.change(self.files, &key, Ask::Put(put)).await? {
+            Outcome::Written { .. } => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Deletes what is kept of a folder under its entry's key, once the folder is there again.
+    pub(crate) async fn forget_kept_folder(&self, key: SealedKey, id: DirId) -> Result<(), Failure> {
+        for kept in self.history(key).await?.folders().filter(|k| k.id == id) {
+            self.delete_any(kept.record.as_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    /// The last steps, when a closed folder is empty: its record ends with its trash (`None`: everything of it
+    /// goes now), then its entry goes. Answers `false` if the folder was opened again meanwhile.
+    pub(crate) async fn finish_folder(
+        &self,
+        now: &EntryNow,
+        id: DirId,
+        closed: Option<Version>,
+        until_ms: Option<u64>,
+    ) -> Result<bool, Failure> {
+        let key = self.names.directory_key(id);
+        if let Some(version) = closed {
+            let condition = Condition::Version(version);
+            let ask = match until_ms {
+                Some(ms) => Ask::Touch { condition, lifetime: LifetimeRequest::Until(ms) },
+                None => Ask::Delete { condition },
+            };
+            match self.change(self.files, key.as_bytes(), ask).await? {
+                Outcome::Written { .. } | Outcome::Deleted { .. } | Outcome::Absent => {}
+                Outcome::Conflict { .. } => return Ok(false),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        match until_ms {
+            Some(ms) => self.end_strays(id, ms).await?,
+            None => self.purge_folder(id).await?,
+        }
+        let condition = Condition::Version(now.found.version);
+        match self.change(self.files, now.key.as_bytes(), Ask::Delete { condition }).await? {
+            // Somebody else finished it, and may have made something new of that name.
+            Outcome::Deleted { .. } | Outcome::Absent | Outcome::Conflict { .. } => Ok(true),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Frees a name whose folder is gone, or is being deleted and empty: a deletion that was interrupted late.
+    pub(crate) async fn clear_name(
+        &self,
+        now: &EntryNow,
+        id: DirId,
+        standing: Standing,
+        at: &VaultPath,
+    ) -> Result<(), Failure> {
+        if standing == Standing::Closing && !self.is_empty_folder(id).await? {
+            return Err(being_deleted(at));
+        }
+        // Even an empty folder may have files in it that can be brought back.
+        let until_ms = self.now_ms() + TRASH_MS_DEFAULT;
+        let closed = match standing {
+            Standing::Closing => self.folder_record(id).await?.map(|(version, _)| version),
+            Standing::Open | Standing::Gone => None,
+        };
+        self.keep_folder(now, id, closed, until_ms).await?;
+        // If it was opened again, whoever asked looks again and finds it.
+        self.finish_folder(now, id, closed, Some(until_ms)).await.map(|_| ())
+    }
+
+    async fn is_empty_folder(&self, id: DirId) -> Result<bool, Failure> {
+        let mut entries = self.entries(id, false).await?;
+        while let Some(some) = entries.next(self).await? {
+            if !some.entries.is_empty() || some.damaged > 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Versions left in a deleted folder without an end, of files whose own time was up before: they would lie
+    /// there for good, out of reach.
+    async fn end_strays(&self, id: DirId, until_ms: u64) -> Result<(), Failure> {
+        let mut pages = self.remote.scan(Scan::heads(self.files, &self.names.dir_prefix(id))).await?;
+        while let Some(page) = pages.next().await? {
+            for (record, found) in page.records {
+                if found.expiry.ms().is_none()
+                    && matches!(SealedKey::parse(record.as_bytes()), Some((_, Some(_))))
+                {
+                    let condition = Condition::Version(found.version);
+                    let ask = Ask::Touch { condition, lifetime: LifetimeRequest::Until(until_ms) };
+                    self.change(self.files, record.as_bytes(), ask).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes everything that has to do with a folder, also what could still be brought back; readable or not.
+    pub(crate) async fn purge_folder(&self, id: DirId) -> Result<(), Failure> {
+        let own = self.names.directory_key(id);
+        let mut pages = self.remote.scan(Scan::heads(self.files, &self.names.dir_prefix(id))).await?;
+        while let Some(page) = pages.next().await? {
+            for (record, found) in page.records {
+                if record.as_bytes() == own.as_bytes() {
+                    continue;
+                }
+                if let Some(below) = self.folder_shown(record.as_bytes(), &found.head) {
+                    Box::pin(self.purge_folder(below)).await?;
+                }
+                self.delete_any(record.as_bytes()).await?;
+            }
+            for record in page.damaged {
+                self.delete_any(record.as_bytes()).await?;
+            }
+        }
+        self.forget_folder(id).await
+    }
+
+    /// The folder that an entry names, if it can be opened at all; how old it is does not matter.
+    pub(crate) fn folder_shown(&self, key: &[u8], head: &[u8]) -> Option<DirId> {
+        match self.open_head(self.files, key, head) {
+            Ok(Head::Entry(entry)) => match entry.target {
+                EntryTarget::Directory { id, .. } => Some(id),
+                EntryTarget::File { .. } => None,
+            },
+            _ => None,
+        }
+    }
+}
