@@ -55,6 +55,11 @@ impl SeenMemory {
         Ok(Self { file: Some(path.to_path_buf()), state: Mutex::new(state) })
     }
 
+    /// What was seen of a record; all zero if nothing was.
+    pub fn seen(&self, namespace: NamespaceId, key: &[u8]) -> Mark {
+        self.state.lock().marks.seen(namespace.0, key).unwrap_or_default()
+    }
+
     /// Takes note of a record whose manifest was verified, or refuses it as older than what was seen.
     ///
     /// # Errors
