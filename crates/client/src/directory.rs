@@ -49,6 +49,7 @@ impl Vault {
     pub(crate) async fn folder_record(&self, id: DirId) -> Result<Option<(Version, Directory)>, Failure> {
         let key = self.names.directory_key(id);
         let Some(found) = self.read(self.files, key.as_bytes(), true).await? else { return Ok(None) };
+        self.check_folder(key.as_bytes(), &found)?;
         match self.open_head(self.files, key.as_bytes(), &found.head)? {
             Head::Directory(directory) if directory.id == id => Ok(Some((found.version, directory))),
             _ => Err(Failure::new(Kind::Damaged, "the node shows another record where a folder's belongs")),
