@@ -246,6 +246,13 @@ fn folders_nest_to_the_limit_and_no_further() {
     let report = home.run(&["put", "--json", tree.to_str().unwrap(), "/"]).ends(2).json();
     assert_eq!((report["files"].as_u64(), report["folders"].as_u64()), (Some(1), Some(255)), "{report}");
     assert_eq!(home.run(&["ls", "-R", "--json", "/tree"]).ends(0).json_lines().len(), 256);
+    home.run(&["rm", "-r", "/tree"]).ends(0);
+    let back = home.run(&["restore", "--json", "/tree"]).ends(0).json();
+    assert_eq!((back["files"].as_u64(), back["folders"].as_u64()), (Some(1), Some(256)), "{back}");
+    home.run(&["rm", "-r", "/tree"]).ends(0);
+    home.run(&["rm", "-r", "--now", "/tree"]).ends(0);
+    home.run(&["restore", "/tree"]).ends(3);
+    home.run(&["put", tree.to_str().unwrap(), "/"]).ends(2);
     home.run(&["rm", "-r", "--now", "/tree"]).ends(0);
 }
 

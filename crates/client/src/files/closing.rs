@@ -5,7 +5,7 @@ use larder_format::error::Kind;
 use larder_format::head::{DirId, DirState, Directory, EntryTarget, Head};
 use larder_format::namespace::LifetimeRequest;
 use larder_format::operation::{Condition, Outcome};
-use larder_format::record::Version;
+use larder_format::record::{Key, Version};
 use larder_seal::names::SealedKey;
 use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, AskPut};
@@ -187,8 +187,28 @@ impl Vault {
         Ok(())
     }
 
-    /// Deletes everything that has to do with a folder, also what could still be brought back; readable or not.
+    /// Deletes everything that has to do with a folder, also what could still be brought back; readable or not. What
+    /// is below a folder goes before its entry, so that an interrupted one leaves nothing out of reach.
     pub(crate) async fn purge_folder(&self, id: DirId) -> Result<(), Failure> {
+        // Not by recursion: folders nest deeper than a thread's stack.
+        let mut todo = vec![Purge::Folder(id)];
+        while let Some(step) = todo.pop() {
+            match step {
+                Purge::Own(id) => self.forget_folder(id).await?,
+                Purge::Entry(record) => {
+                    self.delete_any(record.as_bytes()).await?;
+                }
+                Purge::Folder(id) => {
+                    todo.push(Purge::Own(id));
+                    self.purge_files(id, &mut todo).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes all but folders in a folder; notes the folders.
+    async fn purge_files(&self, id: DirId, todo: &mut Vec<Purge>) -> Result<(), Failure> {
         let own = self.names.directory_key(id);
         let mut pages = self.remote.scan(Scan::heads(self.files, &self.names.dir_prefix(id))).await?;
         while let Some(page) = pages.next().await? {
@@ -196,16 +216,18 @@ impl Vault {
                 if record.as_bytes() == own.as_bytes() {
                     continue;
                 }
-                if let Some(below) = self.folder_shown(record.as_bytes(), &found.head) {
-                    Box::pin(self.purge_folder(below)).await?;
+                match self.folder_shown(record.as_bytes(), &found.head) {
+                    Some(below) => todo.extend([Purge::Entry(record), Purge::Folder(below)]),
+                    None => {
+                        self.delete_any(record.as_bytes()).await?;
+                    }
                 }
-                self.delete_any(record.as_bytes()).await?;
             }
             for record in page.damaged {
                 self.delete_any(record.as_bytes()).await?;
             }
         }
-        self.forget_folder(id).await
+        Ok(())
     }
 
     /// The folder that an entry names, if it can be opened at all; how old it is does not matter.
@@ -218,4 +240,14 @@ impl Vault {
             _ => None,
         }
     }
+}
+
+/// A step of deleting a folder with all that is kept of it.
+enum Purge {
+    /// All that is in it, then its own record.
+    Folder(DirId),
+    /// The record of a folder's entry, after what is below it.
+    Entry(Key),
+    /// A folder's own record.
+    Own(DirId),
 }

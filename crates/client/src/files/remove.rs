@@ -3,6 +3,8 @@
 //! An interrupted deletion of a folder leaves a closed folder: deleting it again goes on, restoring it undoes. One that
 //! cannot delete everything opens the folder again, so that what is left can be reached.
 
+mod folders;
+
 use std::sync::Arc;
 
 use larder_format::error::Kind;
@@ -12,8 +14,8 @@ use larder_format::record::Version;
 use larder_seal::names::SealedKey;
 use larder_wire::answer::Failure;
 use larder_wire::request::Ask;
-use tokio::task::JoinSet;
 
+use self::folders::Level;
 use super::put::{KEEP_WITHIN_MS, Kept, at};
 use crate::directory::EntryNow;
 use crate::path::VaultPath;
@@ -102,7 +104,7 @@ impl Vault {
             Ok(entry) => match entry.target {
                 EntryTarget::File { .. } => removal.file(key, path).await?,
                 EntryTarget::Directory { id, .. } => {
-                    removal.top_folder(dir, id, &EntryNow { key, entry, found }, path).await?;
+                    removal.top_folder(dir, id, EntryNow { key, entry, found }, path).await?;
                 }
             },
             Err(failure) if failure.kind == Kind::Damaged && options.trash_ms == 0 => {
@@ -195,13 +197,14 @@ impl Removal {
         &mut self,
         parent: DirId,
         id: DirId,
-        now: &EntryNow,
+        now: EntryNow,
         path: &VaultPath,
     ) -> Result<(), Failure> {
         self.must_be_recursive(path)?;
-        Box::pin(self.folder(parent, id, now, path)).await?;
+        let key = now.key;
+        self.folder(Level { parent, id, now, path: path.clone(), tries: 0 }).await?;
         if self.options.trash_ms == 0 && self.report.failed.is_empty() {
-            self.purge_namesakes(now.key).await?;
+            self.purge_namesakes(key).await?;
         }
         Ok(())
     }
@@ -264,123 +267,6 @@ impl Removal {
             self.report.leftovers += u64::from(self.vault.delete_any(kept.record.as_bytes()).await?);
         }
         Ok(())
-    }
-
-    /// Closes a folder to new entries, deletes what is in it, then the folder itself.
-    async fn folder(
-        &mut self,
-        parent: DirId,
-        id: DirId,
-        now: &EntryNow,
-        path: &VaultPath,
-    ) -> Result<(), Failure> {
-        let vault = self.vault.clone();
-        for _ in 0..TRIES {
-            let closed = if self.options.trash_ms == 0 {
-                vault.close_folder_if_readable(id, path).await?
-            } else {
-                vault.close_folder(id, path).await.map_err(|f| only_for_good(path, f))?
-            };
-            let until_ms = self.until_ms();
-            if let Some(until_ms) = until_ms {
-                vault.keep_folder(now, id, closed, until_ms).await?;
-            }
-            let failed = self.report.failed.len();
-            let emptied = self.empty(id, path).await;
-            // Where the node does not answer it would not answer this either.
-            let stays = match &emptied {
-                Ok(()) => self.report.failed.len() > failed,
-                Err(failure) => !matches!(failure.kind, Kind::Closed | Kind::Unknown),
-            };
-            if stays {
-                vault.open_folder_again(id, parent, path).await?;
-                vault.forget_kept_folder(now.key, id).await?;
-                return emptied;
-            }
-            emptied?;
-            if vault.finish_folder(now, id, closed, until_ms).await? {
-                self.report.folders += 1;
-                return Ok(());
-            }
-        }
-        Err(Failure::new(Kind::Retry, format!("{path}: others keep writing to it; try again")))
-    }
-
-    /// Deletes everything in a closed folder; goes on past what cannot be deleted.
-    async fn empty(&mut self, id: DirId, path: &VaultPath) -> Result<(), Failure> {
-        let vault = self.vault.clone();
-        // Whoever created in it before it was closed is seen by a listing that begins after.
-        let mut entries = vault.entries(id, false).await?;
-        while let Some(some) = entries.next(&vault).await? {
-            self.empty_of_unreadable(some.unreadable, path).await?;
-            let mut files = JoinSet::new();
-            for child in some.entries {
-                let child_path = path.join(&child.entry.name)?;
-                match child.entry.target {
-                    EntryTarget::File { .. } => {
-                        if files.len() >= FILES_AT_ONCE {
-                            self.joined(&mut files).await?;
-                        }
-                        let (vault, options) = (vault.clone(), self.options);
-                        files.spawn(async move {
-                            let result = vault.remove_file(child.key, &child_path, options).await;
-                            (child_path, result)
-                        });
-                    }
-                    EntryTarget::Directory { id: below, .. } => {
-                        let done = Box::pin(self.folder(id, below, &child, &child_path)).await;
-                        self.note(child_path, done)?;
-                    }
-                }
-            }
-            while !files.is_empty() {
-                self.joined(&mut files).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn empty_of_unreadable(
-        &mut self,
-        unreadable: Vec<(SealedKey, Option<Found>)>,
-        path: &VaultPath,
-    ) -> Result<(), Failure> {
-        if self.options.trash_ms == 0 {
-            for (key, found) in unreadable {
-                let done = Box::pin(self.unreadable(key, found, path)).await;
-                self.note(path.clone(), done)?;
-            }
-        } else if !unreadable.is_empty() {
-            let what = format!("has entries that cannot be read count={}", unreadable.len());
-            self.report.failed.push((path.clone(), only_for_good(path, Failure::new(Kind::Damaged, what))));
-        }
-        Ok(())
-    }
-
-    /// The next file that is done.
-    async fn joined(
-        &mut self,
-        files: &mut JoinSet<(VaultPath, Result<RemoveReport, Failure>)>,
-    ) -> Result<(), Failure> {
-        match files.join_next().await {
-            None => Ok(()),
-            Some(Ok((path, result))) => {
-                let done = result.map(|done| self.add(&done));
-                self.note(path, done)
-            }
-            Some(Err(error)) => Err(Failure::new(Kind::Bug, error.to_string())),
-        }
-    }
-
-    /// Keeps the books on one child; what would fail for all others as well ends the work.
-    fn note(&mut self, path: VaultPath, done: Result<(), Failure>) -> Result<(), Failure> {
-        match done {
-            Err(failure) if matches!(failure.kind, Kind::Damaged | Kind::Conflict | Kind::Retry) => {
-                self.report.failed.push((path, failure));
-                Ok(())
-            }
-            other => other,
-        }
     }
 }
 
