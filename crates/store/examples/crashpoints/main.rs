@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "the tests draw points at random")]
 mod explore;
 mod model;
+#[allow(dead_code, reason = "the tests play scripts of their own")]
 mod workload;
 
 use std::io::Write;
