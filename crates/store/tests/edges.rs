@@ -180,15 +180,13 @@ fn a_short_segment_that_is_needed_hides_no_other_from_compaction() {
     for number in 0..14 {
         put(&log, &format!("a{number}"), 1, 4000).unwrap();
     }
-    // The next does not fit, so the second segment stays short.
-    put(&log, "large0", 1, 50_000).unwrap();
-    put(&log, "short", 1, 100).unwrap();
-    put(&log, "large1", 1, 55_000).unwrap();
+    // What comes after the next does not fit, so the second segment stays short.
+    put(&log, "short", 1, 4000).unwrap();
+    put(&log, "large0", 1, 58_000).unwrap();
     for number in 0..10 {
         put(&log, &format!("a{number}"), 2, 10).unwrap();
     }
-    put(&log, "large2", 1, 55_000).unwrap();
-    put(&log, "large3", 1, 55_000).unwrap();
+    put(&log, "large1", 1, 58_000).unwrap();
     log.pump().unwrap();
     let before = disk.contents().keys().filter(|name| name.ends_with(".seg")).count();
     let mut freed = 0;
