@@ -101,13 +101,16 @@ impl Blobs {
         Ok(Storing { ticket, _room: room })
     }
 
-    /// Reads a blob, or a part of it; the whole is verified either way.
+    /// Reads a blob, or a part of it; the whole is verified either way. Blocks the calling thread: for the
+    /// disk, and for a blob put a moment ago until it is durable.
     ///
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Damaged`], [`Kind::Invalid`] for a range beyond its end.
     #[allow(clippy::missing_panics_doc, reason = "offsets were checked against a length in memory")]
     pub fn get(&self, id: BlobId, offset: u64, length: u64) -> Result<Bytes, Failure> {
-        let Some(whole) = self.store.get(id).map_err(store_failure)? else {
+        let (found, durable) = self.store.get(id).map_err(store_failure)?;
+        durable.wait().map_err(store_failure)?;
+        let Some(whole) = found else {
             return Err(Failure::new(Kind::NotFound, format!("no such blob id={id}")));
         };
         let len = whole.len() as u64;

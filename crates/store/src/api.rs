@@ -79,7 +79,17 @@ pub enum StoreError {
         /// The folder.
         folder: Arc<str>,
     },
-    /// Blob bytes do not hash to their id, or a length is beyond its limit.
+    /// More than could ever be read back.
+    #[error("too large: {what} len={len} max={max}")]
+    TooLarge {
+        /// What is too long, or has too many parts.
+        what: &'static str,
+        /// Its length in bytes, or how many parts.
+        len: u64,
+        /// The longest, or the most, that is taken.
+        max: u64,
+    },
+    /// Blob bytes do not hash to their id, or something makes no sense.
     #[error("refused: {what}")]
     Invalid {
         /// What is wrong.
@@ -115,7 +125,7 @@ impl StoreError {
             StoreError::Damaged { .. } => Kind::Damaged,
             StoreError::TooNew { .. } => Kind::TooNew,
             StoreError::InUse { .. } => Kind::Conflict,
-            StoreError::Invalid { .. } => Kind::Invalid,
+            StoreError::TooLarge { .. } | StoreError::Invalid { .. } => Kind::Invalid,
             StoreError::Io { .. } => Kind::Closed,
             StoreError::Denied { .. } => Kind::Denied,
         }
@@ -217,6 +227,9 @@ pub trait RecordStore: Send + Sync {
     /// Calls `decide` under the record's shard lock and does what it says. `decide` is called exactly once
     /// unless an error is returned before. The ticket covers what `decide` saw as well as what it did.
     ///
+    /// Only [`Current::load`] reads the record's bytes: where they are damaged, a `decide` that goes by
+    /// [`Current::meta`] can still replace or remove it.
+    ///
     /// # Errors
     /// What `decide` returns; [`StoreError::Full`] if there is no room for what it wants (then nothing is
     /// changed); [`StoreError::Closed`].
@@ -299,11 +312,12 @@ pub trait BlobStore: Send + Sync {
     /// [`StoreError::Invalid`], [`StoreError::Full`], [`StoreError::Closed`].
     fn put(&self, id: BlobId, bytes: Bytes, lease: &LeaseGrant) -> Result<Ticket, StoreError>;
 
-    /// Reads a blob, verifying that its bytes hash to its id. `None`: not here.
+    /// Reads a blob, verifying that its bytes hash to its id. `None`: not here. The ticket is resolved
+    /// already unless the blob was put a moment ago.
     ///
     /// # Errors
     /// [`StoreError::Damaged`], [`StoreError::Closed`].
-    fn get(&self, id: BlobId) -> Result<Option<Bytes>, StoreError>;
+    fn get(&self, id: BlobId) -> Result<(Option<Bytes>, Ticket), StoreError>;
 
     /// Leases those blobs that are here; answers which are present *and now leased*.
     ///

@@ -57,7 +57,7 @@ pub trait DiskFile: Send + Sync {
     /// Takes disk space for the first `len` bytes without writing them.
     ///
     /// # Errors
-    /// What the system says.
+    /// [`io::ErrorKind::Unsupported`] if the file system cannot; what the system says.
     fn allocate(&self, len: u64) -> io::Result<()>;
 }
 

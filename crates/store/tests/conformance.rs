@@ -253,7 +253,7 @@ fn blobs_are_kept_by_leases_across_a_restart() {
     let backend = log_store(folder.path());
     assert_eq!(backend.boots(), 2);
     assert_eq!(backend.open_report().lost, vec![]);
-    assert_eq!(backend.get(id).unwrap(), Some(bytes));
+    assert_eq!(backend.get(id).unwrap().0, Some(bytes));
     assert_eq!(read(&backend, &key("a")), Some(state(5, b"one")));
     assert_eq!(backend.time(), Hlc::from_ms(1_000));
     assert!(matches!(backend.lease(&grant(1), &[id]), Err(StoreError::Invalid { .. })));

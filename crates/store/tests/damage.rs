@@ -97,7 +97,8 @@ fn ask(files: &Files, want: &Model) -> Result<bool, String> {
     }
     for number in leased(want) {
         let (id, bytes) = blob(number);
-        all &= judge(store.get(id), &Some(bytes)).map_err(|what| format!("blob {number}: {what}"))?;
+        all &= judge(store.get(id).map(|(found, _)| found), &Some(bytes))
+            .map_err(|what| format!("blob {number}: {what}"))?;
     }
     if !store.has_unaccepted_damage() {
         for number in 0..TOKENS {
@@ -349,5 +350,5 @@ fn scrub_names_exactly_what_is_damaged_and_putting_it_again_heals_it() {
     let free = (0..TOKENS).find(|number| !want.spent.contains(number)).unwrap();
     store.put(id, bytes.clone(), &model::grant(free, want.time_ms + 1_000)).unwrap();
     store.pump().unwrap();
-    assert_eq!(store.get(id).unwrap(), Some(bytes));
+    assert_eq!(store.get(id).unwrap().0, Some(bytes));
 }

@@ -172,7 +172,7 @@ fn listing(store: &LogStore) -> String {
         }
     }
     for (id, _) in [1, 2, 4, 5, 6].map(blob) {
-        out.push(format!("blob {id} {}", store.get(id).unwrap().unwrap().len()));
+        out.push(format!("blob {id} {}", store.get(id).unwrap().0.unwrap().len()));
     }
     for number in [7, 8] {
         let key = key(number);

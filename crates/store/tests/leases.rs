@@ -155,7 +155,11 @@ fn write(store: &LogStore, writer: u64) -> u64 {
                 if number % 4 == 0 {
                     ticket.wait().unwrap();
                 }
-                assert_eq!(store.get(id).unwrap().as_ref(), Some(&content), "writer {writer} file {number}");
+                assert_eq!(
+                    store.get(id).unwrap().0.as_ref(),
+                    Some(&content),
+                    "writer {writer} file {number}"
+                );
             }
             Err(StoreError::LeaseEnded { .. }) => again += 1,
             Err(error) => panic!("{error}"),

@@ -367,6 +367,6 @@ fn released_blobs_give_their_space_back() {
     for number in 95..100u8 {
         let mut bytes = vec![0; 10_000];
         SeededRng::new(number.into()).fill(&mut bytes);
-        assert_eq!(store.get(BlobId::of(&bytes)).unwrap(), Some(bytes.into()));
+        assert_eq!(store.get(BlobId::of(&bytes)).unwrap().0, Some(bytes.into()));
     }
 }

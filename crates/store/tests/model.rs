@@ -143,7 +143,7 @@ fn write_blobs(store: &LogStore, writer: u8) -> Vec<(BlobId, Bytes)> {
         let key = Key::new(Bytes::from_static(b"file")).unwrap();
         let lease = LeaseGrant { token: LeaseToken(token), namespace: NS, key, deadline_ms: 1_000 };
         drop(store.put(id, bytes.clone(), &lease).unwrap());
-        assert_eq!(store.get(id).unwrap(), Some(bytes.clone()));
+        assert_eq!(store.get(id).unwrap().0, Some(bytes.clone()));
         if number % 10 == 0 {
             kept.push((id, bytes));
         } else {
@@ -204,7 +204,7 @@ fn writers_readers_and_compaction_do_not_get_in_each_others_way() {
             assert_eq!(found, record.and_then(|record| slot(&record).state), "{key:?}");
         }
         for (id, bytes) in &blobs {
-            assert_eq!(store.get(*id).unwrap().as_ref(), Some(bytes));
+            assert_eq!(store.get(*id).unwrap().0.as_ref(), Some(bytes));
         }
     };
     check(&store);

@@ -42,7 +42,7 @@ fn answers(store: &LogStore) -> Answers {
 
 /// Which blobs are there.
 fn blobs(store: &LogStore) -> Vec<bool> {
-    (0..BLOBS).map(|number| store.get(blob(number).0).is_ok_and(|found| found.is_some())).collect()
+    (0..BLOBS).map(|number| store.get(blob(number).0).is_ok_and(|(found, _)| found.is_some())).collect()
 }
 
 fn open(disk: &SimDisk) -> Option<LogStore> {

@@ -89,6 +89,12 @@ fn main() -> std::process::ExitCode {
             return 2.into();
         }
     };
+    for (what, script) in workload::scripts() {
+        if let Err(wrong) = explore::follow(&script) {
+            let _ = writeln!(stderr, "{what}: {wrong}");
+            return 1.into();
+        }
+    }
     let (mut seed, mut call, mut states) = resume(&options);
     while seed < options.workloads {
         let total = calls(seed, options.steps);

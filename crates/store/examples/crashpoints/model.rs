@@ -142,7 +142,7 @@ pub(crate) fn dump(store: &LogStore, shape: &Model) -> Result<Model, StoreError>
         if info.blobs == blobs.len() as u64 {
             for number in &blobs {
                 let (id, bytes) = blob(*number);
-                if store.get(id)? != Some(bytes) {
+                if store.get(id)?.0 != Some(bytes) {
                     return Err(StoreError::Invalid { what: "a leased blob is missing".into() });
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,14 +24,44 @@ pub struct RealDisk {
     lock: Mutex<Option<File>>,
 }
 
+/// Makes a folder and what is missing above it, each readable by its owner only and durable in its parent
+/// before anything is put in it. `sync_folder` makes a folder's entries durable.
+fn make_folder(folder: &Path, sync_folder: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let parent = match folder.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => return sync_folder(parent),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            make_folder(parent, sync_folder)?;
+            return make_folder(folder, sync_folder);
+        }
+        Err(e) => return Err(e),
+    }
+    // One that holds nothing yet may be what was left when a start was killed before the folder was durable.
+    // Where its parents cannot be opened, it was made by somebody else.
+    if std::fs::read_dir(folder)?.all(|entry| entry.is_ok_and(|entry| entry.file_name() == LOCK_NAME)) {
+        for above in folder.ancestors().skip(1) {
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            match sync_folder(above) {
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+                other => other?,
+            }
+        }
+    }
+    Ok(())
+}
+
 impl RealDisk {
     /// Opens a folder, creating it (readable by its owner only) if it is missing.
     ///
     /// # Errors
     /// What the system says.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        make_folder(folder, &mut |parent| File::open(parent)?.sync_all())?;
         let dir = File::open(folder)?;
         Ok(Self { folder: folder.to_owned(), dir, lock: Mutex::new(None) })
     }
@@ -147,6 +177,41 @@ impl DiskFile for RealFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        Ok(rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len)?)
+        use rustix::io::Errno;
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+            other => Ok(other?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(folder: &Path) -> Vec<PathBuf> {
+        let mut synced = Vec::new();
+        let mut note = |parent: &Path| {
+            synced.push(parent.to_owned());
+            Ok(())
+        };
+        make_folder(folder, &mut note).unwrap();
+        assert!(folder.is_dir());
+        synced
+    }
+
+    #[test]
+    fn every_folder_that_was_made_is_durable_in_its_parent() {
+        let base = tempfile::tempdir().unwrap();
+        let (a, b) = (base.path().join("a"), base.path().join("a/b"));
+        assert_eq!(made(&b.join("c")), [base.path(), &a, &b]);
+        // Nothing in it yet: the start that made it may have been killed. All parents again.
+        assert_eq!(made(&b.join("c"))[..3], [&b, &a, base.path()]);
+        drop(RealDisk::open(&b).unwrap());
+        // With something in it somebody went on after that.
+        assert_eq!(made(&b), Vec::<PathBuf>::new());
+        let file = b.join("file");
+        drop(File::create(&file).unwrap());
+        assert!(make_folder(&file, &mut |_| Ok(())).is_err());
     }
 }

@@ -76,6 +76,7 @@ struct Inner {
     dead: bool,
     locked: bool,
     capacity: Option<u64>,
+    cannot_allocate: bool,
 }
 
 /// Something that other threads of the process do beside a sync, and before which sync from now on.
@@ -145,6 +146,11 @@ impl SimDisk {
     /// Limits the bytes of all files together; `None`: no limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.inner.lock().capacity = bytes;
+    }
+
+    /// From now on the file system cannot take space without writing.
+    pub fn cannot_allocate(&self) {
+        self.inner.lock().cannot_allocate = true;
     }
 
     /// Calls made so far.
@@ -473,6 +479,9 @@ impl DiskFile for SimFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
+        if self.disk.inner.lock().cannot_allocate {
+            return Err(ErrorKind::Unsupported.into());
+        }
         let current = self.size()?;
         if len > current { self.set_len(len) } else { Ok(()) }
     }

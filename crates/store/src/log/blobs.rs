@@ -297,7 +297,7 @@ impl BlobStore for LogStore {
         Ok(core.log.ticket(written.max(granted)))
     }
 
-    fn get(&self, id: BlobId) -> Result<Option<Bytes>, StoreError> {
+    fn get(&self, id: BlobId) -> Result<(Option<Bytes>, Ticket), StoreError> {
         let core = &*self.core;
         core.log.check_open()?;
         let mut last: Option<(Place, ReadError)> = None;
@@ -305,7 +305,7 @@ impl BlobStore for LogStore {
             let found = core.blobs.lock().find(&id);
             let Some((handle, blob)) = found else {
                 core.damage.check(0)?;
-                return Ok(None);
+                return Ok((None, Ticket::done()));
             };
             let Some(place) = blob.place else {
                 return Err(StoreError::Damaged {
@@ -320,7 +320,7 @@ impl BlobStore for LogStore {
                 return Err(error.into_store_error(&place));
             }
             match core.read_blob(&blob) {
-                Ok(bytes) => return Ok(Some(bytes)),
+                Ok(bytes) => return Ok((Some(bytes), core.log.ticket(blob.sequence))),
                 Err(error) => last = Some((place, error)),
             }
         }

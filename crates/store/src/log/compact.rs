@@ -149,31 +149,36 @@ impl Core {
         let end = segment.end.load(Ordering::Acquire);
         let mut moved = Vec::new();
         let mut last = 0;
-        while offset < end && report.read_bytes < budget.max(1) {
-            let frame = self.frame_at(segment, offset)?;
-            let before = self.log.queue.lock().next_sequence;
-            moved.extend(self.copy_frame(frame.kind, frame.name, frame.place)?);
-            let after = self.log.queue.lock().next_sequence;
-            let len = frame.next - offset;
-            if after > before {
-                report.copied_bytes += len;
-                last = after - 1;
+        let mut copy_all = || -> Result<(), ReadError> {
+            while offset < end && report.read_bytes < budget.max(1) {
+                let frame = self.frame_at(segment, offset)?;
+                let before = self.log.queue.lock().next_sequence;
+                moved.extend(self.copy_frame(frame.kind, frame.name, frame.place)?);
+                let after = self.log.queue.lock().next_sequence;
+                let len = frame.next - offset;
+                if after > before {
+                    report.copied_bytes += len;
+                    last = after - 1;
+                }
+                report.read_bytes += len;
+                offset = frame.next;
+                self.log.wait_for_room()?;
             }
-            report.read_bytes += len;
-            offset = frame.next;
-            self.log.wait_for_room()?;
-        }
+            Ok(())
+        };
+        // What was copied before an error is followed too, or would count as needed although nobody uses it.
+        let copied = copy_all();
         if !crate::planted::is("segment freed before copies are durable")
             && let Err(error) = self.commit(last)
         {
             // The copies may become durable all the same; the originals are what counts until then.
-            moved.iter().for_each(|moved| self.unneeded(moved.to()));
+            moved.iter().for_each(|moved: &Moved| self.unneeded(moved.to()));
             return Err(error.into());
         }
         for moved in moved {
             self.follow(moved);
         }
-        Ok(offset)
+        copied.map(|()| offset)
     }
 
     /// Copies one frame if it is needed.

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use larder_format::ids::StoreId;
 use larder_format::segment::body::{Segments as SegmentList, decode_number};
 use larder_format::segment::{
-    ALIGN, FRAME_HEADER_LEN, FrameHeader, FrameKind, checksum, frame_len, segment_salt,
+    ALIGN, FRAME_HEADER_LEN, FrameHeader, FrameKind, NAME_PART_LEN_MAX, VALUE_PART_LEN_MAX, checksum,
+    frame_len, segment_salt,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -99,13 +100,25 @@ pub(super) struct Appended {
     pub(super) place: Place,
 }
 
+fn check_len(what: &'static str, len: u64, max: u64) -> Result<(), StoreError> {
+    if len > max { Err(StoreError::TooLarge { what, len, max }) } else { Ok(()) }
+}
+
+/// Refuses parts of a frame that its decoder would refuse.
+pub(super) fn check_parts(name_len: usize, value_len: usize) -> Result<(), StoreError> {
+    check_len("record without its body", name_len as u64, NAME_PART_LEN_MAX as u64)?;
+    check_len("body", value_len as u64, VALUE_PART_LEN_MAX as u64)
+}
+
 impl Log {
     /// Adds a frame to the log's end. Its bytes count as needed in its segment until
     /// [`Segments::count_live`] says otherwise.
     ///
     /// # Errors
-    /// [`StoreError::Closed`]; [`StoreError::Full`] while the log waits for room. Then nothing was added.
+    /// [`StoreError::Closed`]; [`StoreError::Full`] while the log waits for room; [`StoreError::TooLarge`] if it
+    /// could not be read back. Then nothing was added.
     pub(super) fn append(&self, kind: FrameKind, name: Bytes, value: Bytes) -> Result<Appended, StoreError> {
+        check_parts(name.len(), value.len())?;
         // A checksum of 0 means "none", which only blobs are allowed; the one value in 2^64 that hashes to
         // it stays unchecked too.
         let value_sum = if kind == FrameKind::Blob { 0 } else { checksum(&value, 0) };
@@ -235,10 +248,7 @@ impl Log {
 
     /// Asks whether a frame of this length may be added for somebody who could as well be refused.
     pub(super) fn admit(&self, len: u64) -> Result<(), StoreError> {
-        let max = self.config.segment_len - FIRST_FRAME - END_LEN;
-        if len > max {
-            return Err(StoreError::Invalid { what: format!("too large len={len} max={max}").into() });
-        }
+        check_len("record or blob with what heads it", len, self.config.segment_len - FIRST_FRAME - END_LEN)?;
         self.space.admit(len)
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use larder_format::clock::Hlc;
+use larder_format::codec::DecodeError;
 use larder_format::ids::NamespaceId;
 use larder_format::record::{Ballot, Ballots, Content, Key, RecordMeta, RecordSlot, RecordState};
 use larder_format::segment::body::{Floor, RecordName, Remove, encode_number};
@@ -12,12 +13,16 @@ use larder_format::segment::{FrameKind, frame_len};
 use larder_format::slot::Slot;
 
 use super::index::{BallotsAt, Entry, Group};
+use super::queue::check_parts;
 use super::segments::{Place, ReadError};
 use super::{Core, LogStore, scan};
 use crate::api::{
     Address, Current, Next, RecordStore, RecordUsage, ScanPage, ScanRequest, StoreError, Ticket, Want,
 };
 use crate::shard::{SHARDS, shard_of};
+
+/// Bytes by which ballots lengthen a record's name part.
+const BALLOTS_ROOM: usize = 32;
 
 /// How often a place is looked up again when its bytes were moved by compaction meanwhile.
 const LOOKUPS_MAX: usize = 8;
@@ -74,6 +79,23 @@ pub(super) fn encode_record(at: Address<'_>, record: &RecordSlot) -> (Bytes, Byt
         out.extend_from_slice(&small.encode());
     }
     (out.into(), value)
+}
+
+/// Refuses a record that could be written but never be read back.
+fn check_readable(name: &Bytes, value_len: usize) -> Result<(), StoreError> {
+    // Compaction writes it again with the ballots it has then.
+    check_parts(name.len() + BALLOTS_ROOM, value_len)?;
+    let unreadable = |error: DecodeError| match error {
+        DecodeError::TooLong { field, len, max } => {
+            StoreError::TooLarge { what: field, len: len as u64, max: max as u64 }
+        }
+        other => StoreError::Invalid { what: other.to_string().into() },
+    };
+    let (found, len) = RecordName::decode(name).map_err(unreadable)?;
+    if found.meta.is_some() {
+        RecordState::decode(name.slice(len..)).map_err(unreadable)?;
+    }
+    Ok(())
 }
 
 /// The state in a record's frame. An empty `value` gives the state without its body.
@@ -158,7 +180,12 @@ impl Core {
         record: &RecordSlot,
     ) -> Result<Ticket, StoreError> {
         let (name, value) = encode_record(at, record);
-        self.log.admit(frame_len(name.len(), value.len()))?;
+        check_readable(&name, value.len())?;
+        // Deleting ends in a shadow where an operation is remembered: the reserve is for that.
+        let is_shadow = record.state.as_ref().is_some_and(|state| state.meta().shadow.is_some());
+        if !is_shadow {
+            self.log.admit(frame_len(name.len(), value.len()))?;
+        }
         let appended = self.log.append(FrameKind::Record, name, value)?;
         let meta = record.state.as_ref().map(RecordState::meta);
         let mut entry = Entry::new(appended.sequence, appended.place, at.slot.number(), meta);

@@ -1,16 +1,19 @@
 //! Disk space: how much is left, when writers are told that the disk is full, and the reserve that keeps
 //! deleting and compacting possible then.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::LogConfig;
 use crate::api::StoreError;
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode};
 
 /// Name of the file whose blocks are the reserve.
 pub(super) const RESERVE_NAME: &str = "reserve";
+
+/// How much of the reserve is written at once where that is the way to take it, in bytes.
+const FILL_LEN: usize = 64 << 10;
 
 /// The last measurement of free space is trusted until this much was admitted since, in bytes.
 const MEASURE_EVERY_BYTES: u64 = 8 << 20;
@@ -31,6 +34,23 @@ pub(super) struct Space {
     free: AtomicU64,
     admitted: AtomicU64,
     has_reserve: AtomicBool,
+}
+
+/// Takes space for the first `len` bytes of a file. Where the file system cannot do that without writing,
+/// they are written.
+fn fill(file: &dyn DiskFile, len: u64) -> io::Result<()> {
+    match file.allocate(len) {
+        Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
+        other => return other,
+    }
+    let zeros = [0; FILL_LEN];
+    let mut at = 0;
+    while at < len {
+        let part = usize::try_from(len - at).map_or(FILL_LEN, |left| left.min(FILL_LEN));
+        file.write_at(at, &[IoSlice::new(&zeros[..part])])?;
+        at += part as u64;
+    }
+    file.sync()
 }
 
 impl Space {
@@ -126,15 +146,18 @@ impl Space {
         if self.reserve == 0 || self.has_reserve.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if self.disk.list()?.iter().any(|(name, _)| name == RESERVE_NAME) {
+        let held = self.disk.list()?.into_iter().find(|(name, _)| name == RESERVE_NAME);
+        // A shorter one is what a crash or a failed start left of it.
+        if held.as_ref().is_some_and(|(_, len)| *len >= self.reserve) {
             self.has_reserve.store(true, Ordering::Relaxed);
             return Ok(());
         }
         if self.disk.free_bytes()? < self.reserve.saturating_add(self.margin) {
             return Ok(());
         }
-        let file = self.disk.open(RESERVE_NAME, OpenMode::CreateNew)?;
-        match file.allocate(self.reserve) {
+        let mode = if held.is_some() { OpenMode::ReadWrite } else { OpenMode::CreateNew };
+        let file = self.disk.open(RESERVE_NAME, mode)?;
+        match fill(file.as_ref(), self.reserve) {
             Err(e) if e.kind() == io::ErrorKind::StorageFull => self.disk.remove(RESERVE_NAME),
             Ok(()) => {
                 self.has_reserve.store(true, Ordering::Relaxed);
