@@ -176,8 +176,13 @@ impl Vault {
         self.node_ms + u64::try_from(passed.as_millis()).unwrap_or(u64::MAX / 2)
     }
 
-    pub(crate) fn revision(&self) -> u64 {
-        Hlc::from_ms(self.now_ms()).to_u64()
+    /// The revision of a file's next version: this moment, and in any case above the version it replaces and
+    /// above what this device has seen under the name. Our idea of the node's time differs from one command to
+    /// the next, and a file that is deleted and made again must not look like an older state.
+    pub(crate) fn next_revision(&self, key: SealedKey, replaced: u64) -> u64 {
+        let seen = self.memory.seen(self.files, key.as_bytes()).revision;
+        let now = Hlc::from_ms(self.now_ms()).to_u64();
+        now.max(replaced.saturating_add(1)).max(seen.saturating_add(1))
     }
 
     pub(crate) fn lease_deadline_ms(&self) -> u64 {

@@ -137,7 +137,9 @@ impl Vault {
         }
     }
 
-    /// Puts a new version in place, or gives up what was sent for it.
+    /// Puts a new version in place. If that failed for certain, the lease of its blobs ends at once. If a
+    /// record may list the lease, it is left alone: a release counts whatever the record says, and would take
+    /// the blobs from a version that is there. At the lease's deadline the node looks, and frees or keeps.
     async fn place(
         &self,
         dir: DirId,
@@ -146,8 +148,9 @@ impl Vault {
         new: &NewFile,
         options: &PutOptions,
     ) -> Result<PutReport, NotPlaced> {
-        let result = self.try_commit(dir, path, name, new, options).await;
-        if let (Err(_), Some((token, _))) = (&result, new.uploaded.lease) {
+        let mut may_be_listed = false;
+        let result = self.try_commit(dir, path, name, new, options, &mut may_be_listed).await;
+        if let (Err(_), false, Some((token, _))) = (&result, may_be_listed, new.uploaded.lease) {
             let _ = self.remote.release(token).await;
         }
         result
@@ -183,7 +186,7 @@ impl Vault {
         Err(Failure::new(Kind::Retry, message))
     }
 
-    /// Puts a new version in place.
+    /// Puts a new version in place. If that fails for certain, the lease of its blobs has ended.
     pub(crate) async fn commit(
         &self,
         dir: DirId,
@@ -192,7 +195,7 @@ impl Vault {
         new: &NewFile,
         options: &PutOptions,
     ) -> Result<PutReport, Failure> {
-        Ok(self.try_commit(dir, path, name, new, options).await?)
+        Ok(self.place(dir, path, name, new, options).await?)
     }
 
     async fn try_commit(
@@ -202,6 +205,7 @@ impl Vault {
         name: &str,
         new: &NewFile,
         options: &PutOptions,
+        may_be_listed: &mut bool,
     ) -> Result<PutReport, NotPlaced> {
         let key = self.names.entry_key(dir, name);
         let mut lost = None;
@@ -223,10 +227,10 @@ impl Vault {
             if let (Ask::Put(put), Some(version)) = (&mut ask, version) {
                 put.condition = Condition::Version(version);
             }
-            match self.put_once(key, ask).await.map_err(NotPlaced::of_put)? {
+            match self.put_once(key, ask, may_be_listed).await.map_err(NotPlaced::of_put)? {
                 Outcome::Written { version: written, expiry } => {
-                    self.wrote(key.as_bytes(), written, revision)?;
-                    if !self.takes_entries(dir).await? {
+                    self.wrote(key.as_bytes(), written, revision).map_err(|f| written_but(path, f))?;
+                    if !self.takes_entries(dir).await.map_err(|f| written_but(path, f))? {
                         let condition = Condition::Version(written);
                         self.change(self.files, key.as_bytes(), Ask::Delete { condition }).await?;
                         let message = format!("{path}: its folder is being deleted");
@@ -275,11 +279,18 @@ impl Vault {
     }
 
     /// Writes a record and, if the connection fails, looks whether it was written: sealed bytes are never
-    /// the same twice, so they tell.
-    async fn put_once(&self, key: SealedKey, ask: Ask) -> Result<Outcome, Failure> {
+    /// the same twice, so they tell. Sets `may_be_listed` unless it is certain that no record came of it.
+    async fn put_once(&self, key: SealedKey, ask: Ask, may_be_listed: &mut bool) -> Result<Outcome, Failure> {
         let Ask::Put(put) = &ask else { return Err(Failure::new(Kind::Bug, "not a put")) };
         let head = put.head.clone();
-        match self.change(self.files, key.as_bytes(), ask).await {
+        let result = self.change(self.files, key.as_bytes(), ask).await;
+        *may_be_listed |= match &result {
+            Ok(Outcome::Conflict { .. } | Outcome::Refused(_)) => false,
+            Ok(_) => true,
+            Err(failure) => !refused(failure),
+        };
+        match result {
+            // What is not there when we look may still arrive: it stays possible that it is listed.
             Err(failure) if failure.kind == Kind::Unknown => {
                 match self.read(self.files, key.as_bytes(), true).await {
                     Ok(Some(found)) if found.head == head => {
@@ -309,7 +320,7 @@ impl Vault {
         let draft = Draft {
             file,
             kind: new.kind,
-            revision: self.revision(),
+            revision: self.next_revision(key, current.map_or(0, |c| c.manifest.revision)),
             previous,
             size: new.uploaded.size,
             content_hash: new.uploaded.content_hash,
@@ -435,6 +446,29 @@ impl From<NotPlaced> for Failure {
 #[allow(clippy::needless_pass_by_value, reason = "made for map_err, which gives the error away")]
 pub(crate) fn at(path: &VaultPath, failure: Failure) -> Failure {
     Failure::new(failure.kind, format!("{path}: {}", failure.message))
+}
+
+/// Whether the node said that it did not write, as against not saying what became of it.
+fn refused(failure: &Failure) -> bool {
+    matches!(
+        failure.kind,
+        Kind::Invalid
+            | Kind::NotFound
+            | Kind::Conflict
+            | Kind::Full
+            | Kind::Denied
+            | Kind::Retry
+            | Kind::TooNew
+    )
+}
+
+/// A failure after the new version was in place: not "nothing changed", whatever its cause.
+fn written_but(path: &VaultPath, failure: Failure) -> Failure {
+    let kind = match failure.kind {
+        Kind::Closed | Kind::Retry => Kind::Unknown,
+        kind => kind,
+    };
+    Failure::new(kind, format!("{path}: the new version was written, but then: {}", failure.message))
 }
 
 fn check_condition(condition: Condition, current: Option<Version>, path: &VaultPath) -> Result<(), Failure> {

@@ -439,17 +439,14 @@ impl Run {
             Some(tag) => self.made(tag).await,
             None => Ok(()),
         };
-        let result = match made {
-            Ok(()) => self.commit(file, &new, options).await,
-            Err(failure) => Err(failure),
-        };
-        match (&result, new.uploaded.lease) {
-            (Ok(()), _) => self.done(new.uploaded.size),
-            (Err(_), Some((token, _))) => {
+        if let Err(failure) = made {
+            if let Some((token, _)) = new.uploaded.lease {
                 let _ = self.vault.remote.release(token).await;
             }
-            (Err(_), None) => {}
+            return Err(failure);
         }
-        result
+        self.commit(file, &new, options).await?;
+        self.done(new.uploaded.size);
+        Ok(())
     }
 }

@@ -1,0 +1,60 @@
+//! Connections that break at the worst moment, between the real command and the real node: after a new version is in
+//! place, while its answer travels, in the middle of a folder. What was stored stays whole, and the exit code says what
+//! is known.
+
+#[path = "support/proxy.rs"]
+mod proxy;
+mod support;
+
+use larder_wire::v1::apply_request::Operation;
+use proxy::{Fate, Proxy};
+use support::{Home, noise};
+
+/// What becomes of the write that puts a new version in place, of a file with blobs; whatever comes after it is refused.
+fn breaks_at_the_commit(fate: Fate) -> impl FnMut(&larder_wire::v1::ApplyRequest) -> Fate + Send {
+    let mut committed = false;
+    move |request| match &request.operation {
+        _ if committed => Fate::Refuse,
+        Some(Operation::Put(put)) if !put.tokens.is_empty() => {
+            committed = true;
+            fate
+        }
+        _ => Fate::Pass,
+    }
+}
+
+#[test]
+fn a_failure_after_the_commit_takes_nothing_from_the_new_version() {
+    for fate in [Fate::LoseAnswer, Fate::Pass] {
+        let home = Home::up();
+        home.run_with(&["put", "-", "/d/other"], b"x").ends(0);
+        let content = noise(300_000, 1);
+        let local = home.file("in", &content);
+        let proxy = Proxy::before(&home);
+        proxy.decide(breaks_at_the_commit(fate));
+        let error = home.run(&["put", "--json", &local, "/d/f"]).ends(10).json_error();
+        assert_eq!(error["kind"], "unknown", "{fate:?}: {error}");
+        drop(proxy);
+        // Blobs that no lease keeps are freed some time later: what counts is that there are none.
+        let status = home.run(&["status", "--json"]).ends(0).json();
+        assert_eq!(status["node"]["disk"]["orphan_blobs"], 0, "{fate:?}: {status}");
+        let out = home.path("out");
+        home.run(&["get", "/d/f", out.to_str().unwrap()]).ends(0);
+        assert!(std::fs::read(&out).unwrap() == content, "{fate:?}");
+    }
+}
+
+#[test]
+fn a_file_made_again_is_newer_than_what_was_seen_whatever_the_clocks_thought() {
+    let home = Home::up();
+    let proxy = Proxy::before(&home);
+    // The question for the node's time takes long to arrive: this command thinks that it is later than it is.
+    proxy.delay_status(3_000);
+    home.run_with(&["put", "-", "/f"], b"one").ends(0);
+    proxy.delay_status(0);
+    home.run(&["rm", "--now", "/f"]).ends(0);
+    home.run_with(&["put", "-", "/f"], b"two").ends(0);
+    assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "two");
+    home.run_with(&["put", "-", "/f"], b"three").ends(0);
+    assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "three");
+}

@@ -1,0 +1,266 @@
+//! Stands between the real command and the real node, on the level of calls, and fails the ones a test names: refuses a
+//! call before the node has seen it, loses an answer, breaks a stream off. Everything else passes as it is.
+#![allow(dead_code, unreachable_pub, reason = "every test file uses a part of it")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use larder_client::connection::{ConnectOptions, connect};
+use larder_node::listener;
+use larder_wire::v1::{
+    self, blobs_client, blobs_server, node_client, node_server, records_client, records_server,
+};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::support::Home;
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes through.
+    Pass,
+    /// It never reaches the node.
+    Refuse,
+    /// The node does it; its answer never arrives.
+    LoseAnswer,
+}
+
+type Rule = Box<dyn FnMut(&v1::ApplyRequest) -> Fate + Send>;
+
+#[derive(Clone)]
+struct Between {
+    channel: Channel,
+    rule: Arc<Mutex<Rule>>,
+    stream_answers_max: Arc<AtomicU64>,
+    status_delay_ms: Arc<AtomicU64>,
+}
+
+/// A running proxy. Commands of its home go through it until it is dropped.
+pub struct Proxy {
+    between: Between,
+    home: std::path::PathBuf,
+    node: String,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Proxy {
+    /// Starts one before a home's running node.
+    pub fn before(home: &Home) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let file = |name: &str| std::fs::read(home.home().join("config/certificates").join(name)).unwrap();
+        let node = address_of_node(&home.home());
+        let options = ConnectOptions {
+            address: node.clone(),
+            authority_pem: file("authority.pem"),
+            certificate_pem: file("client.pem"),
+            key_pem: file("client.key"),
+        };
+        let config = larder_node::NodeConfig {
+            data_dir: home.path("unused"),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            authority_pem: file("authority.pem"),
+            certificate_pem: file("node.pem"),
+            key_pem: file("node.key"),
+            memory_cap_bytes: 0,
+            value_len_max: 0,
+        };
+        let (between, address) = runtime.block_on(async {
+            let between = Between {
+                channel: connect(&options).await.unwrap(),
+                rule: Arc::new(Mutex::new(Box::new(|_| Fate::Pass))),
+                stream_answers_max: Arc::new(AtomicU64::new(u64::MAX)),
+                status_delay_ms: Arc::default(),
+            };
+            let socket = tokio::net::TcpListener::bind(config.listen).await.unwrap();
+            let address = socket.local_addr().unwrap();
+            let max = larder_wire::MESSAGE_LEN_MAX;
+            let server = Server::builder()
+                .add_service(
+                    records_server::RecordsServer::new(between.clone())
+                        .max_decoding_message_size(max)
+                        .max_encoding_message_size(max),
+                )
+                .add_service(
+                    blobs_server::BlobsServer::new(between.clone())
+                        .max_decoding_message_size(max)
+                        .max_encoding_message_size(max),
+                )
+                .add_service(node_server::NodeServer::new(between.clone()))
+                .serve_with_incoming(listener::accept(socket, listener::server_config(&config).unwrap()));
+            tokio::spawn(server);
+            (between, address)
+        });
+        divert(&home.home(), &address.to_string());
+        Self { between, home: home.home(), node, _runtime: runtime }
+    }
+
+    /// Decides single operations from now on.
+    pub fn decide(&self, rule: impl FnMut(&v1::ApplyRequest) -> Fate + Send + 'static) {
+        *self.between.rule.lock().unwrap() = Box::new(rule);
+    }
+
+    /// Breaks every stream of operations off after this many answers.
+    pub fn break_streams_after(&self, answers: u64) {
+        self.between.stream_answers_max.store(answers, Ordering::Relaxed);
+    }
+
+    /// Keeps the question for the node's time back for so long.
+    pub fn delay_status(&self, ms: u64) {
+        self.between.status_delay_ms.store(ms, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        divert(&self.home, &self.node);
+    }
+}
+
+/// Where the node says it listens.
+fn address_of_node(home: &std::path::Path) -> String {
+    let text = std::fs::read(home.join("state/node.pid")).unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    value["address"].as_str().unwrap().to_owned()
+}
+
+/// Makes commands go elsewhere. The file is written in place, because its lock belongs to the node.
+fn divert(home: &std::path::Path, address: &str) {
+    let path = home.join("state/node.pid");
+    let mut value: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    value["address"] = address.into();
+    let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut file, value.to_string().as_bytes()).unwrap();
+}
+
+fn broken() -> Status {
+    Status::unavailable("broken by the test")
+}
+
+/// A client's stream, up to the first error.
+fn onward<T: Send + 'static>(requests: Request<Streaming<T>>) -> impl tokio_stream::Stream<Item = T> + Send {
+    requests.into_inner().take_while(Result::is_ok).filter_map(Result::ok)
+}
+
+impl Between {
+    fn records(&self) -> records_client::RecordsClient<Channel> {
+        let max = larder_wire::MESSAGE_LEN_MAX;
+        records_client::RecordsClient::new(self.channel.clone())
+            .max_decoding_message_size(max)
+            .max_encoding_message_size(max)
+    }
+
+    fn blobs(&self) -> blobs_client::BlobsClient<Channel> {
+        let max = larder_wire::MESSAGE_LEN_MAX;
+        blobs_client::BlobsClient::new(self.channel.clone())
+            .max_decoding_message_size(max)
+            .max_encoding_message_size(max)
+    }
+
+    fn node(&self) -> node_client::NodeClient<Channel> {
+        node_client::NodeClient::new(self.channel.clone())
+    }
+}
+
+#[tonic::async_trait]
+impl records_server::Records for Between {
+    async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
+        let request = request.into_inner();
+        let fate = (self.rule.lock().unwrap())(&request);
+        if fate == Fate::Refuse {
+            return Err(broken());
+        }
+        let response = self.records().apply(request).await?;
+        if fate == Fate::LoseAnswer { Err(broken()) } else { Ok(response) }
+    }
+
+    type ApplyStreamStream = ReceiverStream<Result<v1::ApplyResponse, Status>>;
+
+    async fn apply_stream(
+        &self,
+        requests: Request<Streaming<v1::ApplyRequest>>,
+    ) -> Result<Response<Self::ApplyStreamStream>, Status> {
+        let mut answers = self.records().apply_stream(onward(requests)).await?.into_inner();
+        let (sender, receiver) = tokio::sync::mpsc::channel(16);
+        let mut left = self.stream_answers_max.load(Ordering::Relaxed);
+        tokio::spawn(async move {
+            while let Some(answer) = answers.next().await {
+                let answer = if left == 0 { Err(broken()) } else { answer };
+                left = left.saturating_sub(1);
+                let ended = answer.is_err();
+                if sender.send(answer).await.is_err() || ended {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    type ScanStream = Streaming<v1::ScanPage>;
+
+    async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
+        self.records().scan(request.into_inner()).await
+    }
+}
+
+#[tonic::async_trait]
+impl blobs_server::Blobs for Between {
+    type PutStream = Streaming<v1::PutBlobResponse>;
+
+    async fn put(
+        &self,
+        requests: Request<Streaming<v1::PutBlobRequest>>,
+    ) -> Result<Response<Self::PutStream>, Status> {
+        self.blobs().put(onward(requests)).await
+    }
+
+    type GetStream = Streaming<v1::GetBlobResponse>;
+
+    async fn get(
+        &self,
+        requests: Request<Streaming<v1::GetBlobRequest>>,
+    ) -> Result<Response<Self::GetStream>, Status> {
+        self.blobs().get(onward(requests)).await
+    }
+
+    async fn lease(&self, request: Request<v1::LeaseRequest>) -> Result<Response<v1::LeaseResponse>, Status> {
+        self.blobs().lease(request.into_inner()).await
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        self.blobs().release(request.into_inner()).await
+    }
+}
+
+#[tonic::async_trait]
+impl node_server::Node for Between {
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        tokio::time::sleep(Duration::from_millis(self.status_delay_ms.load(Ordering::Relaxed))).await;
+        self.node().status(request.into_inner()).await
+    }
+
+    async fn create_namespace(
+        &self,
+        request: Request<v1::CreateNamespaceRequest>,
+    ) -> Result<Response<v1::CreateNamespaceResponse>, Status> {
+        self.node().create_namespace(request.into_inner()).await
+    }
+
+    async fn list_namespaces(
+        &self,
+        request: Request<v1::ListNamespacesRequest>,
+    ) -> Result<Response<v1::ListNamespacesResponse>, Status> {
+        self.node().list_namespaces(request.into_inner()).await
+    }
+}
