@@ -29,6 +29,8 @@ pub enum Kind {
     TooNew,
     /// The service has stopped itself, for instance after a failed sync. Look at its log.
     Closed,
+    /// An I/O error of this machine that is none of the above, for instance a failing disk under a local file.
+    Io,
     /// A defect in Larder.
     Bug,
 }
@@ -49,6 +51,7 @@ impl Kind {
             Kind::Unknown => "unknown",
             Kind::TooNew => "too_new",
             Kind::Closed => "closed",
+            Kind::Io => "io",
             Kind::Bug => "bug",
         }
     }

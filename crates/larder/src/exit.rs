@@ -94,6 +94,7 @@ impl Reason {
                 Kind::Retry | Kind::Closed => 9,
                 Kind::Unknown => 10,
                 Kind::TooNew => 11,
+                Kind::Io | Kind::Bug => 1,
                 // `Kind` may grow; a kind this table does not know yet is a plain failure.
                 _ => 1,
             },
@@ -127,6 +128,7 @@ mod tests {
         Kind::Unknown,
         Kind::TooNew,
         Kind::Closed,
+        Kind::Io,
         Kind::Bug,
     ];
 

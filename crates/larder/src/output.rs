@@ -87,6 +87,18 @@ impl Output {
         }
     }
 
+    /// A remark that must reach somebody, or the command cannot go on; as [`Output::note`] otherwise.
+    ///
+    /// # Errors
+    /// If stderr cannot be written.
+    pub fn must_note(self, text: &str) -> Outcome {
+        if self.json {
+            return Ok(());
+        }
+        writeln!(io::stderr().lock(), "{text}")
+            .map_err(|e| Failure::io_text(format!("cannot write to standard error: {e}"), &e))
+    }
+
     /// Says how a command failed, in the form asked for.
     pub fn failure(self, failure: &Failure) {
         let mut stderr = io::stderr().lock();

@@ -113,8 +113,9 @@ fn a_port_in_use_is_named_with_the_flag_and_can_be_changed() {
         .ends(4)
         .says(&format!("cannot listen on {taken}: address already in use"))
         .says("--listen");
-    // The vault was made before the node failed; the next `up` goes on from there.
-    home.run(&["up", "--listen", "127.0.0.1:0"]).ends(0);
+    // No vault was made, because nobody could have used it; the next `up` goes on from there.
+    assert!(!home.home().join("config/vault.header").exists());
+    home.run(&["up", "--listen", "127.0.0.1:0", "--passphrase-file", passphrase]).ends(0);
     home.run(&["ls"]).ends(0);
     home.run(&["up", "--listen", &taken]).ends(4).says("larder down first");
 }

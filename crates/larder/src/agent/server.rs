@@ -283,6 +283,10 @@ impl Agent {
         if self.config.header_file.exists() {
             return Err(Failure::new(Kind::Conflict, "there is a vault already"));
         }
+        // Its header may be lost: then what is open here is the last way to it.
+        if self.with_vault(|vault| vault.vault(&self.clock)).is_some() {
+            return Err(Failure::new(Kind::Conflict, "a vault is open; lock it before another one is made"));
+        }
         let (root, header, code) = self
             .derive(move || {
                 let rng = &mut SystemRng;

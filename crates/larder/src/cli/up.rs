@@ -33,6 +33,9 @@ pub struct Args {
     /// Lock the vault after this long without a command, or never (kept in the settings on first use)
     #[arg(long, value_name = "TIME", value_parser = IdleLock::parse)]
     idle_lock: Option<IdleLock>,
+    /// Which vault to take back, if the header file is lost and the node keeps the headers of several
+    #[arg(long, value_name = "ID")]
+    vault: Option<String>,
     /// Stay, and stop everything on ctrl-C
     #[arg(long)]
     foreground: bool,
@@ -59,21 +62,29 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         memory_cap_bytes: args.memory_cap,
         idle_lock: args.idle_lock,
         recovery_code_file: args.recovery_code_file.clone(),
+        vault: args.vault.clone(),
     };
-    let report = up::run(context, &wishes, passphrase)?;
+    let report = up::run(context, &wishes, passphrase, |report| hand_over(context, &wishes, report))?;
     say(context, &report, args.foreground)?;
     if args.foreground { up::foreground::stay(context) } else { Ok(()) }
 }
 
-fn say(context: &Context, report: &Report, foreground: bool) -> Outcome {
-    let output = context.output;
-    output.document(&json!({
+/// What has to arrive before a new vault becomes real: the recovery code, in the answer or before a person's eyes.
+fn hand_over(context: &Context, wishes: &Wishes, report: &Report) -> Outcome {
+    if let Some(code) = &report.recovery_code {
+        up::vault::show(context.output, wishes, code)?;
+    }
+    context.output.document(&json!({
         "node": { "address": report.node.address, "started": report.node.started },
         "agent": { "started": report.agent.started },
-        "vault": { "id": report.vault.to_string(), "created": report.recovery_code.is_some(), "locked": report.locked },
+        "vault": { "id": report.vault.to_string(), "created": report.recovery_code.is_some(), "restored": report.restored, "locked": report.locked },
         "recovery_code": report.recovery_code.as_ref().map(|code| code.as_str()),
         "namespaces_created": report.namespaces_created,
-    }))?;
+    }))
+}
+
+fn say(context: &Context, report: &Report, foreground: bool) -> Outcome {
+    let output = context.output;
     if output.json() {
         return Ok(());
     }

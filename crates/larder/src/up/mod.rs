@@ -1,9 +1,11 @@
 //! Bringing everything up: each step its own file, each idempotent, so that a `larder up` that was cut short anywhere
 //! is finished by the next one.
 //!
-//! Folders → settings → certificates → agent → vault → node → namespaces. The agent comes before the vault because keys
-//! are derived there; the vault before the node so that a missing passphrase ends the command before anything runs
-//! that would have to be stopped again.
+//! Folders → settings → certificates → agent → node → namespaces → vault. The agent comes before the vault because keys
+//! are derived there, and so does the node, because a vault whose header file is lost is taken back from the copy that
+//! the node keeps. The vault is last so that nothing that can fail stands between a new vault and its owner: its
+//! recovery code is handed over, and only then its header put in place. A missing passphrase still ends the command
+//! before anything runs that would have to be stopped again.
 
 pub mod agent;
 pub mod foreground;
@@ -39,6 +41,8 @@ pub struct Wishes {
     pub idle_lock: Option<IdleLock>,
     /// Where to write a new vault's recovery code too.
     pub recovery_code_file: Option<PathBuf>,
+    /// Which vault to take back when the header file is lost and the node keeps several.
+    pub vault: Option<String>,
 }
 
 /// A daemon that is now running.
@@ -61,17 +65,25 @@ pub struct Report {
     pub vault: VaultId,
     /// Whether the vault is locked.
     pub locked: bool,
+    /// Whether its header file was lost and came back from the node's copy.
+    pub restored: bool,
     /// A new vault's recovery code: the only time it is seen.
     pub recovery_code: Option<Zeroizing<String>>,
     /// Namespaces that were made now.
     pub namespaces_created: Vec<String>,
 }
 
-/// Brings everything up.
+/// Brings everything up. `hand_over` is called with the report when all is done but for a new vault's header, which is
+/// put in place only if it could hand over the recovery code.
 ///
 /// # Errors
 /// What the first step that failed says.
-pub fn run(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Outcome<Report> {
+pub fn run(
+    context: &Context,
+    wishes: &Wishes,
+    passphrase: Passphrase,
+    hand_over: impl FnOnce(&Report) -> Outcome,
+) -> Outcome<Report> {
     let Context { folders, output } = context;
     folders.create()?;
     let _turn = pid_file::wait_for_turn(&folders.work_lock(), || {
@@ -81,17 +93,24 @@ pub fn run(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Outcom
     Certificates::in_folder(folders.certificates()).ensure(settings.listen.ip(), &SystemClock::new())?;
     vault::check_before_start(folders, wishes, &passphrase)?;
     let agent = agent::ensure(folders, settings.idle_lock)?;
-    let vault = vault::ensure(context, wishes, passphrase)?;
     let node = node::ensure(folders, &settings)?;
     let namespaces_created = namespaces::ensure(folders)?;
-    Ok(Report {
+    let vault = vault::ensure(context, wishes, passphrase)?;
+    let report = Report {
         node,
         agent,
         vault: vault.id,
         locked: vault.locked,
+        restored: vault.restored,
         recovery_code: vault.recovery_code,
         namespaces_created,
-    })
+    };
+    hand_over(&report).map_err(|failure| vault::not_handed_over(&report, failure))?;
+    if let Some(header) = &vault.header_to_place {
+        vault::put_in_place(folders, header)?;
+    }
+    namespaces::keep_header(folders)?;
+    Ok(report)
 }
 
 /// Settings from the file, made on first use, with this command's wishes over them.

@@ -1,7 +1,10 @@
 //! Step: there is a vault, and it is open if a passphrase is at hand.
 //!
 //! A new vault is made in the agent (keys are derived there) and becomes real when its header file is in place: the
-//! recovery code is shown and written *before* that, so that no vault ever exists whose code was never seen.
+//! recovery code is shown, written or answered *before* that, so that no vault ever exists whose code was never seen.
+//!
+//! A missing header file does not mean that there is no vault. Where a store is, the node is asked first: the copy it
+//! keeps is taken back, and where there are files and no copy, nothing is made over them.
 
 use bytes::Bytes;
 use larder_format::error::Kind;
@@ -15,9 +18,9 @@ use crate::atomic_file::{self, Existing};
 use crate::cli::Context;
 use crate::failure::{Failure, Outcome, shown};
 use crate::folders::Folders;
-use crate::output::Tone;
+use crate::output::{Output, Tone};
 use crate::passphrase::Passphrase;
-use crate::up::Wishes;
+use crate::up::{Report, Wishes, namespaces};
 
 /// The vault after this step.
 #[derive(Debug)]
@@ -26,8 +29,12 @@ pub struct Vault {
     pub id: VaultId,
     /// Whether it is locked.
     pub locked: bool,
+    /// Whether its header file was lost and came back from the node's copy.
+    pub restored: bool,
     /// The recovery code, if the vault is new.
     pub recovery_code: Option<Zeroizing<String>>,
+    /// A new vault's header, to be put in place once its recovery code was handed over.
+    pub header_to_place: Option<Bytes>,
 }
 
 /// Reads the header file; `None` if there is no vault yet.
@@ -41,7 +48,9 @@ pub fn header(folders: &Folders) -> Outcome<Option<VaultHeader>> {
         let failure = Failure::new(error.kind(), error.to_string()).context(&shown(&path));
         match error.kind() {
             Kind::TooNew => failure.hint("upgrade larder"),
-            _ => failure.hint("put the file back from a backup, or from the copy that the node keeps"),
+            _ => failure.hint(
+                "put the file back from a backup; or move it away, and `larder up` takes the node's copy",
+            ),
         }
     })
 }
@@ -51,15 +60,11 @@ pub fn header(folders: &Folders) -> Outcome<Option<VaultHeader>> {
 /// # Errors
 /// If a new vault needs a passphrase and there is none; if the recovery code's file is there already.
 pub fn check_before_start(folders: &Folders, wishes: &Wishes, passphrase: &Passphrase) -> Outcome {
-    if header(folders)?.is_some() {
+    // Where a store is, a missing header may come back from it, and then nothing new is made.
+    if header(folders)?.is_some() || has_store(folders) {
         return Ok(());
     }
-    if let Some(path) = &wishes.recovery_code_file
-        && path.exists()
-    {
-        return Err(Failure::new(Kind::Conflict, format!("{} is there already", shown(path)))
-            .hint("name another file with --recovery-code-file"));
-    }
+    check_code_file(wishes)?;
     match passphrase {
         Passphrase::Nowhere => {
             Err(Failure::invalid("a new vault needs a passphrase, and there is no terminal to ask on")
@@ -69,14 +74,41 @@ pub fn check_before_start(folders: &Folders, wishes: &Wishes, passphrase: &Passp
     }
 }
 
-/// Makes the vault if there is none; opens it if a passphrase was given.
+/// Whether a node has begun a store here.
+fn has_store(folders: &Folders) -> bool {
+    std::fs::read_dir(folders.data()).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+fn check_code_file(wishes: &Wishes) -> Outcome {
+    match &wishes.recovery_code_file {
+        Some(path) if path.exists() => {
+            Err(Failure::new(Kind::Conflict, format!("{} is there already", shown(path)))
+                .hint("name another file with --recovery-code-file"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Finds the vault, takes its header back if the file is lost, or makes a vault if there is none; opens it if a
+/// passphrase was given.
 ///
 /// # Errors
-/// Denied for a wrong passphrase; what the agent says.
+/// Denied for a wrong passphrase; not found if there are files and no header; what agent and node say.
 pub fn ensure(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Outcome<Vault> {
-    let mut agent = Agent::connect(&context.folders)?;
-    let Some(header) = header(&context.folders)? else {
-        return create(context, wishes, passphrase, &mut agent);
+    let folders = &context.folders;
+    let mut agent = Agent::connect(folders)?;
+    let (header, restored) = match header(folders)? {
+        Some(header) => (header, false),
+        None => match find_lost(folders, wishes, &mut agent)? {
+            Some(header) => {
+                put_in_place(folders, &header.encode())?;
+                context
+                    .output
+                    .note("vault.header was missing; it is back, from the copy that the node keeps.");
+                (header, true)
+            }
+            None => return create(wishes, passphrase, &mut agent),
+        },
     };
     let id = header.vault();
     let open = agent.status()?.open;
@@ -98,10 +130,74 @@ pub fn ensure(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Out
             Passphrase::Nowhere => true,
         };
     }
-    Ok(Vault { id, locked, recovery_code: None })
+    Ok(Vault { id, locked, restored, recovery_code: None, header_to_place: None })
 }
 
-fn create(context: &Context, wishes: &Wishes, passphrase: Passphrase, agent: &mut Agent) -> Outcome<Vault> {
+/// The header that belongs here although its file is gone; `None` if there is no vault.
+fn find_lost(folders: &Folders, wishes: &Wishes, agent: &mut Agent) -> Outcome<Option<VaultHeader>> {
+    let kept = namespaces::kept(folders)?;
+    let open = agent.status()?.open;
+    let path = folders.vault_header_file();
+    let missing = format!("{} is missing", shown(&path));
+    let mut headers = kept.headers;
+    if let Some(wanted) = &wishes.vault {
+        headers.retain(|header| header.vault().to_string() == *wanted);
+        if headers.is_empty() {
+            let message = format!("the node keeps no header of the vault {wanted}");
+            return Err(Failure::new(Kind::NotFound, message));
+        }
+    } else if headers.len() > 1
+        && let Some(open) = open
+    {
+        headers.retain(|header| header.vault() == open);
+    }
+    match headers.len() {
+        1 => return Ok(headers.pop()),
+        0 if kept.unreadable > 0 => {
+            let message = format!("{missing}, and the node's copy of it cannot be read");
+            return Err(Failure::new(Kind::Damaged, message).hint("put the file back from a backup"));
+        }
+        0 if kept.files => {
+            let message = format!("{missing}, the node keeps no copy of it, and there are files of a vault");
+            return Err(Failure::new(Kind::NotFound, message).hint(format!(
+                "put the file back from a backup; or begin anew: larder down, then move {} away",
+                shown(folders.data())
+            )));
+        }
+        0 => {}
+        _ => {
+            let ids: Vec<String> = headers.iter().map(|header| header.vault().to_string()).collect();
+            let message =
+                format!("{missing}, and the node keeps headers of several vaults: {}", ids.join(", "));
+            return Err(Failure::new(Kind::Conflict, message).hint("larder up --vault ID"));
+        }
+    }
+    if open.is_some() {
+        // Made by an `up` that was cut short before its header was in place: there is nothing in it.
+        agent.tell(&Request::Lock)?;
+    }
+    Ok(None)
+}
+
+/// Puts a vault's header file in its place.
+///
+/// # Errors
+/// A conflict if there is one already; what the file system says.
+pub fn put_in_place(folders: &Folders, header: &[u8]) -> Outcome {
+    atomic_file::write(&folders.vault_header_file(), header, Existing::Keep)
+}
+
+/// What it means that the answer of `up` did not arrive: for a new vault, that there is none.
+pub fn not_handed_over(report: &Report, failure: Failure) -> Failure {
+    if report.recovery_code.is_none() {
+        return failure;
+    }
+    let message = format!("no vault was made, because its recovery code could not be handed over: {failure}");
+    Failure::new(Kind::Io, message)
+}
+
+fn create(wishes: &Wishes, passphrase: Passphrase, agent: &mut Agent) -> Outcome<Vault> {
+    check_code_file(wishes)?;
     let Response::Created { header, recovery_code } = agent.ask(&Request::Create(passphrase.new_one()?))?
     else {
         return Err(Failure::new(Kind::Bug, "the agent did not answer with a new vault"));
@@ -114,20 +210,25 @@ fn create(context: &Context, wishes: &Wishes, passphrase: Passphrase, agent: &mu
         let line = Zeroizing::new(format!("{}\n", code.as_str()));
         atomic_file::write(path, line.as_bytes(), Existing::Keep)?;
     }
-    show(context, wishes, &code);
-    let path = context.folders.vault_header_file();
-    atomic_file::write(&path, &header, Existing::Keep)?;
-    Ok(Vault { id, locked: false, recovery_code: Some(code) })
+    let header_to_place = Some(header);
+    Ok(Vault { id, locked: false, restored: false, recovery_code: Some(code), header_to_place })
 }
 
-fn show(context: &Context, wishes: &Wishes, code: &str) {
-    let output = context.output;
+/// Shows a new vault's recovery code to a person.
+///
+/// # Errors
+/// If standard error cannot be written and the code is in no file either.
+pub fn show(output: Output, wishes: &Wishes, code: &str) -> Outcome {
     let line = "─".repeat(64);
-    output.note(&format!(
+    let shown_to_person = output.must_note(&format!(
         "{line}\n  Your recovery code, shown this once:\n\n      {}\n\n  It opens the vault if the passphrase is lost. Keep it away from this machine.\n{line}\n",
         output.paint_err(Tone::Strong, code)
     ));
-    if let Some(path) = &wishes.recovery_code_file {
-        output.note(&format!("  (also in {})", shown(path)));
+    match &wishes.recovery_code_file {
+        Some(path) => {
+            output.note(&format!("  (also in {})", shown(path)));
+            Ok(())
+        }
+        None => shown_to_person,
     }
 }
