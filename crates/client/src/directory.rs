@@ -92,6 +92,7 @@ impl Vault {
             other => return Err(unexpected(&other)),
         };
         let key = self.names.directory_key(id);
+        self.check_folder(key.as_bytes(), &found)?;
         match self.open_head(self.files, key.as_bytes(), &found.head)? {
             Head::Directory(directory) if directory.id == id => Ok(Some((found.version, directory))),
             _ => Err(Failure::new(Kind::Damaged, "the node shows another record where a folder's belongs")),

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
 use larder_format::rng::{Rng, SystemRng};
-use larder_seal::watermark::{Loaded, Mark, Watermarks};
+use larder_seal::watermark::{Loaded, Mark, WatermarkError, Watermarks};
 use larder_wire::answer::Failure;
 use parking_lot::Mutex;
 
@@ -76,16 +76,33 @@ impl SeenMemory {
         Ok(())
     }
 
-    /// As [`SeenMemory::observe`], where only the version is known because the body was not read.
+    /// Refuses a version older than what was seen, and takes note of nothing. For what was read without a
+    /// manifest: the version is what the node says, and if it said one too high, everything honest would be
+    /// taken for older from then on.
     ///
     /// # Errors
     /// [`Kind::Damaged`] if it is older.
-    pub fn observe_version(&self, namespace: NamespaceId, key: &[u8], version: u64) -> Result<(), Failure> {
-        let seen = self.state.lock().marks.seen(namespace.0, key).unwrap_or_default();
-        if version == seen.version {
+    pub fn check_version(&self, namespace: NamespaceId, key: &[u8], version: u64) -> Result<(), Failure> {
+        let seen = self.seen(namespace, key);
+        if version >= seen.version {
             return Ok(());
         }
-        self.observe(namespace, key, Mark { version, revision: seen.revision })
+        let shown = Mark { version, revision: seen.revision };
+        let older = WatermarkError::Rollback { seen, shown };
+        Err(Failure::new(older.kind(), older.to_string()))
+    }
+
+    /// Takes note of the version that a change by this device made, a deletion too: whatever was there before
+    /// is older.
+    ///
+    /// # Errors
+    /// [`Kind::Full`] if no more records can be remembered.
+    pub fn changed(&self, namespace: NamespaceId, key: &[u8], version: u64) -> Result<(), Failure> {
+        let seen = self.seen(namespace, key);
+        if version <= seen.version {
+            return Ok(());
+        }
+        self.observe(namespace, key, Mark { version, ..seen })
     }
 
     /// Writes what is new to the file.
@@ -174,8 +191,29 @@ mod tests {
         let second = SeenMemory::open(&path).unwrap();
         assert_eq!(second.observe(NS, b"key", mark(4, 50)).unwrap_err().kind, Kind::Damaged);
         assert_eq!(second.observe(NS, b"key", mark(6, 49)).unwrap_err().kind, Kind::Damaged);
-        second.observe_version(NS, b"key", 6).unwrap();
-        assert!(second.observe_version(NS, b"key", 5).is_err());
+        second.observe(NS, b"key", mark(6, 50)).unwrap();
+        assert_eq!(second.check_version(NS, b"key", 5).unwrap_err().kind, Kind::Damaged);
+    }
+
+    #[test]
+    fn a_version_too_high_that_comes_without_a_manifest_spoils_nothing() {
+        let memory = SeenMemory::ephemeral();
+        memory.observe(NS, b"key", mark(5, 50)).unwrap();
+        memory.check_version(NS, b"key", u64::MAX).unwrap();
+        memory.check_version(NS, b"key", 5).unwrap();
+        memory.observe(NS, b"key", mark(6, 51)).unwrap();
+    }
+
+    #[test]
+    fn what_this_device_deleted_is_older_from_then_on() {
+        let memory = SeenMemory::ephemeral();
+        memory.observe(NS, b"key", mark(5, 50)).unwrap();
+        memory.changed(NS, b"key", 7).unwrap();
+        assert!(memory.check_version(NS, b"key", 5).is_err());
+        assert!(memory.observe(NS, b"key", mark(6, 51)).is_err());
+        memory.changed(NS, b"key", 6).unwrap();
+        assert_eq!(memory.seen(NS, b"key"), mark(7, 50), "what comes late raises nothing and is no error");
+        memory.observe(NS, b"key", mark(8, 51)).unwrap();
     }
 
     #[test]
@@ -215,7 +253,7 @@ mod tests {
         a.save().unwrap();
         b.save().unwrap();
         let c = SeenMemory::open(&path).unwrap();
-        assert!(c.observe_version(NS, b"a", 2999).is_err());
-        assert!(c.observe_version(NS, b"b", 2999).is_err());
+        assert!(c.check_version(NS, b"a", 2999).is_err());
+        assert!(c.check_version(NS, b"b", 2999).is_err());
     }
 }

@@ -278,16 +278,44 @@ impl Vault {
                     let message = format!("{}; whether it happened is not known", failure.message);
                     return Err(Failure::new(Kind::Unknown, message));
                 }
+                Ok(Outcome::Written { version, expiry }) => {
+                    self.changed(namespace, key, version)?;
+                    return Ok(Outcome::Written { version, expiry });
+                }
+                Ok(Outcome::Deleted { version }) => {
+                    self.changed(namespace, key, version)?;
+                    return Ok(Outcome::Deleted { version });
+                }
                 other => return other,
             }
         }
+    }
+
+    /// Takes note of a change this device made, so that what was there before is not accepted again. Values
+    /// are left out: they come and go by the million, and the memory is for what stays. So are versions kept
+    /// beside a file, which are named by what they are.
+    pub(crate) fn changed(
+        &self,
+        namespace: NamespaceId,
+        key: &[u8],
+        version: Version,
+    ) -> Result<(), Failure> {
+        if namespace != self.files || key.len() != names::SEALED_KEY_LEN {
+            return Ok(());
+        }
+        self.memory.changed(namespace, key, version.to_u64())
+    }
+
+    /// Refuses a folder's own record if it is older than what this device has made of it.
+    pub(crate) fn check_folder(&self, key: &[u8], found: &Found) -> Result<(), Failure> {
+        self.memory.check_version(self.files, key, found.version.to_u64())
     }
 
     /// What an entry's head says, refused if this device has seen a newer one.
     pub(crate) fn open_entry(&self, key: &[u8], found: &Found) -> Result<Entry, Failure> {
         let head = self.open_head(self.files, key, &found.head)?;
         if key.len() == names::SEALED_KEY_LEN {
-            self.memory.observe_version(self.files, key, found.version.to_u64())?;
+            self.memory.check_version(self.files, key, found.version.to_u64())?;
         }
         match head {
             Head::Entry(entry) => Ok(entry),

@@ -16,7 +16,7 @@ use larder_format::error::Kind;
 use crate::agent::client::opened_vault;
 use crate::certificates::Certificates;
 use crate::cli::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, shown};
 use crate::folders::Folders;
 use crate::life::{daemon, pid_file};
 use crate::settings::Settings;
@@ -55,6 +55,11 @@ pub fn with_vault<T>(context: &Context, work: impl AsyncFnOnce(&Arc<Vault>) -> O
         return Err(Failure::new(Kind::Conflict, "the agent holds another vault than this folder's")
             .hint("larder lock"));
     }
+    // The generation of the keys that new things are sealed under is taken from it.
+    header.verify(&root).map_err(|e| {
+        Failure::new(e.kind(), format!("{}: {e}", shown(&folders.vault_header_file())))
+            .hint("put the file back from a backup; or move it away, and `larder up` takes the node's copy")
+    })?;
     run(async {
         let remote = connect(folders).await?;
         let memory = SeenMemory::open(&folders.seen_file())?;

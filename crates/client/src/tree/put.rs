@@ -1,5 +1,6 @@
-//! A local folder into the vault. What the node's answers settle: [`settle`].
+//! A local folder into the vault. What was there already: [`before`]; what the node's answers settle: [`settle`].
 
+mod before;
 mod settle;
 
 use std::collections::HashMap;
@@ -8,17 +9,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use larder_format::error::Kind;
-use larder_format::head::{Attributes, DirId, EntryTarget, FileKind};
+use larder_format::head::{Attributes, DirId, FileKind};
 use larder_format::limits::INLINE_FILE_LEN_MAX;
 use larder_format::operation::Condition;
 use larder_seal::names::{SealedKey, check_name_bytes};
 use larder_seal::pipeline::Width;
 use larder_wire::answer::Failure;
-use larder_wire::request::RecordRequest;
+use larder_wire::request::{Ask, RecordRequest};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::before::{Before, before};
 use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
 use crate::files::{NewFile, PutOptions, Uploaded};
 use crate::local::source::read_small;
@@ -36,7 +38,7 @@ struct Folder {
     id: DirId,
     path: VaultPath,
     /// What was in it before; `None` if this run made it.
-    before: Option<HashMap<String, EntryTarget>>,
+    before: Option<HashMap<String, Before>>,
     /// Of folders that this run made: the request that makes their record.
     made_by: Option<u64>,
 }
@@ -57,8 +59,20 @@ struct Small {
 
 /// What is sent and not answered yet, by tag.
 enum Sent {
-    FolderPart(PathBuf),
-    File { small: Box<Small>, new: Box<NewFile>, revision: u64 },
+    FolderPart {
+        path: PathBuf,
+        key: SealedKey,
+    },
+    /// The lifetime of a file of this length that is as it was stored.
+    Lifetime {
+        small: Box<Small>,
+        len: u64,
+    },
+    File {
+        small: Box<Small>,
+        new: Box<NewFile>,
+        revision: u64,
+    },
 }
 
 /// All that the workers of one run share.
@@ -73,6 +87,8 @@ struct Run {
     report: Mutex<TreeReport>,
     /// Small files whose name was taken meanwhile: they go the careful way.
     again: Mutex<Vec<(Small, NewFile)>>,
+    /// Files that were as they were stored until somebody changed them meanwhile: they are read after all.
+    changed: Mutex<Vec<Small>>,
 }
 
 impl Vault {
@@ -97,6 +113,7 @@ impl Vault {
             next_tag: Mutex::new(0),
             report: Mutex::default(),
             again: Mutex::default(),
+            changed: Mutex::default(),
         });
         let (sender, answers) = self.remote.apply_stream().await?;
         let answering = tokio::spawn(run.clone().settle(answers));
@@ -195,9 +212,11 @@ impl Filling {
             // In a folder made by this run nobody else can have made anything: no need to wait.
             None => {
                 let made = vault.new_folder(parent.id, &name, attributes)?;
-                let part = || Sent::FolderPart(item.path.clone());
-                let made_by = Some(self.run.send(&self.sender, part(), made.record).await?);
-                self.run.send(&self.sender, part(), made.entry).await?;
+                let part = |key| Sent::FolderPart { path: item.path.clone(), key };
+                let (record_key, entry_key) =
+                    (vault.names.directory_key(made.id), vault.names.entry_key(parent.id, &name));
+                let made_by = Some(self.run.send(&self.sender, part(record_key), made.record).await?);
+                self.run.send(&self.sender, part(entry_key), made.entry).await?;
                 self.run.report.lock().folders += 1;
                 Folder { id: made.id, path, before: None, made_by }
             }
@@ -243,10 +262,10 @@ impl Filling {
         };
         let len = link.as_ref().map_or(item.metadata.len(), |t| t.len() as u64);
         let before = folder.before.as_ref().and_then(|b| b.get(&name));
-        if before.is_some_and(|b| is_same(b, len, &attributes, link.is_some())) {
-            self.run.meter.advance(len);
-            self.run.meter.file_done();
-            self.run.report.lock().unchanged += 1;
+        let same = before.filter(|b| b.is_same(len, &attributes, link.is_some()));
+        let lifetime = self.run.options.lifetime;
+        if same.is_some_and(|b| !b.ends_otherwise(lifetime)) {
+            self.run.unchanged(len);
             return Ok(());
         }
         let key = self.run.vault.names.entry_key(folder.id, &name);
@@ -262,6 +281,12 @@ impl Filling {
             attributes,
             folder_made_by,
         };
+        if let Some(same) = same {
+            let ask = Ask::Touch { condition: Condition::Version(same.version), lifetime };
+            let request = self.run.vault.request(self.run.vault.files, key.as_bytes(), ask)?;
+            let sent = Sent::Lifetime { small: Box::new(small), len };
+            return self.run.send(&self.sender, sent, request).await.map(|_| ());
+        }
         if before.is_some() || len > INLINE_FILE_LEN_MAX as u64 {
             return self.start_large(small).await;
         }
@@ -324,25 +349,6 @@ async fn acquire(permits: &Arc<Semaphore>) -> Result<tokio::sync::OwnedSemaphore
 
 fn attributes_of(item: &Item) -> Attributes {
     Attributes { mode: item.mode(), mtime_ns: item.mtime_ns(), ..Attributes::default() }
-}
-
-/// Whether a file is as it was stored, as far as can be told without reading it.
-fn is_same(before: &EntryTarget, len: u64, now: &Attributes, link: bool) -> bool {
-    let EntryTarget::File { kind, size, attributes, .. } = before else { return false };
-    (*kind == FileKind::Symlink) == link
-        && *size == len
-        && attributes.mtime_ns == now.mtime_ns
-        && attributes.mode == now.mode
-}
-
-/// What is in a folder.
-async fn before(vault: &Vault, id: DirId) -> Result<HashMap<String, EntryTarget>, Failure> {
-    let mut all = HashMap::new();
-    let mut entries = vault.entries(id, false).await?;
-    while let Some(some) = entries.next(vault).await? {
-        all.extend(some.entries.into_iter().map(|e| (e.entry.name, e.entry.target)));
-    }
-    Ok(all)
 }
 
 impl Run {
@@ -411,6 +417,13 @@ impl Run {
             }
             Err(failure) => Err((small.local, failure)),
         }
+    }
+
+    /// A file was left as it is.
+    fn unchanged(&self, len: u64) {
+        self.meter.advance(len);
+        self.meter.file_done();
+        self.report.lock().unchanged += 1;
     }
 
     fn done(&self, bytes: u64) {

@@ -42,9 +42,18 @@ impl Run {
         while let Some((tag, answer)) = answers.next().await? {
             let Some(sent) = self.sent.lock().remove(&tag) else { continue };
             match (sent, answer) {
-                (Sent::FolderPart(_), Ok(Outcome::Written { .. })) => {
+                (Sent::FolderPart { key, .. }, Ok(Outcome::Written { version, .. })) => {
+                    self.vault.changed(self.vault.files, key.as_bytes(), version)?;
                     self.settled.send_replace(false);
                 }
+                (Sent::Lifetime { small, len }, Ok(Outcome::Written { version, .. })) => {
+                    self.vault.changed(self.vault.files, small.key.as_bytes(), version)?;
+                    self.unchanged(len);
+                }
+                (Sent::Lifetime { small, .. }, Ok(Outcome::Conflict { .. } | Outcome::Absent)) => {
+                    self.changed.lock().push(*small);
+                }
+                (Sent::Lifetime { small, .. }, answer) => self.fail(small.local, failure_of(answer)),
                 (Sent::File { small, new, revision }, Ok(Outcome::Written { version, .. })) => {
                     self.vault.wrote(small.key.as_bytes(), version, revision)?;
                     self.meter.advance(new.uploaded.size);
@@ -54,7 +63,7 @@ impl Run {
                 (Sent::File { small, new, .. }, Ok(Outcome::Conflict { .. })) => {
                     self.again.lock().push((*small, *new));
                 }
-                (Sent::FolderPart(path), answer) => {
+                (Sent::FolderPart { path, .. }, answer) => {
                     self.fail(path, failure_of(answer));
                     self.settled.send_replace(false);
                 }
@@ -70,8 +79,15 @@ impl Run {
         Err(Failure::new(Kind::Closed, message))
     }
 
-    /// Files whose name was taken between listing and writing become new versions of what took it.
+    /// Files whose name was taken between listing and writing become new versions of what took it, and files
+    /// that were as they were stored, until somebody changed them in between, are stored again.
     pub(super) async fn careful_again(&self) {
+        let changed = std::mem::take(&mut *self.changed.lock());
+        for small in changed {
+            if let Err(failure) = self.put_large(&small, &self.options).await {
+                self.fail(small.local, failure);
+            }
+        }
         let again = std::mem::take(&mut *self.again.lock());
         for (small, new) in again {
             let size = new.uploaded.size;

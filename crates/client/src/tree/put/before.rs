@@ -1,0 +1,51 @@
+//! What was in a folder before a run, and whether a local file is still what was stored: by kind, length, time, mode and
+//! attributes, and by how long it lives.
+
+use std::collections::HashMap;
+
+use larder_format::head::{Attributes, DirId, EntryTarget, FileKind};
+use larder_format::namespace::LifetimeRequest;
+use larder_format::record::{Expiry, Version};
+use larder_wire::answer::Failure;
+
+use crate::vault::Vault;
+
+/// An entry as it was before the run.
+pub(super) struct Before {
+    target: EntryTarget,
+    /// The version that was seen.
+    pub(super) version: Version,
+    expiry: Expiry,
+}
+
+impl Before {
+    /// Whether a file is as it was stored, as far as can be told without reading it. Attributes that the run
+    /// asks for count: a file that is left alone must be what a new version would have been.
+    pub(super) fn is_same(&self, len: u64, now: &Attributes, link: bool) -> bool {
+        let EntryTarget::File { kind, size, attributes, .. } = &self.target else { return false };
+        (*kind == FileKind::Symlink) == link && *size == len && attributes == now
+    }
+
+    /// Whether it may end at another time than a new version would. A time to live begins anew with every run.
+    pub(super) fn ends_otherwise(&self, asked: LifetimeRequest) -> bool {
+        match asked {
+            // What never ends cannot be lost by being left alone.
+            LifetimeRequest::Default | LifetimeRequest::Never => self.expiry != Expiry::NEVER,
+            LifetimeRequest::Until(ms) => self.expiry.ms() != Some(ms),
+            LifetimeRequest::Ttl(_) => true,
+        }
+    }
+}
+
+/// What is in a folder, by name.
+pub(super) async fn before(vault: &Vault, id: DirId) -> Result<HashMap<String, Before>, Failure> {
+    let mut all = HashMap::new();
+    let mut entries = vault.entries(id, false).await?;
+    while let Some(some) = entries.next(vault).await? {
+        all.extend(some.entries.into_iter().map(|e| {
+            let before = Before { target: e.entry.target, version: e.found.version, expiry: e.found.expiry };
+            (e.entry.name, before)
+        }));
+    }
+    Ok(all)
+}

@@ -1,0 +1,82 @@
+//! `put` of a folder that is there already: what is left alone is what a new version would have been, in how long it
+//! lives and in what is kept beside it.
+
+mod support;
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+use support::{Home, noise, pause};
+
+/// A folder with a small file, a large one and a link.
+fn tree(home: &Home) -> String {
+    let tree = home.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::File::create(tree.join(name)).unwrap().write_all(bytes).unwrap();
+    };
+    write("small", b"small");
+    write("large", &noise(100_000, 1));
+    std::os::unix::fs::symlink("small", tree.join("link")).unwrap();
+    tree.to_str().unwrap().to_owned()
+}
+
+fn put(home: &Home, tree: &str, flags: &[&str]) -> (Value, Value) {
+    let said = home.run(&[&["put", "--json", tree, "/"], flags].concat()).ends(0).json();
+    (said["files"].clone(), said["unchanged"].clone())
+}
+
+/// Until when everything in the folder lives.
+fn ends(home: &Home) -> Vec<Value> {
+    let listed = home.run(&["ls", "--json", "/tree"]).ends(0).json_lines();
+    listed.iter().map(|entry| entry["expires_ms"].clone()).collect()
+}
+
+#[test]
+fn put_without_a_lifetime_makes_permanent_what_had_one() {
+    let home = Home::up();
+    let tree = tree(&home);
+    assert_eq!(put(&home, &tree, &["--ttl", "3s"]), (json!(3), json!(0)));
+    assert!(ends(&home).iter().all(Value::is_u64), "{:?}", ends(&home));
+    assert_eq!(put(&home, &tree, &[]), (json!(0), json!(3)));
+    assert_eq!(ends(&home), [Value::Null, Value::Null, Value::Null]);
+    pause(3_500);
+    assert_eq!(home.run(&["cat", "/tree/small"]).ends(0).out, "small");
+    let out = home.path("out");
+    home.run(&["get", "/tree", out.to_str().unwrap()]).ends(0);
+    assert_eq!(std::fs::read(out.join("large")).unwrap(), noise(100_000, 1));
+    assert!(out.join("link").is_symlink());
+    assert_eq!(put(&home, &tree, &[]), (json!(0), json!(3)), "and again nothing to do");
+}
+
+#[test]
+fn put_with_a_lifetime_shortens_and_prolongs_what_is_there() {
+    let home = Home::up();
+    let tree = tree(&home);
+    put(&home, &tree, &[]);
+    assert_eq!(put(&home, &tree, &["--ttl", "1h"]), (json!(0), json!(3)));
+    let hour = ends(&home);
+    assert!(hour.iter().all(Value::is_u64), "{hour:?}");
+    put(&home, &tree, &["--ttl", "2h"]);
+    for (later, earlier) in ends(&home).iter().zip(&hour) {
+        assert!(later.as_u64().unwrap() > earlier.as_u64().unwrap() + 1_800_000, "{later} {earlier}");
+    }
+    // The node's refusal is each file's own.
+    let said = home.run(&["put", "--json", &tree, "/", "--ttl", "1s"]).ends(0);
+    assert_eq!(said.json()["unchanged"], 3);
+    pause(1_200);
+    assert_eq!(home.run(&["ls", "/tree"]).ends(0).out, "");
+}
+
+#[test]
+fn other_attributes_make_a_new_version() {
+    let home = Home::up();
+    let tree = tree(&home);
+    put(&home, &tree, &[]);
+    let flags = ["--content-type", "text/plain", "--attr", "a=b"];
+    assert_eq!(put(&home, &tree, &flags), (json!(3), json!(0)));
+    assert_eq!(put(&home, &tree, &flags), (json!(0), json!(3)));
+    let stat = home.run(&["stat", "--json", "/tree/small"]).ends(0).json();
+    assert_eq!(stat["content_type"], "text/plain", "{stat}");
+    assert_eq!(home.run(&["versions", "--json", "/tree/small"]).ends(0).json_lines().len(), 2);
+}
