@@ -263,4 +263,26 @@ impl node_server::Node for Between {
     ) -> Result<Response<v1::ListNamespacesResponse>, Status> {
         self.node().list_namespaces(request.into_inner()).await
     }
+
+    type CollectStream = Streaming<v1::CollectProgress>;
+
+    async fn collect(
+        &self,
+        request: Request<v1::CollectRequest>,
+    ) -> Result<Response<Self::CollectStream>, Status> {
+        self.node().collect(request.into_inner()).await
+    }
+
+    type ScrubStream = Streaming<v1::ScrubProgress>;
+
+    async fn scrub(&self, request: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
+        self.node().scrub(request.into_inner()).await
+    }
+
+    async fn accept_damage(
+        &self,
+        request: Request<v1::AcceptDamageRequest>,
+    ) -> Result<Response<v1::AcceptDamageResponse>, Status> {
+        self.node().accept_damage(request.into_inner()).await
+    }
 }
