@@ -135,7 +135,10 @@ impl Vault {
         run.careful_again().await;
         // Where the connection broke off, the report says already that not all is known.
         if broke_off.is_none() && !unknown {
-            run.check_folders(touched).await?;
+            if let Err(failure) = run.check_folders(touched).await {
+                let message = format!("whether its folders are still there is not known: {}", failure.message);
+                run.fail(local.to_path_buf(), Failure::new(Kind::Unknown, message));
+            }
         }
         let report = std::mem::take(&mut *run.report.lock());
         Ok(report)
