@@ -136,7 +136,8 @@ impl Vault {
         // Where the connection broke off, the report says already that not all is known.
         if broke_off.is_none() && !unknown {
             if let Err(failure) = run.check_folders(touched).await {
-                let message = format!("whether its folders are still there is not known: {}", failure.message);
+                let message =
+                    format!("whether its folders are still there is not known: {}", failure.message);
                 run.fail(local.to_path_buf(), Failure::new(Kind::Unknown, message));
             }
         }
