@@ -104,7 +104,9 @@ fn connect_failure(address: &str, error: &tonic::transport::Error) -> Failure {
         source = e.source();
     }
     let advice = match kind {
-        Kind::Denied if reason.contains("valid yet") || reason.contains("expired") => "look at the clock",
+        Kind::Denied if reason.contains("valid yet") || reason.contains("expired") => {
+            "look at the clock; when it is right, larder up makes new certificates"
+        }
         Kind::Denied => "certificates are not of the same authority",
         _ => "is it running? start it with: larder up",
     };

@@ -15,6 +15,8 @@ use larder_seal::watermark::{Loaded, Mark, WatermarkError, Watermarks};
 use larder_wire::answer::Failure;
 use parking_lot::Mutex;
 
+use crate::vault::local_failure;
+
 /// The memory of one device.
 pub struct SeenMemory {
     file: Option<PathBuf>,
@@ -29,8 +31,8 @@ struct State {
 }
 
 fn io_failure(path: &Path, error: &std::io::Error) -> Failure {
-    let message = format!("cannot use the rollback memory {}: {error}", path.display());
-    Failure::new(Kind::Closed, message)
+    let kind = local_failure(path, error).kind;
+    Failure::new(kind, format!("cannot use the rollback memory {}: {error}", path.display()))
 }
 
 impl SeenMemory {
@@ -43,7 +45,7 @@ impl SeenMemory {
     /// Reads the file, if it is there.
     ///
     /// # Errors
-    /// [`Kind::Damaged`] if it is not one of ours or damaged in the middle; [`Kind::Closed`] if it cannot be
+    /// [`Kind::Damaged`] if it is not one of ours or damaged in the middle; the system's error if it cannot be
     /// read.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let marks = match std::fs::read(path) {
@@ -108,7 +110,7 @@ impl SeenMemory {
     /// Writes what is new to the file.
     ///
     /// # Errors
-    /// [`Kind::Closed`] if it cannot be written.
+    /// The system's error if it cannot be written.
     pub fn save(&self) -> Result<(), Failure> {
         let Some(path) = &self.file else { return Ok(()) };
         let mut state = self.state.lock();

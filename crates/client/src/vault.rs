@@ -101,16 +101,20 @@ pub(crate) fn seal_failure(error: SealError) -> Failure {
 
 /// A failure to use a local file.
 pub(crate) fn local_failure(path: &std::path::Path, error: &std::io::Error) -> Failure {
+    Failure::new(io_kind(error), format!("{}: {error}", path.display()))
+}
+
+/// What a caller should do about a failure to read or write a local file.
+pub(crate) fn io_kind(error: &std::io::Error) -> Kind {
     use std::io::ErrorKind as E;
-    let kind = match error.kind() {
+    match error.kind() {
         E::NotFound => Kind::NotFound,
         E::PermissionDenied | E::ReadOnlyFilesystem => Kind::Denied,
         E::StorageFull | E::QuotaExceeded | E::FileTooLarge => Kind::Full,
         E::AlreadyExists | E::IsADirectory | E::NotADirectory | E::DirectoryNotEmpty => Kind::Conflict,
         E::InvalidInput | E::InvalidFilename => Kind::Invalid,
-        _ => Kind::Closed,
-    };
-    Failure::new(kind, format!("{}: {error}", path.display()))
+        _ => Kind::Io,
+    }
 }
 
 impl Vault {

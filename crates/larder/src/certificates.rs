@@ -45,9 +45,43 @@ pub struct Certificates {
 #[serde(deny_unknown_fields)]
 struct Issued {
     format: u32,
+    /// Missing in what was written before this was kept.
+    #[serde(default)]
+    authority_not_before_ms: Option<u64>,
     authority_not_after_ms: u64,
+    /// Missing in what was written before this was kept.
+    #[serde(default)]
+    leaves_not_before_ms: Option<u64>,
     leaves_not_after_ms: u64,
     node_address: IpAddr,
+}
+
+impl Issued {
+    /// Whether the authority's time has begun: not, if it was made while the clock was ahead.
+    fn authority_begun(&self, now_ms: u64) -> bool {
+        begin_ms(self.authority_not_before_ms, self.authority_not_after_ms, AUTHORITY_LIFE_MS) <= now_ms
+    }
+
+    /// As [`Issued::authority_begun`], of node and client.
+    fn leaves_begun(&self, now_ms: u64) -> bool {
+        begin_ms(self.leaves_not_before_ms, self.leaves_not_after_ms, LEAF_LIFE_MS) <= now_ms
+    }
+}
+
+/// When a certificate's time begins, from its end where that is all there is.
+fn begin_ms(not_before_ms: Option<u64>, not_after_ms: u64, life_ms: u64) -> u64 {
+    not_before_ms.unwrap_or_else(|| not_after_ms.saturating_sub(life_ms).saturating_sub(BACKDATE_MS))
+}
+
+/// What [`Certificates::ensure`] made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// All was there and good.
+    Nothing,
+    /// Certificates of node and client, under the authority there was: a running node's are as good as before.
+    Leaves,
+    /// Everything: a running node knows another authority and has to start anew.
+    Authority,
 }
 
 /// A PEM certificate with its key.
@@ -84,44 +118,52 @@ impl Certificates {
         self.folder.join(format!("{name}.key"))
     }
 
-    /// Makes whatever is missing, near its end, or not for this address. Answers whether anything was made.
+    /// Makes whatever is missing, near its end, not begun yet, or not for this address. Answers what was made.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn ensure(&self, address: IpAddr, clock: &dyn Clock) -> Outcome<bool> {
+    pub fn ensure(&self, address: IpAddr, clock: &dyn Clock) -> Outcome<Made> {
         let now_ms = clock.wall_ms();
         let issued = self.issued()?;
         let files = [self.authority_file(), self.authority_key_file()];
         let authority_good = issued.as_ref().is_some_and(|i| {
-            i.authority_not_after_ms > now_ms + LEAF_LIFE_MS && files.iter().all(|f| f.exists())
+            i.authority_not_after_ms > now_ms + LEAF_LIFE_MS
+                && i.authority_begun(now_ms)
+                && files.iter().all(|f| f.exists())
         });
         let leaf_files = ["node", "client"].map(|n| [self.certificate_file(n), self.key_file(n)]);
         let leaves_good = authority_good
             && issued.as_ref().is_some_and(|i| {
                 i.leaves_not_after_ms > now_ms + RENEW_BEFORE_MS
+                    && i.leaves_begun(now_ms)
                     && i.node_address == address
                     && leaf_files.iter().flatten().all(|f| f.exists())
             });
         if leaves_good {
-            return Ok(false);
+            return Ok(Made::Nothing);
         }
-        let (issuer, authority_not_after_ms) = match issued {
-            Some(issued) if authority_good => (self.load_authority()?, issued.authority_not_after_ms),
-            _ => (self.make_authority(now_ms)?, now_ms + AUTHORITY_LIFE_MS),
+        let before_ms = Some(now_ms.saturating_sub(BACKDATE_MS));
+        let (issuer, authority_not_before_ms, authority_not_after_ms) = match &issued {
+            Some(issued) if authority_good => {
+                (self.load_authority()?, issued.authority_not_before_ms, issued.authority_not_after_ms)
+            }
+            _ => (self.make_authority(now_ms)?, before_ms, now_ms + AUTHORITY_LIFE_MS),
         };
         let leaves_not_after_ms = now_ms + LEAF_LIFE_MS;
         self.make_leaf("node", leaf_params(Some(address), now_ms)?, &issuer)?;
         self.make_leaf("client", leaf_params(None, now_ms)?, &issuer)?;
         let issued = Issued {
             format: ISSUED_FORMAT,
+            authority_not_before_ms,
             authority_not_after_ms,
+            leaves_not_before_ms: before_ms,
             leaves_not_after_ms,
             node_address: address,
         };
         let text = serde_json::to_vec(&issued)
             .map_err(|e| Failure::new(Kind::Bug, format!("cannot write down what was issued: {e}")))?;
         atomic_file::write(&self.issued_file(), &text, Existing::Replace)?;
-        Ok(true)
+        Ok(if authority_good { Made::Leaves } else { Made::Authority })
     }
 
     /// The authority's certificate, PEM.
@@ -257,13 +299,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let certificates = Certificates::in_folder(dir.path().to_owned());
         let address = "127.0.0.1".parse().unwrap();
-        assert!(certificates.ensure(address, &ManualClock::at(NOW_MS)).unwrap());
+        assert_eq!(certificates.ensure(address, &ManualClock::at(NOW_MS)).unwrap(), Made::Authority);
         let first = made(dir.path());
-        assert!(!certificates.ensure(address, &ManualClock::at(NOW_MS + DAY_MS)).unwrap());
+        let day_later = ManualClock::at(NOW_MS + DAY_MS);
+        assert_eq!(certificates.ensure(address, &day_later).unwrap(), Made::Nothing);
         assert_eq!(made(dir.path()), first);
 
         let later = ManualClock::at(NOW_MS + LEAF_LIFE_MS - RENEW_BEFORE_MS);
-        assert!(certificates.ensure(address, &later).unwrap());
+        assert_eq!(certificates.ensure(address, &later).unwrap(), Made::Leaves);
         let second = made(dir.path());
         assert_eq!(second[..2], first[..2], "the authority stays");
         assert!(second[2..].iter().zip(&first[2..]).all(|(new, old)| new != old));
@@ -274,13 +317,37 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let certificates = Certificates::in_folder(dir.path().to_owned());
         let clock = ManualClock::at(NOW_MS);
-        assert!(certificates.ensure("127.0.0.1".parse().unwrap(), &clock).unwrap());
-        assert!(certificates.ensure("0.0.0.0".parse().unwrap(), &clock).unwrap());
+        let ensure = |address: &str| certificates.ensure(address.parse().unwrap(), &clock).unwrap();
+        assert_eq!(ensure("127.0.0.1"), Made::Authority);
+        assert_eq!(ensure("0.0.0.0"), Made::Leaves);
         std::fs::remove_file(dir.path().join("client.key")).unwrap();
-        assert!(certificates.ensure("0.0.0.0".parse().unwrap(), &clock).unwrap());
+        assert_eq!(ensure("0.0.0.0"), Made::Leaves);
         std::fs::remove_file(dir.path().join("issued.json")).unwrap();
         let before = made(dir.path());
-        assert!(certificates.ensure("0.0.0.0".parse().unwrap(), &clock).unwrap());
+        assert_eq!(ensure("0.0.0.0"), Made::Authority);
         assert_ne!(made(dir.path())[0], before[0]);
+    }
+
+    #[test]
+    fn what_was_made_while_the_clock_was_ahead_is_made_anew() {
+        let address = "127.0.0.1".parse().unwrap();
+        let now = ManualClock::at(NOW_MS);
+        // As it is written now, and as it was before the beginning was written down.
+        for known in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let certificates = Certificates::in_folder(dir.path().to_owned());
+            certificates.ensure(address, &ManualClock::at(NOW_MS + 30 * DAY_MS)).unwrap();
+            if !known {
+                let text = std::fs::read_to_string(certificates.issued_file()).unwrap();
+                let mut issued: serde_json::Value = serde_json::from_str(&text).unwrap();
+                for field in ["authority_not_before_ms", "leaves_not_before_ms"] {
+                    assert!(issued.as_object_mut().unwrap().remove(field).is_some());
+                }
+                let text = issued.to_string();
+                atomic_file::write(&certificates.issued_file(), text.as_bytes(), Existing::Replace).unwrap();
+            }
+            assert_eq!(certificates.ensure(address, &now).unwrap(), Made::Authority);
+            assert_eq!(certificates.ensure(address, &now).unwrap(), Made::Nothing);
+        }
     }
 }

@@ -63,6 +63,14 @@ impl IdleLock {
             Self::After(length) => format!("{}ms", length.as_millis()),
         }
     }
+
+    /// For people.
+    pub fn for_people(self) -> String {
+        match self {
+            Self::Never => "never".to_owned(),
+            Self::After(length) => duration::show(length),
+        }
+    }
 }
 
 /// The settings.

@@ -58,3 +58,33 @@ fn a_file_made_again_is_newer_than_what_was_seen_whatever_the_clocks_thought() {
     home.run_with(&["put", "-", "/f"], b"three").ends(0);
     assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "three");
 }
+
+#[test]
+fn a_folder_whose_stream_breaks_off_is_reported_file_by_file() {
+    const FILES: u64 = 400;
+    const ANSWERS: u64 = 50;
+    let home = Home::up();
+    let tree = home.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    for i in 0..FILES {
+        std::io::Write::write_all(&mut std::fs::File::create(tree.join(format!("f{i:03}"))).unwrap(), b"x")
+            .unwrap();
+    }
+    let tree = tree.to_str().unwrap();
+    let proxy = Proxy::before(&home);
+    proxy.break_streams_after(ANSWERS);
+    let said = home.run(&["put", "--json", tree, "/"]).ends(10);
+    let report = said.json();
+    assert_eq!(report["files"], ANSWERS, "those that were answered");
+    let failed = report["failed"].as_array().unwrap();
+    let unknown = failed.iter().filter(|f| f["kind"] == "unknown").count();
+    assert!(unknown > 0, "{report}");
+    assert_eq!(said.json_error()["kind"], "unknown");
+    drop(proxy);
+    let stored = home.run(&["ls", "--json", "/tree"]).ends(0).json_lines().len();
+    assert!(
+        stored >= usize::try_from(ANSWERS).unwrap() && stored <= unknown + usize::try_from(ANSWERS).unwrap()
+    );
+    let again = home.run(&["put", "--json", tree, "/"]).ends(0).json();
+    assert_eq!(again["files"].as_u64().unwrap() + again["unchanged"].as_u64().unwrap(), FILES);
+}

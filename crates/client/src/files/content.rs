@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::meter::Meter;
 use crate::remote::{BlobAnswers, BlobSender, Lease};
-use crate::vault::{Vault, record_key, seal_failure};
+use crate::vault::{Vault, io_kind, record_key, seal_failure};
 
 /// Chunks that are asked about at once: one question for several mebibytes costs nothing, and few enough are
 /// held meanwhile.
@@ -83,7 +83,10 @@ pub(super) fn pipeline_failure(error: PipelineError) -> Failure {
             Ok(failure) => *failure,
             Err(source) => Failure::new(kind, source.to_string()),
         },
-        PipelineError::Read(source) => Failure::new(kind, format!("cannot read the source: {source}")),
+        PipelineError::Read(source) => {
+            let kind = io_kind(&source);
+            Failure::new(kind, format!("cannot read the source: {source}"))
+        }
         PipelineError::Chunk { index, source } => Failure::new(kind, format!("{source} chunk={index}")),
         other => Failure::new(kind, other.to_string()),
     }

@@ -47,6 +47,8 @@ pub enum Destination {
 /// What was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GetReport {
+    /// File or link.
+    pub kind: FileKind,
     /// Which version.
     pub version: Version,
     /// Length of the content, in bytes.
@@ -102,6 +104,7 @@ impl Vault {
         self.write_out(&file, destination, Width::default(), meter).await.map_err(|f| at(path, f))?;
         meter.file_done();
         Ok(GetReport {
+            kind: file.info.kind,
             version: file.info.version,
             size: file.info.size,
             content_hash: file.manifest.content_hash,

@@ -21,11 +21,14 @@ pub struct Target {
 }
 
 impl Target {
-    /// Begins writing the file that will be at `path`. Nobody else can read it until it is finished.
+    /// Begins writing the file that will be at `path`. Nobody else can read it until it is finished. What is
+    /// there may be a regular file, or a link, which is replaced and never followed.
     ///
     /// # Errors
-    /// The system's error, for instance because the folder is missing or read-only.
+    /// The system's error, for instance because the folder is missing or read-only; `AlreadyExists` if a
+    /// pipe, a socket or a device is there.
     pub fn create(path: &Path) -> std::io::Result<Self> {
+        check_replaceable(path)?;
         let name = path
             .file_name()
             .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "a file name is needed"))?;
@@ -77,6 +80,21 @@ impl Drop for Target {
     }
 }
 
+/// Whether a file or link may take this name: a rename would put it in the place of a pipe or a device, too.
+fn check_replaceable(path: &Path) -> std::io::Result<()> {
+    let kind = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    // Folders are refused by the rename itself.
+    if kind.is_file() || kind.is_symlink() || kind.is_dir() {
+        return Ok(());
+    }
+    let message = "is there already and is not a regular file; it is left as it is";
+    Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, message))
+}
+
 fn time_of(ns: i64) -> SystemTime {
     let distance = Duration::from_nanos(ns.unsigned_abs());
     if ns >= 0 { SystemTime::UNIX_EPOCH + distance } else { SystemTime::UNIX_EPOCH - distance }
@@ -99,8 +117,9 @@ pub fn finish_folder(path: &Path, mode: u32, mtime_ns: i64) -> std::io::Result<(
 /// Makes a symbolic link, replacing a file or link of that name.
 ///
 /// # Errors
-/// The system's error; then what was there still is.
+/// The system's error, or `AlreadyExists` if a pipe, a socket or a device is there; then what was there still is.
 pub fn link(target: &Path, path: &Path) -> std::io::Result<()> {
+    check_replaceable(path)?;
     let temporary = path.with_file_name(format!(".larder-{:016x}.part", SystemRng.u64()));
     std::os::unix::fs::symlink(target, &temporary)?;
     std::fs::rename(&temporary, path).inspect_err(|_| {
@@ -128,6 +147,23 @@ mod tests {
         let metadata = std::fs::metadata(&path).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
         assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1, 1));
+    }
+
+    #[test]
+    fn a_pipe_is_not_replaced_and_a_link_is_not_followed() {
+        use std::os::unix::fs::FileTypeExt;
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(Target::create(&pipe).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+        assert_eq!(link(Path::new("x"), &pipe).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+        assert!(std::fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+        let to_pipe = dir.path().join("to-pipe");
+        link(&pipe, &to_pipe).unwrap();
+        Target::create(&to_pipe).unwrap().finish(0, 0, 0, false).unwrap();
+        assert!(std::fs::symlink_metadata(&to_pipe).unwrap().is_file());
+        assert!(std::fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
     }
 
     #[test]

@@ -75,6 +75,16 @@ enum Sent {
     },
 }
 
+impl Sent {
+    /// What was sent, on the local side.
+    fn local(&self) -> PathBuf {
+        match self {
+            Self::FolderPart { path, .. } => path.clone(),
+            Self::Lifetime { small, .. } | Self::File { small, .. } => small.local.clone(),
+        }
+    }
+}
+
 /// All that the workers of one run share.
 struct Run {
     vault: Arc<Vault>,
@@ -119,10 +129,18 @@ impl Vault {
         let answering = tokio::spawn(run.clone().settle(answers));
         let walked = Filling::new(run.clone(), sender).fill(local, remote).await;
         // The sender is gone: the answers end when the last one has come.
-        answering.await.map_err(|e| Failure::new(Kind::Bug, e.to_string()))??;
+        let broke_off = answering.await.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
+        let unknown = run.unanswered(broke_off.as_deref());
         let touched = walked?;
         run.careful_again().await;
-        run.check_folders(touched).await?;
+        // Where the connection broke off, the report says already that not all is known.
+        if broke_off.is_none() && !unknown {
+            if let Err(failure) = run.check_folders(touched).await {
+                let message =
+                    format!("whether its folders are still there is not known: {}", failure.message);
+                run.fail(local.to_path_buf(), Failure::new(Kind::Unknown, message));
+            }
+        }
         let report = std::mem::take(&mut *run.report.lock());
         Ok(report)
     }
@@ -166,8 +184,13 @@ impl Filling {
                 }
             }
         });
-        while let Some(found) = found.recv().await {
-            match found {
+        while let Some(next) = found.recv().await {
+            if *self.run.settled.borrow() {
+                let message = "the connection to the node broke off; the rest was not sent: put it again";
+                self.run.fail(local.to_path_buf(), Failure::new(Kind::Closed, message));
+                break;
+            }
+            match next {
                 Found::Folder(item) => {
                     let at = item.path.clone();
                     if let Err(failure) = self.folder(item, remote).await {
@@ -187,6 +210,7 @@ impl Filling {
                 Found::Failed { path, error } => self.run.fail(path.clone(), local_failure(&path, &error)),
             }
         }
+        drop(found);
         walking.await.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
         self.start_batch().await?;
         while let Some(job) = self.jobs.join_next().await {
@@ -285,7 +309,11 @@ impl Filling {
             let ask = Ask::Touch { condition: Condition::Version(same.version), lifetime };
             let request = self.run.vault.request(self.run.vault.files, key.as_bytes(), ask)?;
             let sent = Sent::Lifetime { small: Box::new(small), len };
-            return self.run.send(&self.sender, sent, request).await.map(|_| ());
+            let local = sent.local();
+            if let Err(failure) = self.run.send(&self.sender, sent, request).await {
+                self.run.fail(local, failure);
+            }
+            return Ok(());
         }
         if before.is_some() || len > INLINE_FILE_LEN_MAX as u64 {
             return self.start_large(small).await;
@@ -305,9 +333,9 @@ impl Filling {
             match work.await {
                 Ok(sealed) => {
                     for (sent, request) in sealed {
-                        // An ended stream is reported by whoever reads its answers.
-                        if run.send(&sender, sent, request).await.is_err() {
-                            break;
+                        let local = sent.local();
+                        if let Err(failure) = run.send(&sender, sent, request).await {
+                            run.fail(local, failure);
                         }
                     }
                 }
@@ -369,7 +397,10 @@ impl Run {
         };
         request.tag = tag;
         self.sent.lock().insert(tag, sent);
-        sender.send(request).await?;
+        sender.send(request).await.inspect_err(|_| {
+            // It never left.
+            self.sent.lock().remove(&tag);
+        })?;
         Ok(tag)
     }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use larder_client::files::{Destination, ListedKind};
 use larder_client::path::VaultPath;
 use larder_client::vault::Vault;
+use larder_format::error::Kind;
+use larder_format::head::FileKind;
 use larder_format::record::Version;
 use serde_json::json;
 
@@ -79,13 +81,24 @@ async fn get_one(
     args: &Args,
 ) -> Outcome {
     // A version can be of a file that is deleted by now, so there may be nothing to look at.
-    let is_folder = path.is_root()
-        || args.version.is_none() && matches!(vault.stat(path).await?.kind, ListedKind::Folder { .. });
+    let kind = match args.version {
+        None if !path.is_root() => Some(vault.stat(path).await?.kind),
+        _ => None,
+    };
+    let is_folder = path.is_root() || matches!(kind, Some(ListedKind::Folder { .. }));
+    let is_link = matches!(kind, Some(ListedKind::Symlink { .. }));
+    // Writing through it could end anywhere, and replacing it is not what somebody who names it expects. A link takes
+    // a link's place, as in a folder.
+    if !is_folder && !is_link && local.is_symlink() {
+        let message = format!("{} is a link; name the file it leads to, or remove it", shown(local));
+        return Err(Failure::new(Kind::Conflict, message)
+            .hint(format!("larder cat {} > FILE", clean(&path.to_string()))));
+    }
     let progress = Progress::begin("get", context.output);
     if is_folder {
         let done = vault.get_tree(path, local, args.sync, progress.meter()).await?;
         drop(progress);
-        return report::tree(context, "fetched", &shown(local), &done);
+        return report::tree(context, "fetched", path, Some(local), &done);
     }
     let destination = Destination::File { path: local.to_owned(), sync: args.sync };
     let done = vault.get_file(path, args.version, destination, progress.meter()).await?;
@@ -93,7 +106,7 @@ async fn get_one(
     context.output.document(&json!({
         "path": path.to_string(),
         "local": local.to_string_lossy(),
-        "kind": "file",
+        "kind": if done.kind == FileKind::Symlink { "link" } else { "file" },
         "size": done.size,
         "version": done.version.to_string(),
         "blake3": hex(&done.content_hash),

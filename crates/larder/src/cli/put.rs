@@ -153,5 +153,5 @@ async fn put_folder(
     }
     let done = vault.put_tree(local, &path, options.clone(), progress.meter()).await?;
     drop(progress);
-    report::tree(context, "stored", &path.to_string(), &done)
+    report::tree(context, "stored", &path, None, &done)
 }

@@ -1,5 +1,7 @@
 //! What became of a whole folder, said for people and programs, and what failed in it.
 
+use std::path::Path;
+
 use larder_client::path::VaultPath;
 use larder_client::tree::TreeReport;
 use larder_format::error::Kind;
@@ -53,11 +55,17 @@ pub fn unreadable(count: u64, what: &str) -> Outcome {
     Err(Failure::new(Kind::Damaged, format!("{count} {what} are there but cannot be read")))
 }
 
-/// Says what became of a folder.
+/// Says what became of a folder: of the vault's at `path`, and where it was written to, if it was.
 ///
 /// # Errors
-/// The first failure's kind, if there was any.
-pub fn tree(context: &Context, verb: &str, path: &str, report: &TreeReport) -> Outcome {
+/// The first failure's kind, if there was any; unknown, if that is so of anything.
+pub fn tree(
+    context: &Context,
+    verb: &str,
+    path: &VaultPath,
+    written_to: Option<&Path>,
+    report: &TreeReport,
+) -> Outcome {
     let output = context.output;
     let failed: Vec<_> = report
         .failed
@@ -71,8 +79,8 @@ pub fn tree(context: &Context, verb: &str, path: &str, report: &TreeReport) -> O
         .iter()
         .map(|(path, what)| json!({ "path": path.to_string_lossy(), "what": what }))
         .collect();
-    output.document(&json!({
-        "path": path,
+    let mut document = json!({
+        "path": path.to_string(),
         "kind": "folder",
         "files": report.files,
         "folders": report.folders,
@@ -80,7 +88,13 @@ pub fn tree(context: &Context, verb: &str, path: &str, report: &TreeReport) -> O
         "unchanged": report.unchanged,
         "skipped": skipped,
         "failed": failed,
-    }))?;
+    });
+    if let (Some(local), Some(fields)) = (written_to, document.as_object_mut()) {
+        fields.insert("local".to_owned(), local.to_string_lossy().into());
+    }
+    output.document(&document)?;
+    let path = written_to.map_or_else(|| path.to_string(), shown);
+    let path = path.as_str();
     for (path, what) in &report.skipped {
         output.note(&format!("skipped {}: {what}", shown(path)));
     }
@@ -98,7 +112,8 @@ pub fn tree(context: &Context, verb: &str, path: &str, report: &TreeReport) -> O
         line.push_str(&format!("; {} unchanged", size::count(report.unchanged, "file")));
     }
     output.note(&line);
-    match report.failed.first() {
+    let unknown = report.failed.iter().find(|(_, failure)| failure.kind == Kind::Unknown);
+    match unknown.or(report.failed.first()) {
         None => Ok(()),
         Some((_, first)) => {
             let message = format!(

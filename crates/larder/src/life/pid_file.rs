@@ -32,6 +32,26 @@ pub struct Running {
     pub address: String,
     /// Its program version.
     pub version: String,
+    /// What it was started with, where an `up` may ask for something else: the agent's idle lock, the node's
+    /// memory cap in bytes.
+    #[serde(default)]
+    pub setting: Option<String>,
+}
+
+impl Running {
+    /// Refuses what a running process cannot take over: `asked`, as [`Running::setting`] has it and as people
+    /// read it, if the command line named anything. What is changed in the settings file waits for a start.
+    ///
+    /// # Errors
+    /// A conflict.
+    pub fn check_setting(&self, name: &str, what: &str, asked: Option<(String, String)>) -> Outcome {
+        let Some((asked, shown)) = asked else { return Ok(()) };
+        if self.setting.as_ref() == Some(&asked) {
+            return Ok(());
+        }
+        let message = format!("the {name} runs already, and not with the {what} {shown}");
+        Err(Failure::new(Kind::Conflict, message).hint("larder down first, then larder up"))
+    }
 }
 
 /// The lock, held until dropped or until the process ends however it ends.
@@ -144,7 +164,7 @@ mod tests {
     use super::*;
 
     fn me() -> Running {
-        Running { pid: 7, address: "x".to_owned(), version: "1".to_owned() }
+        Running { pid: 7, address: "x".to_owned(), version: "1".to_owned(), setting: None }
     }
 
     #[test]

@@ -8,14 +8,15 @@ use crate::life::{pid_file, process};
 use crate::settings::IdleLock;
 use crate::up::Up;
 
-/// Starts the agent unless it runs and answers.
+/// Starts the agent unless it runs and answers. `asked` is the idle lock that the command line named.
 ///
 /// # Errors
-/// If it cannot be started.
-pub fn ensure(folders: &Folders, idle_lock: IdleLock) -> Outcome<Up> {
+/// If it cannot be started; a conflict if it runs with another idle lock than asked for.
+pub fn ensure(folders: &Folders, idle_lock: IdleLock, asked: Option<IdleLock>) -> Outcome<Up> {
     let pid_file = folders.pid_file(NAME);
     if let Some(running) = pid_file::look(&pid_file)? {
         if Agent::connect(folders).and_then(|mut agent| agent.status()).is_ok() {
+            running.check_setting(NAME, "idle lock", asked.map(|lock| (lock.text(), lock.for_people())))?;
             return Ok(Up { address: running.address, started: false });
         }
         // It lives but cannot be reached: its socket was cleared away, as happens to runtime folders at log-out.

@@ -20,7 +20,7 @@ use larder_format::clock::SystemClock;
 use larder_format::ids::VaultId;
 use zeroize::Zeroizing;
 
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, Made};
 use crate::cli::Context;
 use crate::failure::Outcome;
 use crate::life::{pid_file, process};
@@ -90,10 +90,14 @@ pub fn run(
         output.note("Another `larder up` or `down` is at work here; waiting for it.");
     })?;
     let settings = settings(context, wishes)?;
-    Certificates::in_folder(folders.certificates()).ensure(settings.listen.ip(), &SystemClock::new())?;
     vault::check_before_start(folders, wishes, &passphrase)?;
-    let agent = agent::ensure(folders, settings.idle_lock)?;
-    let node = node::ensure(folders, &settings)?;
+    let certificates = Certificates::in_folder(folders.certificates());
+    if certificates.ensure(settings.listen.ip(), &SystemClock::new())? == Made::Authority {
+        // A running node would go on with the authority before, and refuse everyone of the new one.
+        process::stop(NODE, &folders.pid_file(NODE))?;
+    }
+    let agent = agent::ensure(folders, settings.idle_lock, wishes.idle_lock)?;
+    let node = node::ensure(folders, &settings, wishes.memory_cap_bytes)?;
     let namespaces_created = namespaces::ensure(folders)?;
     let vault = vault::ensure(context, wishes, passphrase)?;
     let report = Report {

@@ -7,13 +7,14 @@ use crate::folders::Folders;
 use crate::life::pid_file;
 use crate::life::spawn::Daemon;
 use crate::settings::Settings;
+use crate::size;
 use crate::up::{NODE, Up};
 
-/// Starts the node unless it runs.
+/// Starts the node unless it runs. `asked_cap` is the memory cap, in bytes, that the command line named.
 ///
 /// # Errors
-/// If it cannot be started, or runs somewhere else than asked for.
-pub fn ensure(folders: &Folders, settings: &Settings) -> Outcome<Up> {
+/// If it cannot be started; a conflict if it runs somewhere else or with another cap than asked for.
+pub fn ensure(folders: &Folders, settings: &Settings, asked_cap: Option<u64>) -> Outcome<Up> {
     let pid_file = folders.pid_file(NODE);
     if let Some(running) = pid_file::look(&pid_file)? {
         let asked = settings.listen;
@@ -25,6 +26,8 @@ pub fn ensure(folders: &Folders, settings: &Settings) -> Outcome<Up> {
             )
             .hint("larder down first, then larder up"));
         }
+        let asked = asked_cap.map(|bytes| (bytes.to_string(), size::show(bytes)));
+        running.check_setting(NODE, "memory cap", asked)?;
         return Ok(Up { address: running.address, started: false });
     }
     let daemon = Daemon {

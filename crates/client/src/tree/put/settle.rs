@@ -1,5 +1,6 @@
 //! The answers of a run's stream: what they settle, who waits for them, and what goes on once they have ended.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,52 +32,70 @@ impl Run {
         }
     }
 
-    /// Reads the answers of the stream and keeps the books.
-    pub(super) async fn settle(self: Arc<Self>, answers: ApplyAnswers) -> Result<(), Failure> {
-        let result = self.settle_all(answers).await;
+    /// Reads the answers of the stream and keeps the books. Answers why it ended before its time, if it did.
+    pub(super) async fn settle(self: Arc<Self>, mut answers: ApplyAnswers) -> Option<String> {
+        let broke_off = loop {
+            let (tag, answer) = match answers.next().await {
+                Ok(Some(answered)) => answered,
+                Ok(None) => break None,
+                Err(failure) => break Some(failure.message),
+            };
+            self.settle_one(tag, answer);
+        };
         self.settled.send_replace(true);
-        result
+        broke_off
     }
 
-    async fn settle_all(&self, mut answers: ApplyAnswers) -> Result<(), Failure> {
-        while let Some((tag, answer)) = answers.next().await? {
-            let Some(sent) = self.sent.lock().remove(&tag) else { continue };
-            match (sent, answer) {
-                (Sent::FolderPart { key, .. }, Ok(Outcome::Written { version, .. })) => {
-                    self.vault.changed(self.vault.files, key.as_bytes(), version)?;
-                    self.settled.send_replace(false);
-                }
-                (Sent::Lifetime { small, len }, Ok(Outcome::Written { version, .. })) => {
-                    self.vault.changed(self.vault.files, small.key.as_bytes(), version)?;
-                    self.unchanged(len);
-                }
-                (Sent::Lifetime { small, .. }, Ok(Outcome::Conflict { .. } | Outcome::Absent)) => {
-                    self.changed.lock().push(*small);
-                }
-                (Sent::Lifetime { small, .. }, answer) => self.fail(small.local, failure_of(answer)),
-                (Sent::File { small, new, revision }, Ok(Outcome::Written { version, .. })) => {
-                    self.vault.wrote(small.key.as_bytes(), version, revision)?;
-                    self.meter.advance(new.uploaded.size);
-                    self.meter.sent(new.uploaded.size);
-                    self.done(new.uploaded.size);
-                }
-                (Sent::File { small, new, .. }, Ok(Outcome::Conflict { .. })) => {
-                    self.again.lock().push((*small, *new));
-                }
-                (Sent::FolderPart { path, .. }, answer) => {
-                    self.fail(path, failure_of(answer));
-                    self.settled.send_replace(false);
-                }
-                (Sent::File { small, .. }, answer) => self.fail(small.local, failure_of(answer)),
+    fn settle_one(&self, tag: u64, answer: Result<Outcome, Failure>) {
+        let Some(sent) = self.sent.lock().remove(&tag) else { return };
+        let local = sent.local();
+        let noted = match (sent, answer) {
+            (Sent::FolderPart { key, .. }, Ok(Outcome::Written { version, .. })) => {
+                self.settled.send_replace(false);
+                self.vault.changed(self.vault.files, key.as_bytes(), version)
             }
+            (Sent::Lifetime { small, len }, Ok(Outcome::Written { version, .. })) => {
+                self.unchanged(len);
+                self.vault.changed(self.vault.files, small.key.as_bytes(), version)
+            }
+            (Sent::Lifetime { small, .. }, Ok(Outcome::Conflict { .. } | Outcome::Absent)) => {
+                self.changed.lock().push(*small);
+                Ok(())
+            }
+            (Sent::File { small, new, revision }, Ok(Outcome::Written { version, .. })) => {
+                self.meter.advance(new.uploaded.size);
+                self.meter.sent(new.uploaded.size);
+                self.done(new.uploaded.size);
+                self.vault.wrote(small.key.as_bytes(), version, revision)
+            }
+            (Sent::File { small, new, .. }, Ok(Outcome::Conflict { .. })) => {
+                self.again.lock().push((*small, *new));
+                Ok(())
+            }
+            (Sent::FolderPart { .. }, answer) => {
+                self.settled.send_replace(false);
+                Err(failure_of(answer))
+            }
+            (_, answer) => Err(failure_of(answer)),
+        };
+        if let Err(failure) = noted {
+            self.fail(local, failure);
         }
-        let unanswered = self.sent.lock().len();
-        if unanswered == 0 {
-            return Ok(());
+    }
+
+    /// Of what was sent and not answered nobody knows what became of it: each is named. Answers whether there
+    /// was any.
+    pub(super) fn unanswered(&self, broke_off: Option<&str>) -> bool {
+        let sent = std::mem::take(&mut *self.sent.lock());
+        let why = broke_off.unwrap_or("the node ended the stream early");
+        // A folder is sent in two parts and named once.
+        let locals: BTreeSet<PathBuf> = sent.values().map(Sent::local).collect();
+        let any = !locals.is_empty();
+        for local in locals {
+            let message = format!("{}: {why}; it may or may not be stored: put it again", local.display());
+            self.fail(local, Failure::new(Kind::Unknown, message));
         }
-        let message =
-            format!("the node ended the stream early; not answered count={unanswered}; put it again");
-        Err(Failure::new(Kind::Closed, message))
+        any
     }
 
     /// Files whose name was taken between listing and writing become new versions of what took it, and files

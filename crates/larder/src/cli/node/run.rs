@@ -66,6 +66,7 @@ fn serve(context: &Context, run: Args, mode: Mode) -> Outcome {
         pid: rustix::process::getpid().as_raw_pid(),
         address: run.listen.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        setting: Some(run.memory_cap.to_string()),
     };
     let mut held = pid_file::hold(&pid_file, &running)?;
     let certificates = Certificates::in_folder(run.certificates.unwrap_or_else(|| folders.certificates()));
