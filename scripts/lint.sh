@@ -25,7 +25,7 @@ part "formatting" cargo fmt --all --check
 part "clippy" cargo clippy --workspace --exclude larder-sim --all-targets --quiet -- -D warnings
 part "clippy of the store with planted bugs" cargo clippy -p larder-store --all-targets --all-features --quiet -- -D warnings
 part "clippy of the simulator" cargo clippy -p larder-sim --all-targets --quiet -- -D warnings
-part "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+part "documentation" env RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --quiet --document-private-items
 part "tidiness" cargo test -p larder-tidy --quiet
 part "python" python3 -m compileall -q bench tools
 

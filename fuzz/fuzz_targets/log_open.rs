@@ -17,7 +17,13 @@ use libfuzzer_sys::fuzz_target;
 const SEGMENT: &str = "00000001.seg";
 
 fn config() -> LogConfig {
-    LogConfig { segment_len: 64 << 10, reserve_bytes: 0, margin_bytes: 0, threads: false, ..LogConfig::default() }
+    LogConfig {
+        segment_len: 64 << 10,
+        reserve_bytes: 0,
+        margin_bytes: 0,
+        threads: false,
+        ..LogConfig::default()
+    }
 }
 
 fn key() -> Key {
@@ -35,7 +41,8 @@ fn state() -> RecordState {
 
 static FILES: LazyLock<std::collections::BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
     let disk = SimDisk::new();
-    let store = LogStore::open_on(Arc::new(disk.clone()), config(), &mut SeededRng::new(1)).expect("it opens");
+    let store =
+        LogStore::open_on(Arc::new(disk.clone()), config(), &mut SeededRng::new(1)).expect("it opens");
     let key = key();
     let at = Address { namespace: NamespaceId(1), slot: Slot::of_raw(b"key"), key: &key };
     let slot = RecordSlot { ballots: None, state: Some(state()) };

@@ -300,7 +300,7 @@ fn check_order(calls: &[Call]) {
         // request may be written while a client is connecting.
         let len = write.result.parse::<usize>().unwrap_or(0);
         let begins_with = |what: &&str| write.arguments.contains(&format!("iov_base=\"{what}"));
-        if len > 100_000 || NOBODYS_REQUEST.iter().any(|what| begins_with(&what)) {
+        if len > 100_000 || NOBODYS_REQUEST.iter().any(begins_with) {
             continue;
         }
         let is_cover = |c: &&Call| c.name == "fdatasync" && c.is_segment() && c.began > write.ended;

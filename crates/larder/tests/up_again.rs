@@ -63,3 +63,31 @@ fn certificates_from_a_clock_that_was_ahead_are_made_anew() {
         assert_eq!(up["node"]["started"], false, "once is enough");
     }
 }
+
+#[test]
+fn a_node_that_is_just_being_killed_is_started_again() {
+    let home = Home::up();
+    home.run_with(&["put", "-", "/f"], b"kept").ends(0);
+    home.kill("node");
+    // As the kernel leaves a process that it is taking down: its connections are reset while its lock is still held.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let pid_file = home.home().join("state/node.pid");
+    let mut held = std::fs::OpenOptions::new().write(true).truncate(true).open(&pid_file).unwrap();
+    // The process that is named may be ended by whoever tidies up.
+    let mut named = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    write!(held, r#"{{"pid":{},"address":"{address}","version":"0"}}"#, named.id()).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let dying = std::thread::spawn(move || {
+        drop(listener.accept().unwrap());
+        drop(listener);
+        support::pause(300);
+        drop(held);
+    });
+    let said = home.run(&["up", "--passphrase-file", home.path("passphrase").to_str().unwrap()]);
+    named.kill().unwrap();
+    named.wait().unwrap();
+    said.ends(0);
+    dying.join().unwrap();
+    assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "kept");
+}

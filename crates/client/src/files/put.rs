@@ -229,8 +229,8 @@ impl Vault {
             }
             match self.put_once(key, ask, may_be_listed).await.map_err(NotPlaced::of_put)? {
                 Outcome::Written { version: written, expiry } => {
-                    self.wrote(key.as_bytes(), written, revision).map_err(|f| written_but(path, f))?;
-                    if !self.takes_entries(dir).await.map_err(|f| written_but(path, f))? {
+                    self.wrote(key.as_bytes(), written, revision).map_err(|f| written_but(path, &f))?;
+                    if !self.takes_entries(dir).await.map_err(|f| written_but(path, &f))? {
                         let condition = Condition::Version(written);
                         self.change(self.files, key.as_bytes(), Ask::Delete { condition }).await?;
                         let message = format!("{path}: its folder is being deleted");
@@ -463,7 +463,7 @@ fn refused(failure: &Failure) -> bool {
 }
 
 /// A failure after the new version was in place: not "nothing changed", whatever its cause.
-fn written_but(path: &VaultPath, failure: Failure) -> Failure {
+fn written_but(path: &VaultPath, failure: &Failure) -> Failure {
     let kind = match failure.kind {
         Kind::Closed | Kind::Retry => Kind::Unknown,
         kind => kind,

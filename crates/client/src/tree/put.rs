@@ -1,4 +1,4 @@
-//! A local folder into the vault. What was there already: [`before`]; what the node's answers settle: [`settle`].
+//! A local folder into the vault. What was there already: [`mod@before`]; what the node's answers settle: [`mod@settle`].
 
 mod before;
 mod settle;
@@ -134,12 +134,12 @@ impl Vault {
         let touched = walked?;
         run.careful_again().await;
         // Where the connection broke off, the report says already that not all is known.
-        if broke_off.is_none() && !unknown {
-            if let Err(failure) = run.check_folders(touched).await {
-                let message =
-                    format!("whether its folders are still there is not known: {}", failure.message);
-                run.fail(local.to_path_buf(), Failure::new(Kind::Unknown, message));
-            }
+        if broke_off.is_none()
+            && !unknown
+            && let Err(failure) = run.check_folders(touched).await
+        {
+            let message = format!("whether its folders are still there is not known: {}", failure.message);
+            run.fail(local.to_path_buf(), Failure::new(Kind::Unknown, message));
         }
         let report = std::mem::take(&mut *run.report.lock());
         Ok(report)

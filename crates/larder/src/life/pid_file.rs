@@ -20,6 +20,9 @@ use crate::failure::{Failure, Outcome, shown};
 const FILE_LEN_MAX: u64 = 16 * 1024;
 /// How often a starting daemon tries for the lock, and a looker reads a file that is just being written.
 const ATTEMPTS: u32 = 25;
+/// How often is looked whether a process that answers nobody lets its lock go: for about 5 seconds, which the
+/// kernel may need to take down a process with much memory.
+const LETTING_GO_ATTEMPTS: u32 = 250;
 /// Pause between attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -119,6 +122,21 @@ pub fn look(path: &Path) -> Outcome<Option<Running>> {
         pause();
     }
     Err(Failure::new(Kind::Damaged, format!("{} is locked but does not say by whom", shown(path))))
+}
+
+/// Whether nobody holds the lock, at once or in a short while: a process that is being killed loses its
+/// connections a moment before its lock.
+///
+/// # Errors
+/// What the file system says.
+pub fn is_let_go(path: &Path) -> Outcome<bool> {
+    for _ in 0..LETTING_GO_ATTEMPTS {
+        if look(path)?.is_none() {
+            return Ok(true);
+        }
+        pause();
+    }
+    Ok(false)
 }
 
 /// A lock without words: held while a piece of work must not be done twice at once.

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use larder_format::clock::SystemClock;
+use larder_format::error::Kind;
 use larder_format::ids::VaultId;
 use zeroize::Zeroizing;
 
@@ -97,8 +98,19 @@ pub fn run(
         process::stop(NODE, &folders.pid_file(NODE))?;
     }
     let agent = agent::ensure(folders, settings.idle_lock, wishes.idle_lock)?;
-    let node = node::ensure(folders, &settings, wishes.memory_cap_bytes)?;
-    let namespaces_created = namespaces::ensure(folders)?;
+    let mut node = node::ensure(folders, &settings, wishes.memory_cap_bytes)?;
+    let namespaces_created = match namespaces::ensure(folders) {
+        // It seemed to run, but was just being killed.
+        Err(failure)
+            if failure.kind() == Some(Kind::Closed)
+                && !node.started
+                && pid_file::is_let_go(&folders.pid_file(NODE))? =>
+        {
+            node = node::ensure(folders, &settings, wishes.memory_cap_bytes)?;
+            namespaces::ensure(folders)?
+        }
+        ensured => ensured?,
+    };
     let vault = vault::ensure(context, wishes, passphrase)?;
     let report = Report {
         node,
