@@ -6,6 +6,7 @@
 //! deletion is through. An interrupted one is finished by deleting again, or undone by restoring
 //! ([`crate::files`]).
 
+use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_format::head::{Attributes, DirId, DirState, Directory, Entry, EntryTarget, Head};
 use larder_format::operation::{Condition, Found, Outcome};
@@ -231,12 +232,27 @@ impl Vault {
 
     /// All entries of a folder, heads only, unless `with_bodies`. Child folders are not confirmed here.
     pub(crate) async fn entries(&self, dir: DirId, with_bodies: bool) -> Result<Entries, Failure> {
-        let scan = Scan {
+        let scan = self.scan_of(dir, with_bodies);
+        Ok(Entries { own: self.names.directory_key(dir), pages: self.remote.scan(scan).await? })
+    }
+
+    /// As [`Vault::entries`], one page from where the one before ended ([`SomeEntries::cursor`]).
+    pub(crate) async fn entries_page(
+        &self,
+        dir: DirId,
+        with_bodies: bool,
+        cursor: Bytes,
+    ) -> Result<Entries, Failure> {
+        let scan = Scan { cursor, pages: 1, ..self.scan_of(dir, with_bodies) };
+        Ok(Entries { own: self.names.directory_key(dir), pages: self.remote.scan(scan).await? })
+    }
+
+    fn scan_of(&self, dir: DirId, with_bodies: bool) -> Scan {
+        Scan {
             key_len_max: u32::try_from(SEALED_KEY_LEN).expect("32 fits"),
             head_only: !with_bodies,
             ..Scan::heads(self.files, &self.names.dir_prefix(dir))
-        };
-        Ok(Entries { own: self.names.directory_key(dir), pages: self.remote.scan(scan).await? })
+        }
     }
 }
 
@@ -261,6 +277,8 @@ pub(crate) struct SomeEntries {
     pub(crate) damaged: u64,
     /// Their keys, with what was found if the node had something to show.
     pub(crate) unreadable: Vec<(SealedKey, Option<Found>)>,
+    /// Where the next ones begin; empty at the end.
+    pub(crate) cursor: Bytes,
 }
 
 impl Entries {
@@ -283,7 +301,12 @@ impl Entries {
                 Err(failure) => return Err(failure),
             }
         }
-        Ok(Some(SomeEntries { entries, damaged: unreadable.len() as u64, unreadable }))
+        Ok(Some(SomeEntries {
+            entries,
+            damaged: unreadable.len() as u64,
+            unreadable,
+            cursor: page.cursor,
+        }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! One file at a time: in, out, its versions, and away. Whole folders are in [`crate::tree`].
 
+mod ahead;
 mod closing;
 mod content;
 mod get;
@@ -11,6 +12,7 @@ mod restore;
 mod trail;
 mod versions;
 
+pub(crate) use ahead::FolderReading;
 pub use content::{ContentOptions, Uploaded};
 pub use get::{Destination, GetReport, Proof};
 pub use list::{Listed, ListedKind, Listing};

@@ -1,5 +1,7 @@
 //! Listing folders: names, sizes, times, without touching content.
 
+use std::sync::Arc;
+
 use larder_format::error::Kind;
 use larder_format::head::{Attributes, DirId, DirState, Directory, EntryTarget, FileId, FileKind};
 use larder_format::record::{Expiry, Version};
@@ -7,6 +9,7 @@ use larder_wire::answer::Failure;
 use larder_wire::request::Ask;
 
 use crate::directory::{EntryNow, Standing};
+use crate::files::FolderReading;
 use crate::path::VaultPath;
 use crate::vault::Vault;
 
@@ -63,6 +66,19 @@ pub struct Listing {
     pub damaged: u64,
 }
 
+/// Folders read ahead from where a recursive listing is.
+const NEXT_AHEAD: usize = 8;
+
+/// Folders read ahead in all: those next to folders further up wait meanwhile.
+const ALL_AHEAD: usize = 64;
+
+/// A folder still to be listed.
+struct Ahead {
+    path: VaultPath,
+    dir: DirId,
+    reading: Option<FolderReading>,
+}
+
 impl Vault {
     /// One thing by its path.
     ///
@@ -87,7 +103,7 @@ impl Vault {
     /// # Errors
     /// [`Kind::NotFound`]; what `each` fails with.
     pub async fn list(
-        &self,
+        self: &Arc<Self>,
         path: &VaultPath,
         recursive: bool,
         mut each: impl FnMut(Listed) -> Result<(), Failure>,
@@ -101,56 +117,51 @@ impl Vault {
                 return Ok(total);
             }
         }
-        let mut open = vec![(self.folder(path).await?, path.clone())];
-        while let Some((dir, at)) = open.pop() {
-            let (mut children, damaged) = self.children(dir, &at).await?;
-            total.damaged += damaged;
+        let dir = self.folder(path).await?;
+        let mut open = vec![Ahead { path: path.clone(), dir, reading: None }];
+        let mut under_way = 0;
+        while let Some(folder) = open.pop() {
+            let at = folder.path;
+            under_way -= usize::from(folder.reading.is_some());
+            let mut reading =
+                folder.reading.unwrap_or_else(|| FolderReading::start(self, folder.dir, false));
+            let mut children = Vec::new();
+            while let Some(page) = reading.next().await? {
+                total.damaged += page.damaged;
+                for (entry, standing) in page.entries {
+                    let Ok(standing) = standing else {
+                        total.damaged += 1;
+                        continue;
+                    };
+                    let path = at.join(&entry.entry.name)?;
+                    let deleting = standing == Standing::Closing;
+                    children.push(Listed { deleting, ..listed(path, entry) });
+                }
+            }
             children.sort_by(|a, b| a.path.cmp(&b.path));
-            let mut below = Vec::new();
+            if recursive {
+                let below = children.iter().rev().filter_map(|child| match child.kind {
+                    ListedKind::Folder { id } if !child.deleting => Some((child.path.clone(), id)),
+                    _ => None,
+                });
+                open.extend(below.map(|(path, dir)| Ahead { path, dir, reading: None }));
+                under_way += self.read_ahead(&mut open, ALL_AHEAD - under_way);
+            }
             for child in children {
                 total.count(&child);
-                if let (true, false, ListedKind::Folder { id }) = (recursive, child.deleting, &child.kind) {
-                    below.push((*id, child.path.clone()));
-                }
                 each(child)?;
             }
-            open.extend(below.into_iter().rev());
         }
         Ok(total)
     }
 
-    /// All children of a folder, child folders confirmed; and how many there are that cannot be read.
-    pub(crate) async fn children(&self, dir: DirId, at: &VaultPath) -> Result<(Vec<Listed>, u64), Failure> {
-        let mut found = Vec::new();
-        let mut damaged = 0;
-        let mut entries = self.entries(dir, false).await?;
-        while let Some(some) = entries.next(self).await? {
-            damaged += some.damaged;
-            for entry in some.entries {
-                let path = at.join(&entry.entry.name)?;
-                found.push(listed(path, entry));
-            }
-        }
-        let folders: Vec<(DirId, String)> = found
-            .iter()
-            .filter_map(|l| match (&l.kind, l.path.split()) {
-                (ListedKind::Folder { id }, Some((_, name))) => Some((*id, name.to_owned())),
-                _ => None,
-            })
-            .collect();
-        if !folders.is_empty() {
-            let mut confirmed = self.confirm_all(dir, folders).await?.into_iter();
-            found.retain_mut(|l| match l.kind {
-                ListedKind::Folder { .. } => {
-                    let standing = confirmed.next().unwrap_or(Ok(Standing::Gone));
-                    damaged += u64::from(standing.is_err());
-                    l.deleting = standing == Ok(Standing::Closing);
-                    matches!(standing, Ok(Standing::Open | Standing::Closing))
-                }
-                _ => true,
-            });
-        }
-        Ok((found, damaged))
+    /// Begins to read the folders that come next, at most so many; answers how many.
+    fn read_ahead(self: &Arc<Self>, open: &mut [Ahead], most: usize) -> usize {
+        let next = open.iter_mut().rev().take(NEXT_AHEAD).filter(|folder| folder.reading.is_none());
+        let begin = |folder: &mut Ahead| {
+            folder.reading = Some(FolderReading::start(self, folder.dir, false));
+        };
+        next.take(most).map(begin).count()
     }
 
     /// What these child folders' own records say, asked in one stream. One that cannot be read hides no other.

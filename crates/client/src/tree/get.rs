@@ -1,5 +1,6 @@
 //! A folder of the vault onto the local disk.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
 use crate::directory::{EntryNow, Standing};
-use crate::files::{Destination, at};
+use crate::files::{Destination, FolderReading, at};
 use crate::local::target::{self, Target};
 use crate::meter::Meter;
 use crate::path::VaultPath;
@@ -32,12 +33,22 @@ struct Run {
     large_permits: Arc<Semaphore>,
 }
 
+/// Folders read at a time, ahead of the one whose files are being written. Each holds a page of small files.
+const FOLDERS_AHEAD: usize = 4;
+
 /// A folder still to be read.
 struct Todo {
     id: DirId,
     path: VaultPath,
     local: PathBuf,
     attributes: Attributes,
+    reading: Option<FolderReading>,
+}
+
+impl Todo {
+    fn read(&self, vault: &Arc<Vault>) -> FolderReading {
+        FolderReading::start(vault, self.id, true)
+    }
 }
 
 /// Files found in a record, with their content or what leads to it.
@@ -67,11 +78,12 @@ impl Vault {
             large_permits: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
         });
         let attributes = Attributes::default();
-        let mut todo = vec![Todo { id, path: remote.clone(), local: local.to_path_buf(), attributes }];
+        let (path, local_path) = (remote.clone(), local.to_path_buf());
+        let mut todo = VecDeque::from([Todo { id, path, local: local_path, attributes, reading: None }]);
         let mut made = Vec::new();
         let mut jobs = JoinSet::new();
         let permits = Arc::new(Semaphore::new(jobs_at_once()));
-        while let Some(folder) = todo.pop() {
+        while let Some(mut folder) = todo.pop_front() {
             if let Err(failure) = make_local_folder(&folder.local) {
                 if made.is_empty() {
                     return Err(failure);
@@ -80,7 +92,7 @@ impl Vault {
                 continue;
             }
             run.report.lock().folders += 1;
-            if let Err(failure) = run.read_folder(&folder, &mut todo, &mut jobs, &permits).await {
+            if let Err(failure) = run.read_folder(&mut folder, &mut todo, &mut jobs, &permits).await {
                 run.fail(&folder.local, failure);
             }
             made.push((folder.local, folder.attributes));
@@ -122,32 +134,40 @@ impl Run {
     /// Reads a folder's records, starts jobs that write its files and queues its folders.
     async fn read_folder(
         self: &Arc<Self>,
-        folder: &Todo,
-        todo: &mut Vec<Todo>,
+        folder: &mut Todo,
+        todo: &mut VecDeque<Todo>,
         jobs: &mut JoinSet<()>,
         permits: &Arc<Semaphore>,
     ) -> Result<(), Failure> {
-        let mut entries = self.vault.entries(folder.id, true).await?;
-        let mut below = Vec::new();
-        while let Some(some) = entries.next(&self.vault).await? {
-            if some.damaged > 0 {
-                let message = format!("{}: entries that cannot be read count={}", folder.path, some.damaged);
+        let mut reading = folder.reading.take().unwrap_or_else(|| folder.read(&self.vault));
+        while let Some(page) = reading.next().await? {
+            if page.damaged > 0 {
+                let message = format!("{}: entries that cannot be read count={}", folder.path, page.damaged);
                 self.fail(&folder.local, Failure::new(Kind::Damaged, message));
             }
             let mut files = Vec::new();
-            for entry in some.entries {
+            for (entry, standing) in page.entries {
                 // Checks the name once more: it becomes a local file's.
                 let path = folder.path.join(&entry.entry.name)?;
                 let local = folder.local.join(&entry.entry.name);
-                match entry.entry.target {
-                    EntryTarget::Directory { id, attributes } => {
-                        below.push(Todo { id, path, local, attributes });
-                    }
-                    EntryTarget::File { size, .. } => {
+                match (&entry.entry.target, standing) {
+                    (&EntryTarget::File { size, .. }, _) => {
                         self.meter.expect(1, size);
                         files.push((entry, local));
                     }
+                    (EntryTarget::Directory { id, attributes }, Ok(Standing::Open)) => {
+                        let (id, attributes) = (*id, attributes.clone());
+                        todo.push_back(Todo { id, path, local, attributes, reading: None });
+                    }
+                    (EntryTarget::Directory { .. }, Ok(Standing::Closing)) => {
+                        self.report.lock().skipped.push((local, "a folder that is being deleted"));
+                    }
+                    (EntryTarget::Directory { .. }, Ok(Standing::Gone)) => {}
+                    (EntryTarget::Directory { .. }, Err(failure)) => self.fail(&local, at(&path, failure)),
                 }
+            }
+            for next in todo.iter_mut().take(FOLDERS_AHEAD).filter(|next| next.reading.is_none()) {
+                next.reading = Some(next.read(&self.vault));
             }
             while !files.is_empty() {
                 let rest = files.split_off(files.len().min(SMALL_BATCH));
@@ -159,22 +179,6 @@ impl Run {
                     run.write_batch(batch).await;
                     drop(permit);
                 });
-            }
-        }
-        if below.is_empty() {
-            return Ok(());
-        }
-        let names =
-            below.iter().map(|t| (t.id, t.path.names().last().cloned().unwrap_or_default())).collect();
-        let confirmed = self.vault.confirm_all(folder.id, names).await?;
-        for (child, standing) in below.into_iter().zip(confirmed) {
-            match standing {
-                Ok(Standing::Open) => todo.push(child),
-                Ok(Standing::Closing) => {
-                    self.report.lock().skipped.push((child.local, "a folder that is being deleted"));
-                }
-                Ok(Standing::Gone) => {}
-                Err(failure) => self.fail(&child.local, at(&child.path, failure)),
             }
         }
         Ok(())
