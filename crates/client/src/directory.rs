@@ -301,12 +301,7 @@ impl Entries {
                 Err(failure) => return Err(failure),
             }
         }
-        Ok(Some(SomeEntries {
-            entries,
-            damaged: unreadable.len() as u64,
-            unreadable,
-            cursor: page.cursor,
-        }))
+        Ok(Some(SomeEntries { entries, damaged: unreadable.len() as u64, unreadable, cursor: page.cursor }))
     }
 }
 

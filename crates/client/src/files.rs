@@ -16,7 +16,7 @@ pub(crate) use ahead::FolderReading;
 pub use content::{ContentOptions, Uploaded};
 pub use get::{Destination, GetReport, Proof};
 pub use list::{Listed, ListedKind, Listing};
-pub(crate) use put::{NewFile, at};
+pub(crate) use put::{NewFile, at, refused};
 pub use put::{PutOptions, PutReport, Reading};
 pub use remove::{RemoveOptions, RemoveReport, TRASH_MS_DEFAULT};
 pub use restore::{Restored, RestoredFolder};

@@ -3,11 +3,13 @@
 //! The file is appended to when work is done and replaced by a snapshot when it has grown. Several processes
 //! may work at once: each takes the file's lock, reads what the others added, and only then writes.
 
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
+use larder_format::codec::DecodeError;
 use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
 use larder_format::rng::{Rng, SystemRng};
@@ -28,6 +30,20 @@ struct State {
     marks: Watermarks,
     /// Seen since the file was last written.
     news: BytesMut,
+    known: Option<Known>,
+}
+
+/// The file as it was last read or written. It stays open, so that no other can be taken for it.
+struct Known {
+    file: File,
+    good_len: u64,
+}
+
+impl Known {
+    fn is(&self, other: &File) -> std::io::Result<bool> {
+        let (ours, theirs) = (self.file.metadata()?, other.metadata()?);
+        Ok((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()))
+    }
 }
 
 fn io_failure(path: &Path, error: &std::io::Error) -> Failure {
@@ -48,12 +64,17 @@ impl SeenMemory {
     /// [`Kind::Damaged`] if it is not one of ours or damaged in the middle; the system's error if it cannot be
     /// read.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        let marks = match std::fs::read(path) {
-            Ok(bytes) => load(path, bytes)?.watermarks,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Watermarks::new(),
+        let state = match File::open(path) {
+            Ok(mut file) => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).map_err(|error| io_failure(path, &error))?;
+                let Loaded { watermarks, good_len } = load(path, bytes)?;
+                let known = Some(Known { file, good_len: good_len as u64 });
+                State { marks: watermarks, news: BytesMut::new(), known }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => State::default(),
             Err(error) => return Err(io_failure(path, &error)),
         };
-        let state = State { marks, news: BytesMut::new() };
         Ok(Self { file: Some(path.to_path_buf()), state: Mutex::new(state) })
     }
 
@@ -122,11 +143,13 @@ impl SeenMemory {
 }
 
 fn load(path: &Path, bytes: Vec<u8>) -> Result<Loaded, Failure> {
-    Watermarks::load(&Bytes::from(bytes)).map_err(|error| {
-        let advice = "move it away to start a new one, and check what the node shows";
-        let message = format!("the rollback memory {} is damaged: {error} ({advice})", path.display());
-        Failure::new(Kind::Damaged, message)
-    })
+    Watermarks::load(&Bytes::from(bytes)).map_err(|error| damage(path, &error))
+}
+
+fn damage(path: &Path, error: &DecodeError) -> Failure {
+    let advice = "move it away to start a new one, and check what the node shows";
+    let message = format!("the rollback memory {} is damaged: {error} ({advice})", path.display());
+    Failure::new(Kind::Damaged, message)
 }
 
 /// Appends under the file's lock; replaces the file when it has grown well beyond what it says.
@@ -140,37 +163,52 @@ fn write_news(path: &Path, state: &mut State) -> std::io::Result<()> {
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     // Readers take no lock, so the file gets its name only once it is whole.
     let mut file = match std::fs::OpenOptions::new().read(true).write(true).open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return replace(path, &state.marks).map(|()| state.news.clear());
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return replace(path, state),
         file => file?,
     };
-    let mut there = Vec::new();
-    file.read_to_end(&mut there)?;
-    let damaged = |e: Failure| std::io::Error::new(std::io::ErrorKind::InvalidData, e.message);
-    let len = there.len();
-    let loaded = load(path, there).map_err(damaged)?;
-    if loaded.watermarks.should_compact(len) {
-        // What other processes saw is in the file, what this one saw in the news: both go into the new file.
-        let mut whole = loaded.watermarks.snapshot().to_vec();
-        whole.extend_from_slice(&state.news);
-        let merged = load(path, whole).map_err(damaged)?.watermarks;
-        replace(path, &merged)?;
-    } else {
-        file.set_len(loaded.good_len as u64)?;
-        file.seek(SeekFrom::End(0))?;
-        file.write_all(&state.news)?;
+    let good_len = read_news(path, state, &mut file)?;
+    if state.marks.should_compact(usize::try_from(good_len).unwrap_or(usize::MAX)) {
+        // What other processes saw was read just now, what this one saw is among its marks.
+        return replace(path, state);
     }
+    file.set_len(good_len)?;
+    file.seek(SeekFrom::End(0))?;
+    file.write_all(&state.news)?;
+    let good_len = good_len + state.news.len() as u64;
     state.news.clear();
+    state.known = Some(Known { file, good_len });
     Ok(())
 }
 
-fn replace(path: &Path, marks: &Watermarks) -> std::io::Result<()> {
+/// Reads what other processes wrote since this one last looked; answers how much of the file is good.
+fn read_news(path: &Path, state: &mut State, file: &mut File) -> std::io::Result<u64> {
+    let damaged = |message: String| std::io::Error::new(std::io::ErrorKind::InvalidData, message);
+    let mut there = Vec::new();
+    if let Some(known) = &state.known
+        && known.is(file)?
+    {
+        file.seek(SeekFrom::Start(known.good_len))?;
+        file.read_to_end(&mut there)?;
+        let added = state.marks.add(&there).map_err(|e| damaged(damage(path, &e).message))?;
+        return Ok(known.good_len + added as u64);
+    }
+    file.read_to_end(&mut there)?;
+    let loaded = load(path, there).map_err(|e| damaged(e.message))?;
+    state.marks.merge(loaded.watermarks);
+    Ok(loaded.good_len as u64)
+}
+
+/// Writes all marks to a new file in the place of what is there.
+fn replace(path: &Path, state: &mut State) -> std::io::Result<()> {
     let temporary = path.with_extension(format!("{:016x}.new", SystemRng.u64()));
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(&marks.snapshot())?;
+    let snapshot = state.marks.snapshot();
+    file.write_all(&snapshot)?;
     file.sync_data()?;
-    std::fs::rename(&temporary, path)
+    std::fs::rename(&temporary, path)?;
+    state.news.clear();
+    state.known = Some(Known { file, good_len: snapshot.len() as u64 });
+    Ok(())
 }
 
 #[cfg(test)]
@@ -236,6 +274,34 @@ mod tests {
                 done.store(true, std::sync::atomic::Ordering::Relaxed);
             });
         }
+    }
+
+    #[test]
+    fn an_end_torn_by_another_process_is_cut_and_what_came_before_it_is_learnt() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seen");
+        let a = SeenMemory::open(&path).unwrap();
+        a.observe(NS, b"a", mark(1, 1)).unwrap();
+        a.save().unwrap();
+        let b = SeenMemory::open(&path).unwrap();
+        b.observe(NS, b"b", mark(2, 2)).unwrap();
+        b.save().unwrap();
+        let torn = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        (&torn).write_all(&[7; 13]).unwrap();
+        a.observe(NS, b"a", mark(3, 3)).unwrap();
+        a.save().unwrap();
+        assert_eq!(a.seen(NS, b"b"), mark(2, 2));
+        // Put in the place of the file by somebody: read whole, and kept.
+        std::fs::copy(&path, dir.path().join("copy")).unwrap();
+        std::fs::rename(dir.path().join("copy"), &path).unwrap();
+        a.observe(NS, b"c", mark(4, 4)).unwrap();
+        a.save().unwrap();
+        let c = SeenMemory::open(&path).unwrap();
+        for (key, wanted) in [(b"a", mark(3, 3)), (b"b", mark(2, 2)), (b"c", mark(4, 4))] {
+            assert_eq!(c.seen(NS, key), wanted);
+        }
+        let len = std::fs::metadata(&path).unwrap().len() as usize;
+        assert_eq!(len % larder_seal::watermark::WATERMARK_LEN, 8, "nothing torn is left in the middle");
     }
 
     #[test]

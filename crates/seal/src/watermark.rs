@@ -6,6 +6,7 @@
 //! give it one), and what is shown to other devices only is noticed when they compare.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use bytes::Bytes;
 use larder_format::codec::{DecodeError, Reader, Writer};
@@ -22,8 +23,12 @@ pub const WATERMARKS_MAX: usize = 4 * 1024 * 1024;
 /// Length of the file's header, in bytes.
 pub const WATERMARK_HEADER_LEN: usize = 8;
 
+/// What a mark says: key, version, revision.
+const MARK_FIELDS_LEN: usize = 16 + 8 + 8;
+const MARK_CHECK_LEN: usize = 8;
+
 /// Length of one mark in the file, in bytes.
-pub const WATERMARK_LEN: usize = 16 + 8 + 8 + 8;
+pub const WATERMARK_LEN: usize = MARK_FIELDS_LEN + MARK_CHECK_LEN;
 
 /// The log is compacted when it is this many times as long as a snapshot.
 const COMPACT_FACTOR: usize = 4;
@@ -78,7 +83,7 @@ type ShortKey = [u8; 16];
 /// The newest seen of each record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watermarks {
-    marks: HashMap<ShortKey, Mark>,
+    marks: HashMap<ShortKey, Mark, BuildHasherDefault<FirstBytes>>,
 }
 
 /// What [`Watermarks::load`] found.
@@ -98,12 +103,49 @@ fn short_key(namespace: u64, key: &[u8]) -> ShortKey {
     out
 }
 
-fn encode_mark(w: &mut Writer, key: &ShortKey, mark: Mark) {
-    let mut fields = Writer::with_capacity(WATERMARK_LEN);
-    fields.raw(key).u64(mark.version).u64(mark.revision);
-    let fields = fields.finish();
-    let check = blake3::derive_key(MARK_CONTEXT, &fields);
-    w.raw(&fields).raw(&check[..8]);
+/// Spreads short keys over a table: they are hashes already.
+#[derive(Debug, Clone, Copy, Default)]
+struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        for (place, byte) in bytes.iter().take(8).enumerate() {
+            self.0 ^= u64::from(*byte) << (8 * place);
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {
+        // The length, which is the same for all.
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Hashes a mark's fields to its check. Set up once: the context costs as much as the fields.
+struct Checker(blake3::Hasher);
+
+impl Checker {
+    fn new() -> Self {
+        Self(blake3::Hasher::new_derive_key(MARK_CONTEXT))
+    }
+
+    fn check(&self, fields: &[u8; MARK_FIELDS_LEN]) -> [u8; MARK_CHECK_LEN] {
+        let mut hasher = self.0.clone();
+        hasher.update(fields);
+        let mut out = [0; MARK_CHECK_LEN];
+        out.copy_from_slice(&hasher.finalize().as_bytes()[..MARK_CHECK_LEN]);
+        out
+    }
+}
+
+fn encode_mark(w: &mut Writer, checker: &Checker, key: &ShortKey, mark: Mark) {
+    let mut fields = [0; MARK_FIELDS_LEN];
+    fields[..16].copy_from_slice(key);
+    fields[16..24].copy_from_slice(&mark.version.to_le_bytes());
+    fields[24..].copy_from_slice(&mark.revision.to_le_bytes());
+    w.raw(&fields).raw(&checker.check(&fields));
 }
 
 impl Watermarks {
@@ -156,7 +198,7 @@ impl Watermarks {
         }
         self.marks.insert(key, shown);
         let mut w = Writer::with_capacity(WATERMARK_LEN);
-        encode_mark(&mut w, &key, shown);
+        encode_mark(&mut w, &Checker::new(), &key, shown);
         Ok(Some(w.finish()))
     }
 
@@ -167,8 +209,9 @@ impl Watermarks {
         w.raw(MAGIC).u8(WATERMARK_FORMAT);
         let mut keys: Vec<_> = self.marks.iter().collect();
         keys.sort_unstable_by_key(|(key, _)| **key);
+        let checker = Checker::new();
         for (key, mark) in keys {
-            encode_mark(&mut w, key, *mark);
+            encode_mark(&mut w, &checker, key, *mark);
         }
         w.finish()
     }
@@ -199,27 +242,53 @@ impl Watermarks {
                 return Err(DecodeError::TooNew { what: "watermarks", version: newer.into(), supported });
             }
         }
+        let marks = &file[WATERMARK_HEADER_LEN..];
         let mut watermarks = Self::new();
-        let mut good_len = WATERMARK_HEADER_LEN;
-        while r.remaining() >= WATERMARK_LEN {
-            let fields = r.array::<32>("mark")?;
-            let check = r.array::<8>("mark check")?;
-            if blake3::derive_key(MARK_CONTEXT, &fields)[..8] != check {
-                if r.remaining() == 0 {
+        watermarks.marks.reserve((marks.len() / WATERMARK_LEN).min(WATERMARKS_MAX));
+        let good_len = WATERMARK_HEADER_LEN + watermarks.add(marks)?;
+        Ok(Loaded { watermarks, good_len })
+    }
+
+    /// Raises marks to those of another memory of the same device.
+    pub fn merge(&mut self, other: Self) {
+        for (key, theirs) in other.marks {
+            let mark = self.marks.entry(key).or_default();
+            mark.version = mark.version.max(theirs.version);
+            mark.revision = mark.revision.max(theirs.revision);
+        }
+    }
+
+    /// Adds marks as they stand in a file, for instance those that another process appended. Answers how many
+    /// bytes of them are good: fewer than there are if the end was torn by a crash.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if a mark in the middle is damaged, or there are too many; then some are added.
+    pub fn add(&mut self, marks: &[u8]) -> Result<usize, DecodeError> {
+        let checker = Checker::new();
+        let mut good_len = 0;
+        let (whole, rest) = marks.as_chunks::<WATERMARK_LEN>();
+        for (place, mark) in whole.iter().enumerate() {
+            let Some((fields, check)) = mark.split_first_chunk::<MARK_FIELDS_LEN>() else { break };
+            if checker.check(fields) != *check {
+                if place + 1 == whole.len() && rest.is_empty() {
                     break;
                 }
                 return Err(DecodeError::BadValue { field: "mark check", value: good_len as u64 });
             }
-            watermarks.raise(Bytes::copy_from_slice(&fields))?;
+            self.raise(fields)?;
             good_len += WATERMARK_LEN;
         }
-        Ok(Loaded { watermarks, good_len })
+        Ok(good_len)
     }
 
-    fn raise(&mut self, fields: Bytes) -> Result<(), DecodeError> {
-        let mut r = Reader::new(fields);
-        let key: ShortKey = r.array("mark key")?;
-        let (version, revision) = (r.u64("mark version")?, r.u64("mark revision")?);
+    fn raise(&mut self, fields: &[u8; MARK_FIELDS_LEN]) -> Result<(), DecodeError> {
+        let part = |at: usize| {
+            let mut number = [0; 8];
+            number.copy_from_slice(&fields[at..at + 8]);
+            u64::from_le_bytes(number)
+        };
+        let mut key = ShortKey::default();
+        key.copy_from_slice(&fields[..16]);
         let full = self.marks.len() >= WATERMARKS_MAX;
         if full && !self.marks.contains_key(&key) {
             return Err(DecodeError::TooLong {
@@ -229,9 +298,9 @@ impl Watermarks {
             });
         }
         let mark = self.marks.entry(key).or_default();
-        mark.version = mark.version.max(version);
-        mark.revision = mark.revision.max(revision);
-        r.finish()
+        mark.version = mark.version.max(part(16));
+        mark.revision = mark.revision.max(part(24));
+        Ok(())
     }
 }
 

@@ -10,9 +10,11 @@ use larder_format::ids::{BlobId, LeaseToken};
 use larder_format::limits::INLINE_FILE_LEN_MAX;
 use larder_format::manifest::{Chunking, Content};
 use larder_format::pages::CHUNK_LEN_DEFAULT;
+use larder_seal::chunk::BlobSealer;
 use larder_seal::compress::Compression;
 use larder_seal::names::SealedKey;
 use larder_seal::pipeline::seal::{Cutting, SealOptions, SealStream, SealedChunk, Summary, seal_stream};
+use larder_seal::pipeline::single::ChunkSealer;
 use larder_seal::pipeline::{PipelineError, Width};
 use larder_seal::tree::{SealedPage, TreeBuilder};
 use larder_wire::answer::Failure;
@@ -101,9 +103,14 @@ impl Vault {
         options: &ContentOptions,
         meter: &Arc<Meter>,
     ) -> Result<Uploaded, Failure> {
+        let chunk_len = match options.cutting {
+            Cutting::Fixed { len } => u64::from(len),
+            // Where it is cut is known only as it is read.
+            Cutting::ContentDefined { .. } => INLINE_FILE_LEN_MAX as u64,
+        };
         let begun = tokio::task::spawn_blocking(move || {
             let mut start = Vec::new();
-            (&mut source).take(INLINE_FILE_LEN_MAX as u64 + 1).read_to_end(&mut start)?;
+            (&mut source).take(chunk_len.max(INLINE_FILE_LEN_MAX as u64) + 1).read_to_end(&mut start)?;
             Ok::<_, std::io::Error>((start, source))
         });
         let (start, source) = begun
@@ -119,8 +126,12 @@ impl Vault {
             compression: options.compression,
             width: options.width,
         };
-        let whole = Cursor::new(start).chain(source);
-        let stream = seal_stream(&self.blobs, whole, &sealing).map_err(pipeline_failure)?;
+        let chunks = if start.len() as u64 <= chunk_len {
+            seal_one(self.blobs.clone(), options.compression, start)
+        } else {
+            let whole = Cursor::new(start).chain(source);
+            pump(seal_stream(&self.blobs, whole, &sealing).map_err(pipeline_failure)?)
+        };
         let lease = Lease {
             token: Self::new_token(),
             namespace: self.files,
@@ -128,7 +139,7 @@ impl Vault {
             deadline_ms: self.lease_deadline_ms(),
         };
         let token = lease.token;
-        match self.upload_chunks(stream, lease, meter).await {
+        match self.upload_chunks(chunks, lease, meter).await {
             Ok((summary, content, deadline_ms)) => Ok(Uploaded {
                 size: summary.size,
                 content_hash: summary.content_hash,
@@ -147,11 +158,10 @@ impl Vault {
 
     async fn upload_chunks(
         &self,
-        stream: SealStream,
+        (mut sealed, sealing): Chunks,
         lease: Lease,
         meter: &Arc<Meter>,
     ) -> Result<(Summary, Content, u64), Failure> {
-        let (mut sealed, sealing) = pump(stream);
         let (sender, answers) = self.remote.put_blobs(&lease).await?;
         let stored = tokio::spawn(count_answers(answers));
         let mut out = Upload { vault: self, sender, lease, sent: 0, meter };
@@ -184,9 +194,25 @@ impl Vault {
     }
 }
 
+/// Sealed chunks as they come, and in the end what they were made of.
+type Chunks = (mpsc::Receiver<SealedChunk>, JoinHandle<Result<Summary, Failure>>);
+
+/// Seals content of one chunk, with memory for no more than that.
+fn seal_one(sealer: BlobSealer, compression: Compression, plain: Vec<u8>) -> Chunks {
+    let (sender, receiver) = mpsc::channel(1);
+    let thread = tokio::task::spawn_blocking(move || {
+        let seal = || ChunkSealer::new(sealer, compression, plain.len())?.seal(&plain);
+        let (entry, bytes) = seal().map_err(seal_failure)?;
+        // Whoever does not want it any more knows why.
+        let _ = sender.blocking_send(SealedChunk { index: 0, entry, bytes });
+        Ok(Summary { size: plain.len() as u64, chunks: 1, content_hash: *blake3_of(&plain) })
+    });
+    (receiver, thread)
+}
+
 /// Runs a pipeline's blocking iterator on a thread of its own. The channel is short: what waits in it is
 /// memory.
-fn pump(mut stream: SealStream) -> (mpsc::Receiver<SealedChunk>, JoinHandle<Result<Summary, Failure>>) {
+fn pump(mut stream: SealStream) -> Chunks {
     let (sender, receiver) = mpsc::channel(ASK_CHUNKS);
     let thread = tokio::task::spawn_blocking(move || {
         for chunk in &mut stream {

@@ -123,8 +123,7 @@ impl Vault {
         while let Some(folder) = open.pop() {
             let at = folder.path;
             under_way -= usize::from(folder.reading.is_some());
-            let mut reading =
-                folder.reading.unwrap_or_else(|| FolderReading::start(self, folder.dir, false));
+            let mut reading = folder.reading.unwrap_or_else(|| FolderReading::start(self, folder.dir, false));
             let mut children = Vec::new();
             while let Some(page) = reading.next().await? {
                 total.damaged += page.damaged;

@@ -449,7 +449,7 @@ pub(crate) fn at(path: &VaultPath, failure: Failure) -> Failure {
 }
 
 /// Whether the node said that it did not write, as against not saying what became of it.
-fn refused(failure: &Failure) -> bool {
+pub(crate) fn refused(failure: &Failure) -> bool {
     matches!(
         failure.kind,
         Kind::Invalid

@@ -1,6 +1,8 @@
-//! A local folder into the vault. What was there already: [`mod@before`]; what the node's answers settle: [`mod@settle`].
+//! A local folder into the vault. What was there already: [`mod@before`]; how one file
+//! goes: [`mod@one`]; what the node's answers settle: [`mod@settle`].
 
 mod before;
+mod one;
 mod settle;
 
 use std::collections::HashMap;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_format::head::{Attributes, DirId, FileKind};
+use larder_format::ids::LeaseToken;
 use larder_format::limits::INLINE_FILE_LEN_MAX;
 use larder_format::operation::Condition;
 use larder_seal::names::{SealedKey, check_name_bytes};
@@ -22,8 +25,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use self::before::{Before, before};
 use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
-use crate::files::{NewFile, PutOptions, Uploaded};
-use crate::local::source::read_small;
+use crate::files::{NewFile, PutOptions};
 use crate::local::walk::{Found, Item, Walk};
 use crate::meter::Meter;
 use crate::path::VaultPath;
@@ -55,6 +57,8 @@ struct Small {
     attributes: Attributes,
     /// The request that makes its folder, if this run does.
     folder_made_by: Option<u64>,
+    /// Its content went to the node ahead of its record.
+    uploaded: bool,
 }
 
 /// What is sent and not answered yet, by tag.
@@ -99,6 +103,8 @@ struct Run {
     again: Mutex<Vec<(Small, NewFile)>>,
     /// Files that were as they were stored until somebody changed them meanwhile: they are read after all.
     changed: Mutex<Vec<Small>>,
+    /// Leases of content whose record was refused.
+    unlisted: Mutex<Vec<LeaseToken>>,
 }
 
 impl Vault {
@@ -124,6 +130,7 @@ impl Vault {
             report: Mutex::default(),
             again: Mutex::default(),
             changed: Mutex::default(),
+            unlisted: Mutex::default(),
         });
         let (sender, answers) = self.remote.apply_stream().await?;
         let answering = tokio::spawn(run.clone().settle(answers));
@@ -304,6 +311,7 @@ impl Filling {
             content: link,
             attributes,
             folder_made_by,
+            uploaded: false,
         };
         if let Some(same) = same {
             let ask = Ask::Touch { condition: Condition::Version(same.version), lifetime };
@@ -316,7 +324,8 @@ impl Filling {
             return Ok(());
         }
         if before.is_some() || len > INLINE_FILE_LEN_MAX as u64 {
-            return self.start_large(small).await;
+            let is_new = before.is_none();
+            return self.start_large(small, is_new).await;
         }
         self.batch.push(small);
         if self.batch.len() >= SMALL_BATCH { self.start_batch().await } else { Ok(()) }
@@ -346,17 +355,23 @@ impl Filling {
         Ok(())
     }
 
-    /// Stores one file the careful way, beside others.
-    async fn start_large(&mut self, file: Small) -> Result<(), Failure> {
+    /// Stores one file beside others: a new one's content first and its record with the stream, another the
+    /// careful way.
+    async fn start_large(&mut self, file: Small, is_new: bool) -> Result<(), Failure> {
         let permit = acquire(&self.large_permits).await?;
-        let run = self.run.clone();
+        let (run, sender) = (self.run.clone(), self.sender.clone());
         self.jobs.spawn(async move {
             let mut options = run.options.clone();
             if file.attributes.mode != 0 && several_at_once(&file.local) {
                 options.content.width = Width { workers: 1, window: 2 };
             }
-            if let Err(failure) = run.put_large(&file, &options).await {
-                run.fail(file.local, failure);
+            let local = file.local.clone();
+            let put = match is_new {
+                true => run.put_new(file, &options, &sender).await,
+                false => run.put_large(&file, &options).await,
+            };
+            if let Err(failure) = put {
+                run.fail(local, failure);
             }
             drop(permit);
         });
@@ -404,52 +419,6 @@ impl Run {
         Ok(tag)
     }
 
-    /// Reads and seals small files. What cannot be read is reported; what changes while it is read goes the
-    /// careful way, which reads again.
-    fn seal_batch(&self, batch: Vec<Small>) -> Vec<(Sent, RecordRequest)> {
-        let mut out = Vec::with_capacity(batch.len());
-        for small in batch {
-            match self.seal_small(small) {
-                Ok(sealed) => out.push(sealed),
-                Err((path, failure)) => self.fail(path, failure),
-            }
-        }
-        out
-    }
-
-    fn seal_small(&self, mut small: Small) -> Result<(Sent, RecordRequest), (PathBuf, Failure)> {
-        let content = match small.content.take() {
-            Some(target) => target,
-            None => match read_small(&small.local, INLINE_FILE_LEN_MAX) {
-                Ok((content, mode, mtime_ns)) => {
-                    small.attributes = Attributes { mode, mtime_ns, ..small.attributes };
-                    content
-                }
-                Err(failure) => return Err((small.local, failure)),
-            },
-        };
-        let new = NewFile {
-            kind: small.kind,
-            attributes: small.attributes.clone(),
-            uploaded: Uploaded::inline(content),
-        };
-        let vault = &self.vault;
-        let name = small.path.names().last().map_or("", String::as_str);
-        let request = vault.file_request(small.key, name, &new, None, self.options.lifetime).and_then(
-            |(ask, revision)| {
-                let mut request = vault.request(vault.files, small.key.as_bytes(), ask)?;
-                request.identity = None;
-                Ok((request, revision))
-            },
-        );
-        match request {
-            Ok((request, revision)) => {
-                Ok((Sent::File { small: Box::new(small), new: Box::new(new), revision }, request))
-            }
-            Err(failure) => Err((small.local, failure)),
-        }
-    }
-
     /// A file was left as it is.
     fn unchanged(&self, len: u64) {
         self.meter.advance(len);
@@ -457,40 +426,19 @@ impl Run {
         self.report.lock().unchanged += 1;
     }
 
+    /// A file is stored. Bytes that were counted while they were uploaded are not counted again.
+    fn stored(&self, small: &Small, bytes: u64) {
+        if !small.uploaded {
+            self.meter.advance(bytes);
+            self.meter.sent(bytes);
+        }
+        self.done(bytes);
+    }
+
     fn done(&self, bytes: u64) {
         self.meter.file_done();
         let mut report = self.report.lock();
         report.files += 1;
         report.bytes += bytes;
-    }
-
-    async fn commit(&self, small: &Small, new: &NewFile, options: &PutOptions) -> Result<(), Failure> {
-        let name = small.path.names().last().map_or("", String::as_str);
-        let unconditional = PutOptions { condition: Condition::Any, ..options.clone() };
-        self.vault.commit(small.dir, &small.path, name, new, &unconditional).await.map(|_| ())
-    }
-
-    async fn put_large(&self, file: &Small, options: &PutOptions) -> Result<(), Failure> {
-        let new = match &file.content {
-            Some(target) => NewFile {
-                kind: file.kind,
-                attributes: file.attributes.clone(),
-                uploaded: Uploaded::inline(target.clone()),
-            },
-            None => self.vault.upload_file(file.key, &file.local, options, &self.meter).await?,
-        };
-        let made = match file.folder_made_by {
-            Some(tag) => self.made(tag).await,
-            None => Ok(()),
-        };
-        if let Err(failure) = made {
-            if let Some((token, _)) = new.uploaded.lease {
-                let _ = self.vault.remote.release(token).await;
-            }
-            return Err(failure);
-        }
-        self.commit(file, &new, options).await?;
-        self.done(new.uploaded.size);
-        Ok(())
     }
 }

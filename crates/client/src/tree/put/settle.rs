@@ -10,7 +10,7 @@ use larder_format::operation::Outcome;
 use larder_wire::answer::Failure;
 
 use super::{Run, Sent};
-use crate::files::at;
+use crate::files::{at, refused};
 use crate::path::VaultPath;
 use crate::remote::ApplyAnswers;
 use crate::vault::unexpected;
@@ -63,9 +63,7 @@ impl Run {
                 Ok(())
             }
             (Sent::File { small, new, revision }, Ok(Outcome::Written { version, .. })) => {
-                self.meter.advance(new.uploaded.size);
-                self.meter.sent(new.uploaded.size);
-                self.done(new.uploaded.size);
+                self.stored(&small, new.uploaded.size);
                 self.vault.wrote(small.key.as_bytes(), version, revision)
             }
             (Sent::File { small, new, .. }, Ok(Outcome::Conflict { .. })) => {
@@ -75,6 +73,13 @@ impl Run {
             (Sent::FolderPart { .. }, answer) => {
                 self.settled.send_replace(false);
                 Err(failure_of(answer))
+            }
+            (Sent::File { new, .. }, answer) => {
+                let failure = failure_of(answer);
+                if let (true, Some((token, _))) = (refused(&failure), new.uploaded.lease) {
+                    self.unlisted.lock().push(token);
+                }
+                Err(failure)
             }
             (_, answer) => Err(failure_of(answer)),
         };
@@ -99,8 +104,14 @@ impl Run {
     }
 
     /// Files whose name was taken between listing and writing become new versions of what took it, and files
-    /// that were as they were stored, until somebody changed them in between, are stored again.
+    /// that were as they were stored, until somebody changed them in between, are stored again. Content whose
+    /// record was refused is given up.
     pub(super) async fn careful_again(&self) {
+        let unlisted = std::mem::take(&mut *self.unlisted.lock());
+        for token in unlisted {
+            // If this fails too, the lease's deadline does it.
+            let _ = self.vault.remote.release(token).await;
+        }
         let changed = std::mem::take(&mut *self.changed.lock());
         for small in changed {
             if let Err(failure) = self.put_large(&small, &self.options).await {
@@ -111,10 +122,7 @@ impl Run {
         for (small, new) in again {
             let size = new.uploaded.size;
             match self.commit(&small, &new, &self.options).await {
-                Ok(()) => {
-                    self.meter.advance(size);
-                    self.done(size);
-                }
+                Ok(()) => self.stored(&small, size),
                 Err(failure) => self.fail(small.local, failure),
             }
         }
