@@ -67,10 +67,10 @@ pub struct Listing {
 }
 
 /// Folders read ahead from where a recursive listing is.
-const NEXT_AHEAD: usize = 8;
+const NEXT_AHEAD: usize = 24;
 
 /// Folders read ahead in all: those next to folders further up wait meanwhile.
-const ALL_AHEAD: usize = 64;
+const ALL_AHEAD: usize = 192;
 
 /// A folder still to be listed.
 struct Ahead {
