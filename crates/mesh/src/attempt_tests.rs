@@ -1,6 +1,6 @@
 //! One attempt on small hand-made exchanges; the simulation covers their combinations.
 
-use larder_format::operation::Refusal;
+use larder_format::operation::{Identity, Refusal};
 
 use super::*;
 use crate::message::Summary;
@@ -21,8 +21,12 @@ fn proposer() -> Proposer {
 }
 
 fn delete(proposer: &mut Proposer, wall_ms: u64) -> (Attempt, Vec<Action>) {
+    delete_as(proposer, wall_ms, None)
+}
+
+fn delete_as(proposer: &mut Proposer, wall_ms: u64, identity: Option<Identity>) -> (Attempt, Vec<Action>) {
     let operation = Operation::Delete { condition: larder_format::operation::Condition::Any };
-    let task = Task { key: Key::new("k").unwrap(), operation, identity: None, confirm: false };
+    let task = Task { key: Key::new("k").unwrap(), operation, identity, confirm: false };
     let mut out = Vec::new();
     let attempt = Attempt::start(proposer, task, wall_ms, &mut out);
     (attempt, out)
@@ -70,6 +74,30 @@ fn clocks_that_differ_beyond_the_bound_are_said_to() {
         assert!(
             out.contains(&Action::Done(Ok(Outcome::Refused(Refusal::ClockAhead)))),
             "{refused:?} {out:?}"
+        );
+    }
+}
+
+#[test]
+fn too_late_by_a_clock_that_nobody_shares_is_asked_again_and_by_one_that_others_share_is_refused() {
+    let nothing = || Summary { accepted: Ballot::ZERO, floor: Ballot::ZERO, meta: None, state: None };
+    let refused = Action::Done(Ok(Outcome::Refused(Refusal::DeadlinePassed)));
+    for (high_ms, is_shared) in
+        [(1_030, false), (1_079 - BOUND_MS, false), (1_080 - BOUND_MS, true), (1_100, true)]
+    {
+        let mut proposer = proposer();
+        let identity = Identity { id: larder_format::ids::OperationId([1; 16]), deadline_ms: 1_080 };
+        // Our clock says 1,100; those who answer are at most the bound ahead of what they say.
+        let (mut attempt, mut out) = delete_as(&mut proposer, 1_100, Some(identity));
+        for from in [1, 2] {
+            let seen = reply(&attempt, high_ms, Answer::Seen(nothing()));
+            attempt.on_reply(&mut proposer, from, seen, 1_100, &mut out);
+        }
+        assert_eq!(out.contains(&refused), is_shared, "{high_ms} {out:?}");
+        assert_eq!(
+            out.iter().any(|action| matches!(action, Action::Done(_))),
+            is_shared,
+            "{high_ms} {out:?}"
         );
     }
 }
