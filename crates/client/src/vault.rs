@@ -92,6 +92,8 @@ pub struct OpenFile {
     pub manifest: Manifest,
     /// The record as it was found, still sealed.
     pub(crate) found: Found,
+    /// Where it was found.
+    key: Bytes,
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "made for map_err, which gives the error away")]
@@ -343,7 +345,21 @@ impl Vault {
             let mark = Mark { version: found.version.to_u64(), revision: manifest.revision };
             self.memory.observe(self.files, key, mark)?;
         }
-        Ok(OpenFile { info, manifest, found })
+        Ok(OpenFile { info, manifest, found, key: Bytes::copy_from_slice(key) })
+    }
+
+    /// Why content that could not be read whole is not there: perhaps because somebody deleted it meanwhile.
+    pub(crate) async fn why_unreadable(&self, file: &OpenFile, failure: Failure) -> Failure {
+        if failure.kind != Kind::Damaged {
+            return failure;
+        }
+        match self.read(self.files, &file.key, true).await {
+            Ok(None) => Failure::new(Kind::NotFound, "was deleted for good while it was being read"),
+            Ok(Some(now)) if now.version != file.found.version => {
+                Failure::new(Kind::Retry, "was replaced while it was being read; try again")
+            }
+            Ok(Some(_)) | Err(_) => failure,
+        }
     }
 
     /// Opens a file's record as the node shows it, however old it is.

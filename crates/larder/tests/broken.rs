@@ -88,3 +88,30 @@ fn a_folder_whose_stream_breaks_off_is_reported_file_by_file() {
     let again = home.run(&["put", "--json", tree, "/"]).ends(0).json();
     assert_eq!(again["files"].as_u64().unwrap() + again["unchanged"].as_u64().unwrap(), FILES);
 }
+
+#[test]
+fn a_file_deleted_for_good_while_it_is_read_is_said_to_be() {
+    let home = Home::up();
+    // Far more than is on its way to a reader that has stopped reading.
+    let content = noise(96 << 20, 5);
+    home.run_with(&["put", "-", "/f"], &content).ends(0);
+    let mut reader = home
+        .command(&["cat", "/f"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 4096];
+    std::io::Read::read_exact(reader.stdout.as_mut().unwrap(), &mut first).unwrap();
+    assert_eq!(first, content[..4096]);
+    home.run(&["rm", "--now", "/f"]).ends(0);
+    let blobs = || home.run(&["status", "--json"]).ends(0).json()["node"]["disk"]["blobs"].as_u64();
+    while blobs() != Some(0) {
+        support::pause(50);
+    }
+    let rest = reader.wait_with_output().unwrap();
+    let said = String::from_utf8(rest.stderr).unwrap();
+    assert_eq!(rest.status.code(), Some(3), "{said}");
+    assert!(said.contains("/f: was deleted for good while it was being read"), "{said}");
+    assert!(content[4096..].starts_with(&rest.stdout), "what came is right as far as it goes");
+}

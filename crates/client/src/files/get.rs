@@ -101,7 +101,8 @@ impl Vault {
     ) -> Result<GetReport, Failure> {
         let file = self.file(path, version).await?;
         meter.expect(1, file.info.size);
-        self.write_out(&file, destination, Width::default(), meter).await.map_err(|f| at(path, f))?;
+        let written = self.write_out(&file, destination, Width::default(), meter).await;
+        written.map_err(|failure| at(path, failure))?;
         meter.file_done();
         Ok(GetReport {
             kind: file.info.kind,
@@ -248,6 +249,19 @@ impl Vault {
         width: Width,
         meter: &Arc<Meter>,
     ) -> Result<(), Failure> {
+        match self.write_to(file, destination, width, meter).await {
+            Err(failure) => Err(self.why_unreadable(file, failure).await),
+            written => written,
+        }
+    }
+
+    async fn write_to(
+        &self,
+        file: &OpenFile,
+        destination: Destination,
+        width: Width,
+        meter: &Arc<Meter>,
+    ) -> Result<(), Failure> {
         let (mode, mtime_ns) = (file.info.attributes.mode, file.info.attributes.mtime_ns);
         match destination {
             Destination::Stream(out) => {
@@ -382,6 +396,17 @@ async fn fetch(
     Ok(receiver)
 }
 
+/// What a record lists and the node does not hold is damage, unless the record is gone, too.
+fn lost(failure: Failure) -> Failure {
+    match failure.kind {
+        Kind::NotFound => {
+            let message = format!("the node lost a part of its content: {}", failure.message);
+            Failure::new(Kind::Damaged, message)
+        }
+        _ => failure,
+    }
+}
+
 /// Walks the manifest's tree and asks for its chunks.
 async fn ask(
     remote: &Remote,
@@ -393,7 +418,7 @@ async fn ask(
         match walker.step().map_err(seal_failure)? {
             Step::Done => return Ok(()),
             Step::NeedPage(page) => {
-                let blob = remote.get_blob(page.blob).await?;
+                let blob = remote.get_blob(page.blob).await.map_err(lost)?;
                 walker.supply(&blob).map_err(seal_failure)?;
             }
             Step::Chunk { offset, entry } => {
@@ -417,7 +442,7 @@ async fn take(
         let job = match blobs.next().await {
             Ok(Some((_, sealed))) => Ok(OpenJob { offset, entry, sealed }),
             Ok(None) => Err(Failure::new(Kind::Closed, "the node ended the stream early; try again")),
-            Err(failure) => Err(failure),
+            Err(failure) => Err(lost(failure)),
         };
         let ended = job.is_err();
         if jobs.send(job).await.is_err() || ended {
