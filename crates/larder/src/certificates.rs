@@ -20,6 +20,11 @@ use time::OffsetDateTime;
 use crate::atomic_file::{self, Existing};
 use crate::failure::{Failure, Outcome, shown};
 
+/// What every certificate and key begins with.
+const PEM_START: &[u8] = b"-----BEGIN";
+
+const MAKE_NEW_HINT: &str = "remove the certificates folder; `larder down` and `larder up` make new ones";
+
 const DAY_MS: u64 = 24 * 3_600_000;
 /// Life of the authority: as long as anyone keeps a machine.
 const AUTHORITY_LIFE_MS: u64 = 20 * 365 * DAY_MS;
@@ -200,7 +205,7 @@ impl Certificates {
         let pem = String::from_utf8(must_read(&path)?).unwrap_or_default();
         let key = KeyPair::from_pem(&pem).map_err(|e| {
             Failure::new(Kind::Damaged, format!("{} is not a private key: {e}", shown(&path)))
-                .hint("remove the certificates folder; `larder down` and `larder up` make new ones")
+                .hint(MAKE_NEW_HINT)
         })?;
         Ok(Issuer::new(authority_params(0), key))
     }
@@ -229,8 +234,16 @@ impl Certificates {
 }
 
 fn must_read(path: &Path) -> Outcome<Vec<u8>> {
-    atomic_file::read(path, FILE_LEN_MAX)?
-        .ok_or_else(|| Failure::new(Kind::NotFound, format!("{} is missing", shown(path))).hint("larder up"))
+    let Some(bytes) = atomic_file::read(path, FILE_LEN_MAX)? else {
+        // Without it nobody is reached; not "not found", which is about what was asked for.
+        let message = format!("{} is missing", shown(path));
+        return Err(Failure::new(Kind::Closed, message).hint("larder down and larder up make new ones"));
+    };
+    if !bytes.trim_ascii_start().starts_with(PEM_START) {
+        let message = format!("{} is empty or not PEM", shown(path));
+        return Err(Failure::new(Kind::Damaged, message).hint(MAKE_NEW_HINT));
+    }
+    Ok(bytes)
 }
 
 fn certificate_bug(error: &rcgen::Error) -> Failure {

@@ -200,6 +200,10 @@ fn a_loss_that_nobody_can_attribute_is_an_error_until_it_is_accepted() {
     home.run(&["node", "collect"]).ends(6).says("frames were lost");
     let status = home.run(&["status", "--json"]).ends(0).json();
     assert!(!status["node"]["damage"].as_array().unwrap().is_empty(), "{status}");
+    // What is lost is nowhere to be read, and a scrub does not say that all is well.
+    let scrub = home.run(&["node", "scrub", "--json"]).ends(6).json();
+    assert_eq!(scrub["lost"], status["node"]["damage"]);
+    home.run(&["node", "scrub"]).ends(6).says("larder node accept-damage");
     home.run(&["node", "accept-damage"]).ends(2).says("not accepted yet");
     home.run(&["cat", "/nothing"]).ends(6);
     let accepted = home.run(&["node", "accept-damage", "--yes", "--json"]).ends(0).json();

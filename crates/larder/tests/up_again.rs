@@ -91,3 +91,19 @@ fn a_node_that_is_just_being_killed_is_started_again() {
     dying.join().unwrap();
     assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "kept");
 }
+
+#[test]
+fn certificates_that_are_gone_or_empty_are_said_to_be() {
+    let home = Home::up();
+    let certificates = home.home().join("config/certificates");
+    home.run_with(&["put", "-", "/f"], b"kept").ends(0);
+    std::fs::File::create(certificates.join("client.pem")).unwrap();
+    home.run(&["ls"]).ends(6).says("client.pem is empty").says("larder up");
+    home.run(&["up"]).ends(6).says("client.pem is empty");
+    std::fs::remove_dir_all(&certificates).unwrap();
+    home.run(&["ls"]).ends(9).says(".pem is missing").says("larder up");
+    let status = home.run(&["status", "--json"]).ends(9).json();
+    assert_eq!(status["node"]["running"], true, "{status}");
+    home.run(&["up"]).ends(0).says("the node is started anew");
+    assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "kept");
+}

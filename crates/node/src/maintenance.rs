@@ -53,6 +53,8 @@ pub(crate) struct Scrubbing {
     pub(crate) frames: u64,
     pub(crate) damaged: Vec<DamagedItem>,
     pub(crate) finished: bool,
+    /// At the end: frames that are lost as a whole, which no reading finds.
+    pub(crate) lost: Vec<String>,
 }
 
 fn busy(what: &str) -> Failure {
@@ -130,7 +132,8 @@ impl Maintenance {
             let finished = step.finished;
             // More may have been written meanwhile.
             let total_bytes = total.max(read_bytes);
-            if !tell(Scrubbing { total_bytes, read_bytes, frames, damaged: step.damaged, finished })
+            let lost = if finished { lost(&self.log) } else { Vec::new() };
+            if !tell(Scrubbing { total_bytes, read_bytes, frames, damaged: step.damaged, finished, lost })
                 || finished
             {
                 return Ok(());

@@ -36,7 +36,7 @@ pub fn run(context: &Context) -> Outcome {
     let vault = up::vault::header(&context.folders)?.map(|header| header.vault().to_string());
     let node = ask_node(context);
     context.output.document(&json!({
-        "node": node.as_ref().map_or_else(node_down_json, node_json),
+        "node": node.as_ref().map_or_else(|failure| node_down_json(context, failure), node_json),
         "namespaces": node.as_ref().map(|n| n.namespaces.iter().map(namespace_json).collect::<Vec<_>>()).ok(),
         "vault": {
             "id": vault,
@@ -53,6 +53,11 @@ pub fn run(context: &Context) -> Outcome {
         context.output.text(&text(context, node.as_ref(), agent, vault.is_some()))?;
     }
     node.map(|_| ())
+}
+
+/// Whether the node's process is there, whatever it answers.
+fn runs(context: &Context) -> bool {
+    pid_file::look(&context.folders.pid_file(up::NODE)).is_ok_and(|running| running.is_some())
 }
 
 fn ask_node(context: &Context) -> Outcome<Node> {
@@ -98,8 +103,8 @@ fn node_json(node: &Node) -> Value {
     })
 }
 
-fn node_down_json(failure: &Failure) -> Value {
-    json!({ "running": false, "reason": failure.message() })
+fn node_down_json(context: &Context, failure: &Failure) -> Value {
+    json!({ "running": runs(context), "reason": failure.message() })
 }
 
 fn namespace_json(namespace: &Namespace) -> Value {
@@ -154,9 +159,10 @@ fn text(context: &Context, node: Result<&Node, &Failure>, agent: Option<AgentSta
     match node {
         Ok(node) => node_text(&mut out, node, output),
         Err(failure) => {
+            let word = if runs(context) { "runs but cannot be asked" } else { "not running" };
             out.push_str(&format!(
                 "node     {}: {}\n",
-                output.paint(Tone::Bad, "not running"),
+                output.paint(Tone::Bad, word),
                 clean(failure.message())
             ));
         }

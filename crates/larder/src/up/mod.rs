@@ -95,7 +95,12 @@ pub fn run(
     let certificates = Certificates::in_folder(folders.certificates());
     if certificates.ensure(settings.listen.ip(), &SystemClock::new())? == Made::Authority {
         // A running node would go on with the authority before, and refuse everyone of the new one.
-        process::stop(NODE, &folders.pid_file(NODE))?;
+        if process::stop(NODE, &folders.pid_file(NODE))? {
+            output.note(
+                "The certificates were missing or out of date: new ones were made, and the node is started anew. \
+                 Values that it held in memory are gone.",
+            );
+        }
     }
     let agent = agent::ensure(folders, settings.idle_lock, wishes.idle_lock)?;
     let mut node = node::ensure(folders, &settings, wishes.memory_cap_bytes)?;

@@ -79,6 +79,7 @@ fn scrub_message(done: Scrubbing) -> v1::ScrubProgress {
         frames: done.frames,
         damaged: done.damaged.into_iter().map(item).collect(),
         finished: done.finished,
+        lost: done.lost,
     }
 }
 
