@@ -62,7 +62,7 @@ pub const TABLE: &[Row] = &[
     Row {
         code: 130,
         names: &["interrupted"],
-        meaning: "interrupted (ctrl-C or a stop signal); no file is half done, the same command again goes on",
+        meaning: "interrupted (ctrl-C or a stop signal); no file is half done, the same command again goes on (a folder under a new name: with `-T`)",
     },
 ];
 

@@ -162,3 +162,24 @@ fn interrupted_work_leaves_nothing_half_done() {
     home.run(&["cat", "/never"]).ends(3);
     assert_eq!(home.run(&["ls"]).ends(0).out, "");
 }
+
+#[test]
+fn the_same_command_again_means_the_same_place() {
+    let home = Home::up();
+    let tree = home.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::io::Write::write_all(&mut std::fs::File::create(tree.join("f")).unwrap(), b"x").unwrap();
+    let tree = tree.to_str().unwrap();
+    for unchanged in [0, 1] {
+        let report = home.run(&["put", "--json", "-T", tree, "/new"]).ends(0).json();
+        assert_eq!(report["unchanged"], unchanged, "{report}");
+    }
+    let back = home.path("back");
+    for _ in 0..2 {
+        home.run(&["get", "-T", "/new", back.to_str().unwrap()]).ends(0);
+        assert_eq!(std::fs::read_dir(&back).unwrap().count(), 1);
+    }
+    home.run(&["put", tree, "/new"]).ends(0);
+    assert_eq!(home.run(&["cat", "/new/tree/f"]).ends(0).out, "x");
+    home.run(&["put", "-T", tree, tree, "/other"]).ends(2).says("one name");
+}

@@ -27,6 +27,10 @@ pub struct Args {
     /// or is one, or - for standard output). Alone: into the current folder
     #[arg(required = true, value_name = "PATH... DESTINATION")]
     paths: Vec<PathBuf>,
+    /// The destination is the name to give, also where a folder is there already: the same command twice fetches
+    /// to the same place
+    #[arg(short = 'T', long)]
+    no_target_directory: bool,
     /// An older version of a file
     #[arg(long, value_name = "VERSION", value_parser = parse_version)]
     version: Option<Version>,
@@ -52,8 +56,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         })?;
         paths.push(VaultPath::parse(text)?);
     }
+    super::put::one_name(args.no_target_directory, sources.len())?;
     let to_stdout = destination == Path::new("-");
     let into_folder = !to_stdout
+        && !args.no_target_directory
         && (destination.as_os_str().as_encoded_bytes().ends_with(b"/")
             || destination.is_dir()
             || paths.len() > 1);

@@ -27,6 +27,10 @@ pub struct Args {
     /// folder when it ends in / or is one). Alone: under its own name
     #[arg(required = true, value_name = "SOURCE... DESTINATION")]
     paths: Vec<PathBuf>,
+    /// The destination is the name to give, also where a folder is there already: the same command twice stores
+    /// the same thing
+    #[arg(short = 'T', long)]
+    no_target_directory: bool,
     #[command(flatten)]
     lifetime: LifetimeArgs,
     #[command(flatten)]
@@ -48,6 +52,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         [sources @ .., destination] => (sources, destination.as_path()),
         [] => return Err(Failure::invalid("nothing to put was named")),
     };
+    one_name(args.no_target_directory, sources.len())?;
     let text = destination.to_str().ok_or_else(|| {
         Failure::invalid(format!("{} is not UTF-8, as names in a vault are", shown(destination)))
     })?;
@@ -61,14 +66,29 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     };
     crate::session::with_vault(context, async |vault| {
         let options = PutOptions { content: args.content.options(vault), ..options };
-        let into_folder =
-            text.ends_with('/') || target.is_root() || sources.len() > 1 || is_folder(vault, &target).await?;
+        let into_folder = !args.no_target_directory
+            && (text.ends_with('/')
+                || target.is_root()
+                || sources.len() > 1
+                || is_folder(vault, &target).await?);
         for source in sources {
             let path = if into_folder { target.join(&own_name(source)?)? } else { target.clone() };
             put_one(context, vault, source, path, &options).await?;
         }
         Ok(())
     })
+}
+
+/// Refuses to give one name to several things.
+///
+/// # Errors
+/// Invalid.
+pub(super) fn one_name(no_target_directory: bool, sources: usize) -> Outcome {
+    match no_target_directory && sources > 1 {
+        true => Err(Failure::invalid("--no-target-directory gives one name, to one thing")
+            .hint("name one source and one destination")),
+        false => Ok(()),
+    }
 }
 
 async fn is_folder(vault: &Arc<Vault>, path: &VaultPath) -> Outcome<bool> {
