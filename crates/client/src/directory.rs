@@ -16,6 +16,7 @@ use larder_seal::names::{SEALED_KEY_LEN, SealedKey};
 use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, AskPut, RecordRequest};
 
+use crate::files::at as located;
 use crate::path::VaultPath;
 use crate::remote::Scan;
 use crate::vault::{Vault, unexpected};
@@ -109,7 +110,7 @@ impl Vault {
         let mut at = VaultPath::default();
         for name in path.names() {
             at = at.join(name)?;
-            match self.look_up(dir, name, true).await? {
+            match self.look_up(dir, name, true).await.map_err(|f| located(&at, f))? {
                 None | Some((_, Standing::Gone)) => {
                     return Err(Failure::new(Kind::NotFound, format!("no such folder: {at}")));
                 }
@@ -147,7 +148,8 @@ impl Vault {
     ) -> Result<(DirId, bool), Failure> {
         // Another client may delete what is found or make what is missing: look again, a few times.
         for _ in 0..8 {
-            if let Some((now, standing)) = self.look_up(parent, name, true).await? {
+            let there = self.look_up(parent, name, true).await.map_err(|f| located(at, f))?;
+            if let Some((now, standing)) = there {
                 let EntryTarget::Directory { id, .. } = now.entry.target else {
                     return Err(not_a_folder(at));
                 };

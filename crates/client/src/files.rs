@@ -3,6 +3,7 @@
 mod ahead;
 mod closing;
 mod content;
+mod damage;
 mod get;
 mod history;
 mod list;

@@ -338,6 +338,11 @@ impl Vault {
         let Some(info) = FileInfo::of(entry, &found) else {
             return Err(Failure::new(Kind::Conflict, "is a folder, not a file"));
         };
+        if found.body.is_empty() {
+            // It was read without, because the node cannot read it: no body is sealed to nothing.
+            let message = "the node cannot read its content: what it stored is damaged";
+            return Err(Failure::new(Kind::Damaged, message));
+        }
         let body = self.open_body(self.files, key, &found)?;
         let manifest = open_manifest(body, self.root.id(), self.public).map_err(seal_failure)?;
         check_head(&manifest, info.id, info.kind, info.size, &info.attributes).map_err(seal_failure)?;

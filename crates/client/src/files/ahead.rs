@@ -12,7 +12,7 @@ use larder_format::head::{DirId, EntryTarget};
 use larder_wire::answer::Failure;
 use tokio::task::JoinSet;
 
-use crate::directory::{EntryNow, Standing};
+use crate::directory::{EntryNow, SomeEntries, Standing};
 use crate::vault::Vault;
 
 /// Some entries of a folder, each with what its own record says if it is a folder.
@@ -64,9 +64,14 @@ async fn read_page(
     cursor: Bytes,
 ) -> Result<(FolderPage, Bytes), Failure> {
     let mut entries = vault.entries_page(dir, with_bodies, cursor).await?;
-    let Some(some) = entries.next(vault).await? else { return Ok((FolderPage::default(), Bytes::new())) };
+    let Some(mut some) = entries.next(vault).await? else {
+        return Ok((FolderPage::default(), Bytes::new()));
+    };
     // The answer is read to its end, though nothing follows.
     while entries.next(vault).await?.is_some() {}
+    if with_bodies {
+        name_unreadable(vault, &mut some).await?;
+    }
     let folders: Vec<(DirId, String)> = some
         .entries
         .iter()
@@ -87,4 +92,25 @@ async fn read_page(
         }
     }
     Ok((page, some.cursor))
+}
+
+/// What is damaged in its body only still has a name: it joins the entries without its body, so that whoever opens it
+/// fails by that name.
+async fn name_unreadable(vault: &Vault, some: &mut SomeEntries) -> Result<(), Failure> {
+    for (key, found) in std::mem::take(&mut some.unreadable) {
+        let found = match found {
+            // It was whole, and what it says is wrong.
+            Some(_) => continue,
+            None => match vault.read(vault.files, key.as_bytes(), true).await {
+                Err(failure) if failure.kind == Kind::Damaged => continue,
+                found => found?,
+            },
+        };
+        let Some(found) = found else { continue };
+        if let Ok(entry) = vault.open_entry(key.as_bytes(), &found) {
+            some.entries.push(EntryNow { key, entry, found });
+            some.damaged -= 1;
+        }
+    }
+    Ok(())
 }

@@ -21,7 +21,7 @@ use larder_wire::answer::Failure;
 use tokio::sync::mpsc;
 
 use super::content::pipeline_failure;
-use super::put::at;
+use super::damage::damaged;
 use crate::local::target::{self, Target};
 use crate::meter::Meter;
 use crate::path::VaultPath;
@@ -102,7 +102,7 @@ impl Vault {
         let file = self.file(path, version).await?;
         meter.expect(1, file.info.size);
         let written = self.write_out(&file, destination, Width::default(), meter).await;
-        written.map_err(|failure| at(path, failure))?;
+        written.map_err(|failure| damaged(path, failure))?;
         meter.file_done();
         Ok(GetReport {
             kind: file.info.kind,
@@ -151,14 +151,23 @@ impl Vault {
         version: Option<Version>,
     ) -> Result<OpenFile, Failure> {
         let key = self.names.entry_key(dir, name);
-        let current = match self.read(self.files, key.as_bytes(), false).await? {
-            None => None,
-            Some(found) => Some(self.open_file(key.as_bytes(), found).map_err(|f| at(path, f))?),
+        let current = match self.read(self.files, key.as_bytes(), false).await {
+            Ok(None) => Ok(None),
+            Ok(Some(found)) => self.open_file(key.as_bytes(), found).map(Some),
+            Err(failure) => Err(failure),
         };
-        match (version, current) {
-            (None, None) => Err(Failure::new(Kind::NotFound, format!("no such file: {path}"))),
-            (None, Some(file)) => Ok(file),
-            (Some(version), current) => self.old_version(path, key, version, current).await,
+        match (version, current.map_err(|f| damaged(path, f))) {
+            (None, Ok(None)) => Err(Failure::new(Kind::NotFound, format!("no such file: {path}"))),
+            (None, Ok(Some(file))) => Ok(file),
+            (Some(version), Ok(current)) => self.old_version(path, key, version, current).await,
+            // It hides no older one: those are found as if it were deleted. What is not among them may be itself.
+            (Some(version), Err(failure)) if failure.kind == Kind::Damaged => {
+                match self.old_version(path, key, version, None).await {
+                    Err(older) if older.kind == Kind::NotFound => Err(failure),
+                    found => found,
+                }
+            }
+            (_, Err(failure)) => Err(failure),
         }
     }
 
@@ -216,11 +225,19 @@ impl Vault {
                 return Ok(Walked::Found(Box::new(file)));
             }
             let previous = Version::from_u64(file.manifest.previous_version);
-            let older = if previous < version { None } else { self.kept(path, key, previous).await? };
+            let older = match previous < version {
+                true => Ok(None),
+                false => self.kept(path, key, previous).await,
+            };
+            let older = match older {
+                // It hides no older one.
+                Err(failure) if failure.kind == Kind::Damaged && previous != version => None,
+                older => older?,
+            };
             let Some(older) = older else { return Ok(Walked::Ended(file.info.version)) };
             check_chain(&file.manifest, &older.manifest, previous.to_u64(), self.root.id())
                 .map_err(seal_failure)
-                .map_err(|f| at(path, f))?;
+                .map_err(|f| damaged(path, f))?;
             file = older;
         }
     }
@@ -233,11 +250,12 @@ impl Vault {
         version: Version,
     ) -> Result<Option<OpenFile>, Failure> {
         let version_key = key.version_key(version);
-        let Some(mut found) = self.read(self.files, &version_key, false).await? else { return Ok(None) };
+        let found = self.read(self.files, &version_key, false).await.map_err(|f| damaged(path, f))?;
+        let Some(mut found) = found else { return Ok(None) };
         // What counts is the version it had as the file, not the one its copy was written with.
         found.version = version;
-        let file = self.open_file(&version_key, found).map_err(|f| at(path, f))?;
-        self.check_kept(key, &file).map_err(|f| at(path, f))?;
+        let file = self.open_file(&version_key, found).map_err(|f| damaged(path, f))?;
+        self.check_kept(key, &file).map_err(|f| damaged(path, f))?;
         Ok(Some(file))
     }
 

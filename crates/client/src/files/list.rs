@@ -8,6 +8,7 @@ use larder_format::record::{Expiry, Version};
 use larder_wire::answer::Failure;
 use larder_wire::request::Ask;
 
+use super::damage::damaged;
 use crate::directory::{EntryNow, Standing};
 use crate::files::FolderReading;
 use crate::path::VaultPath;
@@ -89,7 +90,7 @@ impl Vault {
             return Err(Failure::new(Kind::Invalid, "/: the root has no attributes of its own"));
         };
         let dir = self.folder(&parent).await?;
-        match self.look_up(dir, name, true).await? {
+        match self.look_up(dir, name, true).await.map_err(|f| damaged(path, f))? {
             Some((entry, standing)) if standing != Standing::Gone => {
                 Ok(Listed { deleting: standing == Standing::Closing, ..listed(path.clone(), entry) })
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use larder_format::error::Kind;
 use larder_format::head::{Attributes, DirId, Entry, EntryTarget, FileId, FileKind, Head};
 use larder_format::namespace::LifetimeRequest;
-use larder_format::operation::{Condition, Found, Outcome};
+use larder_format::operation::{Condition, Outcome};
 use larder_format::record::{Expiry, Version};
 use larder_format::rng::{Rng, SystemRng};
 use larder_seal::manifest::{Draft, Previous};
@@ -17,6 +17,7 @@ use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, AskPut};
 
 use super::content::{ContentOptions, Uploaded};
+use super::damage::damaged;
 use crate::local::source::Source;
 use crate::meter::Meter;
 use crate::path::VaultPath;
@@ -51,8 +52,11 @@ pub struct PutOptions {
     pub attributes: Attributes,
     /// Cutting, compression, threads.
     pub content: ContentOptions,
-    /// Also over what cannot be read, or is older than what this device has seen.
+    /// Also over what cannot be read, or is older than what this device has seen. In a folder every file is then
+    /// read and stored again, whatever its length and time say.
     pub force: bool,
+    /// Also over what cannot be read, but not over what is older than what this device has seen.
+    pub over_damaged: bool,
 }
 
 /// What was stored.
@@ -97,8 +101,13 @@ impl Vault {
         let key = self.names.entry_key(dir, name);
         // Before anything travels: most conflicts are known already.
         if options.condition != Condition::Any {
-            let current = self.read(self.files, key.as_bytes(), true).await?.map(|found| found.version);
-            check_condition(options.condition, current, path)?;
+            let current = match self.read(self.files, key.as_bytes(), true).await {
+                Err(failure) if failure.kind == Kind::Damaged && options.force => None,
+                current => Some(current.map_err(|f| damaged(path, f))?),
+            };
+            if let Some(current) = current {
+                check_condition(options.condition, current.map(|found| found.version), path)?;
+            }
         }
         let result = match reading {
             Reading::File(local) => self.put_local(dir, path, name, &local, options, meter).await,
@@ -211,10 +220,12 @@ impl Vault {
         let mut lost = None;
         for _ in 0..WRITE_TRIES {
             let keep_by_ms = self.now_ms() + KEEP_WITHIN_MS;
-            let found = self.read(self.files, key.as_bytes(), false).await?;
-            let version = found.as_ref().map(|found| found.version);
-            let current = self.to_replace(key, found, options.force).map_err(|f| at(path, f))?;
-            check_condition(options.condition, version, path)?;
+            let there = self.to_replace(key, path, options).await?;
+            let (version, current) = (there.version, there.file);
+            // Where the node cannot tell what is there it judges the condition itself.
+            if there.condition != options.condition {
+                check_condition(options.condition, version, path)?;
+            }
             if let Some(current) = &current
                 && lost != version
                 && self.keep_version(key, current, None, keep_by_ms).await? == Kept::Lost
@@ -224,8 +235,8 @@ impl Vault {
             }
             let (mut ask, revision) =
                 self.file_request(key, name, new, current.as_ref(), options.lifetime)?;
-            if let (Ask::Put(put), Some(version)) = (&mut ask, version) {
-                put.condition = Condition::Version(version);
+            if let Ask::Put(put) = &mut ask {
+                put.condition = there.condition;
             }
             match self.put_once(key, ask, may_be_listed).await.map_err(NotPlaced::of_put)? {
                 Outcome::Written { version: written, expiry } => {
@@ -250,32 +261,6 @@ impl Vault {
             }
         }
         Err(Failure::new(Kind::Retry, format!("{path}: others keep writing to it; try again")).into())
-    }
-
-    /// What is to be replaced, opened. `None` if nothing is there, or if what is there cannot be read and is
-    /// replaced by force; by force a file older than what was seen is replaced like any other.
-    fn to_replace(
-        &self,
-        key: SealedKey,
-        found: Option<Found>,
-        force: bool,
-    ) -> Result<Option<OpenFile>, Failure> {
-        let Some(found) = found else { return Ok(None) };
-        if !force {
-            return self.open_file(key.as_bytes(), found).map(Some).map_err(|failure| match failure.kind {
-                Kind::Damaged => {
-                    let message =
-                        format!("{} (to replace it all the same: larder put --force)", failure.message);
-                    Failure::new(failure.kind, message)
-                }
-                _ => failure,
-            });
-        }
-        match self.open_file_as_shown(key, found) {
-            Ok(file) => Ok(Some(file)),
-            Err(failure) if failure.kind == Kind::Damaged => Ok(None),
-            Err(failure) => Err(failure),
-        }
     }
 
     /// Writes a record and, if the connection fails, looks whether it was written: sealed bytes are never

@@ -16,6 +16,7 @@ use larder_wire::answer::Failure;
 use larder_wire::request::Ask;
 
 use self::folders::Level;
+use super::damage::FRAMES_LOST;
 use super::put::{KEEP_WITHIN_MS, Kept, at};
 use crate::directory::EntryNow;
 use crate::path::VaultPath;
@@ -94,7 +95,7 @@ impl Vault {
                 removal.unreadable(key, None, path).await?;
                 return Ok(removal.report);
             }
-            found => found.map_err(|f| at(path, f))?,
+            found => found.map_err(|f| only_for_good(path, f))?,
         };
         let Some(found) = found else {
             removal.leftovers(key, path).await?;
@@ -130,7 +131,7 @@ impl Vault {
                 Err(failure) if failure.kind == Kind::Damaged && for_good => {
                     return self.remove_damaged(key).await;
                 }
-                found => found.map_err(|f| at(path, f))?,
+                found => found.map_err(|f| file_only_for_good(path, f))?,
             };
             let Some(found) = found else { return Ok(RemoveReport::default()) };
             let version = found.version;
@@ -146,7 +147,7 @@ impl Vault {
                     .and_then(|entry| FileInfo::of(entry, &found))
                     .map_or(0, |info| info.size)
             } else {
-                let file = self.open_file(key.as_bytes(), found).map_err(|f| only_for_good(path, f))?;
+                let file = self.open_file(key.as_bytes(), found).map_err(|f| file_only_for_good(path, f))?;
                 if lost != Some(version)
                     && self.keep_version(key, &file, Some(until_ms), keep_by_ms).await? == Kept::Lost
                 {
@@ -284,11 +285,24 @@ impl Vault {
     }
 }
 
-/// What cannot be read cannot be kept either.
+/// What cannot be read cannot be kept either. What the node lost without knowing of what has a remedy of its own.
 fn only_for_good(path: &VaultPath, failure: Failure) -> Failure {
-    if failure.kind != Kind::Damaged {
+    if failure.kind != Kind::Damaged || failure.message.contains(FRAMES_LOST) {
         return at(path, failure);
     }
     let message = format!("{path}: {} (to delete it unread: larder rm --now)", failure.message);
+    Failure::new(Kind::Damaged, message)
+}
+
+/// As [`only_for_good`], of a file: its older versions may be whole, and would go with it.
+fn file_only_for_good(path: &VaultPath, failure: Failure) -> Failure {
+    if failure.kind != Kind::Damaged || failure.message.contains(FRAMES_LOST) {
+        return at(path, failure);
+    }
+    let message = format!(
+        "{path}: {} (to delete it unread, and all its versions with it: larder rm --now; larder versions {path} lists \
+         them, larder restore {path} brings one back)",
+        failure.message
+    );
     Failure::new(Kind::Damaged, message)
 }

@@ -15,8 +15,9 @@ use larder_wire::answer::Failure;
 use tokio::task::JoinSet;
 
 use super::content::Uploaded;
+use super::damage::damaged;
 use super::history::History;
-use super::put::{NewFile, PutOptions, PutReport, at};
+use super::put::{NewFile, PutOptions, PutReport};
 use super::remove::FILES_AT_ONCE;
 use super::trail::{Deleted, name_is_taken};
 use crate::directory::Standing;
@@ -111,10 +112,11 @@ impl Vault {
         };
         let dir = self.folder(&parent).await?;
         let key = self.names.entry_key(dir, name);
-        let Some(found) = self.read(self.files, key.as_bytes(), false).await? else {
+        let found = self.read(self.files, key.as_bytes(), false).await.map_err(|f| damaged(path, f))?;
+        let Some(found) = found else {
             return Err(Failure::new(Kind::NotFound, format!("no such file: {path}")));
         };
-        let old = self.open_file_as_shown(key, found).map_err(|f| at(path, f))?;
+        let old = self.open_file_as_shown(key, found).map_err(|f| damaged(path, f))?;
         let new = self.again(key, &old).await?;
         self.commit(dir, path, name, &new, &PutOptions { force: true, ..PutOptions::default() }).await
     }
@@ -128,7 +130,7 @@ impl Vault {
         version: Option<Version>,
     ) -> Result<Option<Deleted>, Failure> {
         let name = path.names().last().cloned().unwrap_or_default();
-        let now = self.look_up(dir, &name, true).await?;
+        let now = self.look_up(dir, &name, true).await.map_err(|f| damaged(path, f))?;
         if let (Some((_, Standing::Closing | Standing::Gone)), None) = (&now, version) {
             return self.deleted_folder(dir, path, None).await;
         }
@@ -171,8 +173,10 @@ impl Vault {
     ) -> Result<PutReport, Failure> {
         let key = self.names.entry_key(dir, name);
         let old = self.file_in(dir, path, name, Some(version)).await?;
-        let new = self.again(key, &old).await?;
-        let report = self.commit(dir, path, name, &new, &PutOptions::default()).await?;
+        let new = self.again(key, &old).await.map_err(|f| damaged(path, f))?;
+        // A current version that is damaged is what to get away from.
+        let options = PutOptions { over_damaged: true, ..PutOptions::default() };
+        let report = self.commit(dir, path, name, &new, &options).await?;
         if report.replaced.is_none() {
             self.prolong_versions(key, report.expiry).await?;
         }

@@ -6,6 +6,7 @@ use larder_format::operation::{Condition, Outcome};
 use larder_format::record::Version;
 use larder_wire::answer::Failure;
 
+use super::put::at as located;
 use crate::directory::{Standing, not_a_folder};
 use crate::path::VaultPath;
 use crate::vault::{Vault, unexpected};
@@ -41,7 +42,8 @@ impl Vault {
         let mut at = VaultPath::default();
         for name in path.names() {
             at = at.join(name)?;
-            if let Some((now, Standing::Open)) = self.look_up(trail.dir, name, true).await? {
+            let there = self.look_up(trail.dir, name, true).await.map_err(|f| located(&at, f))?;
+            if let Some((now, Standing::Open)) = there {
                 let EntryTarget::Directory { id, .. } = now.entry.target else {
                     return Err(not_a_folder(&at));
                 };

@@ -293,7 +293,8 @@ impl Filling {
         };
         let len = link.as_ref().map_or(item.metadata.len(), |t| t.len() as u64);
         let before = folder.before.as_ref().and_then(|b| b.get(&name));
-        let same = before.filter(|b| b.is_same(len, &attributes, link.is_some()));
+        // Length and time do not tell whether what is stored can still be read: by force it is stored anew.
+        let same = before.filter(|b| !self.run.options.force && b.is_same(len, &attributes, link.is_some()));
         let lifetime = self.run.options.lifetime;
         if same.is_some_and(|b| !b.ends_otherwise(lifetime)) {
             self.run.unchanged(len);

@@ -37,7 +37,9 @@ pub struct Args {
     condition: ConditionArgs,
     #[command(flatten)]
     content: ContentArgs,
-    /// Also over a file that cannot be read, or that is older than what this machine has seen
+    /// Also over a file that cannot be read, or that is older than what this machine has seen. In a folder every file is
+    /// stored anew, also those that are unchanged in length and time; only chunks that the node does not hold whole
+    /// are sent
     #[arg(long)]
     force: bool,
 }

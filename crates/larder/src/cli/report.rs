@@ -14,6 +14,10 @@ use crate::size;
 /// Most failures named one by one for people; JSON has them all.
 const FAILURES_SHOWN_MAX: usize = 20;
 
+/// What can be done about files that cannot be read.
+const DAMAGED_HINT: &str = "larder versions PATH lists older versions of a file, larder restore PATH brings one back, \
+     larder put --force stores it anew, larder node scrub finds all damage";
+
 /// What failed in a folder of the vault, for programs.
 pub fn failures(failed: &[(VaultPath, larder_client::Failure)]) -> Vec<Value> {
     let one = |(path, failure): &(VaultPath, larder_client::Failure)| json!({ "path": path.to_string(), "kind": failure.kind.name(), "message": failure.message });
@@ -122,7 +126,12 @@ pub fn tree(
                 clean(path),
                 first.message
             );
-            Err(Failure::new(first.kind, message))
+            let without_hint = first.kind == Kind::Damaged && !message.contains("larder ");
+            let failure = Failure::from(larder_client::Failure::new(first.kind, message));
+            if without_hint && failure.hint_text().is_none() {
+                return Err(failure.hint(DAMAGED_HINT));
+            }
+            Err(failure)
         }
     }
 }
