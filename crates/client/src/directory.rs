@@ -220,6 +220,38 @@ impl Vault {
         })
     }
 
+    /// A request that gives a folder other attributes, if its entry is as it was found.
+    pub(crate) fn describing(
+        &self,
+        now: &EntryNow,
+        id: DirId,
+        attributes: Attributes,
+    ) -> Result<RecordRequest, Failure> {
+        let entry = Entry { target: EntryTarget::Directory { id, attributes }, ..now.entry.clone() };
+        self.put_head(now.key, &Head::Entry(entry), Condition::Version(now.found.version))
+    }
+
+    /// Gives a folder these attributes, whatever others write meanwhile. Of a folder that is gone by now nothing is
+    /// written.
+    pub(crate) async fn describe_folder(&self, folder: &Described, at: &VaultPath) -> Result<(), Failure> {
+        let Described { parent, name, id, attributes } = folder;
+        for _ in 0..8 {
+            let Some((now, Standing::Open)) = self.look_up(*parent, name, true).await? else { return Ok(()) };
+            match &now.entry.target {
+                EntryTarget::Directory { id: found, attributes: old } if found == id && old != attributes => {
+                }
+                _ => return Ok(()),
+            }
+            let ask = self.describing(&now, *id, attributes.clone())?.ask;
+            match self.change(self.files, now.key.as_bytes(), ask).await? {
+                Outcome::Written { .. } => return Ok(()),
+                Outcome::Conflict { .. } => {}
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Err(Failure::new(Kind::Retry, format!("folder keeps changing: {at}; try again")))
+    }
+
     /// A request that writes a record without content.
     pub(crate) fn put_head(
         &self,
@@ -256,6 +288,14 @@ impl Vault {
             ..Scan::heads(self.files, &self.names.dir_prefix(dir))
         }
     }
+}
+
+/// A folder and the attributes it is to have.
+pub(crate) struct Described {
+    pub(crate) parent: DirId,
+    pub(crate) name: String,
+    pub(crate) id: DirId,
+    pub(crate) attributes: Attributes,
 }
 
 /// A folder about to be made.

@@ -30,7 +30,7 @@ pub struct TreeReport {
     pub bytes: u64,
     /// Files that were there already, unchanged by length, time and mode.
     pub unchanged: u64,
-    /// What has no content that could be kept: sockets, pipes, devices.
+    /// What has no content that could be kept (sockets, pipes, devices), and temporary files of interrupted fetches.
     pub skipped: Vec<(PathBuf, &'static str)>,
     /// What could not be dealt with, and why.
     pub failed: Vec<(PathBuf, Failure)>,

@@ -3,7 +3,10 @@
 
 mod support;
 
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use support::{Home, noise, pause};
@@ -79,4 +82,44 @@ fn other_attributes_make_a_new_version() {
     let stat = home.run(&["stat", "--json", "/tree/small"]).ends(0).json();
     assert_eq!(stat["content_type"], "text/plain", "{stat}");
     assert_eq!(home.run(&["versions", "--json", "/tree/small"]).ends(0).json_lines().len(), 2);
+}
+
+/// Version, mode and time of a folder.
+fn folder(home: &Home, path: &str) -> (Value, u64, Value) {
+    let stat = home.run(&["stat", "--json", path]).ends(0).json();
+    (stat["version"].clone(), stat["mode"].as_u64().unwrap() & 0o7777, stat["mtime_ns"].clone())
+}
+
+#[test]
+fn folders_get_the_mode_and_time_they_have_now_and_others_are_not_written() {
+    let home = Home::up();
+    let tree = home.path("tree");
+    let make_look = |path: &str, mode: u32, seconds: u64| {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        std::fs::File::open(tree.join(path)).unwrap().set_modified(time).unwrap();
+        std::fs::set_permissions(tree.join(path), Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir_all(tree.join("in/deep")).unwrap();
+    std::fs::create_dir(tree.join("same")).unwrap();
+    make_look("in", 0o500, 1_000_000_000);
+    let all = ["/tree", "/tree/in", "/tree/in/deep", "/tree/same"];
+    put(&home, tree.to_str().unwrap(), &[]);
+    let first = all.map(|path| folder(&home, path));
+    put(&home, tree.to_str().unwrap(), &[]);
+    assert_eq!(all.map(|path| folder(&home, path)), first, "nothing is written where nothing changed");
+
+    make_look("in", 0o700, 1_100_000_000);
+    make_look("", 0o750, 1_200_000_000);
+    let said = home.run(&["put", "--json", tree.to_str().unwrap(), "/"]).ends(0).json();
+    assert_eq!(said["failed"], json!([]), "{said}");
+    let [top, inner, deep, same] = all.map(|path| folder(&home, path));
+    assert_eq!((top.1, &top.2), (0o750, &json!(1_200_000_000_000_000_000_u64)));
+    assert_eq!((inner.1, &inner.2), (0o700, &json!(1_100_000_000_000_000_000_u64)));
+    assert_eq!([&deep, &same], [&first[2], &first[3]]);
+    put(&home, tree.to_str().unwrap(), &[]);
+    assert_eq!(all.map(|path| folder(&home, path)), [top, inner, deep, same]);
+    // A folder with other attributes is deleted and comes back like any other.
+    home.run(&["rm", "-r", "/tree"]).ends(0);
+    home.run(&["restore", "/tree"]).ends(0);
+    assert_eq!(folder(&home, "/tree/in").1, 0o700);
 }

@@ -129,12 +129,24 @@ impl Vault {
             Some(ms) => self.end_strays(id, ms).await?,
             None => self.purge_folder(id).await?,
         }
-        let condition = Condition::Version(now.found.version);
-        match self.change(self.files, now.key.as_bytes(), Ask::Delete { condition }).await? {
-            // Somebody else finished it, and may have made something new of that name.
-            Outcome::Deleted { .. } | Outcome::Absent | Outcome::Conflict { .. } => Ok(true),
-            other => Err(unexpected(&other)),
+        let mut version = now.found.version;
+        for _ in 0..TRIES {
+            let ask = Ask::Delete { condition: Condition::Version(version) };
+            match self.change(self.files, now.key.as_bytes(), ask).await? {
+                Outcome::Deleted { .. } | Outcome::Absent => return Ok(true),
+                Outcome::Conflict { .. } => {}
+                other => return Err(unexpected(&other)),
+            }
+            // Somebody gave the folder other attributes meanwhile; or finished this, and may have made something new of
+            // that name.
+            match self.read(self.files, now.key.as_bytes(), true).await? {
+                Some(found) if self.folder_shown(now.key.as_bytes(), &found.head) == Some(id) => {
+                    version = found.version;
+                }
+                _ => return Ok(true),
+            }
         }
+        Err(Failure::new(Kind::Retry, format!("{}: keeps changing; try again", now.entry.name)))
     }
 
     /// Frees a name whose folder is gone, or is being deleted and empty: a deletion that was interrupted late.

@@ -33,7 +33,7 @@ impl Target {
             .file_name()
             .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "a file name is needed"))?;
         // The name may be as long as the file system allows, so the temporary one does not contain it.
-        let temporary = path.with_file_name(format!(".larder-{:016x}.part", SystemRng.u64()));
+        let temporary = path.with_file_name(temporary_name());
         debug_assert_ne!(temporary.file_name(), Some(name), "a random name");
         let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         Ok(Self { file, temporary, path: path.to_path_buf(), finished: false })
@@ -80,6 +80,27 @@ impl Drop for Target {
     }
 }
 
+/// What a temporary file's name begins and ends with; between them are the digits of a random number.
+const TEMPORARY_NAME: (&str, &str) = (".larder-", ".part");
+
+/// Digits of the random number, which is written in base 16.
+const TEMPORARY_DIGITS: usize = 16;
+
+fn temporary_name() -> String {
+    let (begin, end) = TEMPORARY_NAME;
+    format!("{begin}{:0TEMPORARY_DIGITS$x}{end}", SystemRng.u64())
+}
+
+/// Whether this is the name of a temporary file: one of a fetch that is under way, or was ended by force.
+#[must_use]
+pub fn is_temporary(path: &Path) -> bool {
+    let (begin, end) = TEMPORARY_NAME;
+    let name = path.file_name().and_then(|name| name.to_str());
+    let digits = name.and_then(|name| name.strip_prefix(begin)?.strip_suffix(end));
+    let is_digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    digits.is_some_and(|digits| digits.len() == TEMPORARY_DIGITS && digits.bytes().all(is_digit))
+}
+
 /// Whether a file or link may take this name: a rename would put it in the place of a pipe or a device, too.
 fn check_replaceable(path: &Path) -> std::io::Result<()> {
     let kind = match std::fs::symlink_metadata(path) {
@@ -105,11 +126,12 @@ fn time_of(ns: i64) -> SystemTime {
 /// # Errors
 /// The system's error.
 pub fn finish_folder(path: &Path, mode: u32, mtime_ns: i64) -> std::io::Result<()> {
-    if mode != 0 {
-        std::fs::set_permissions(path, Permissions::from_mode(mode & 0o7777))?;
-    }
+    // The time first: the mode may be one that lets nobody open it.
     if mtime_ns != 0 {
         File::open(path)?.set_modified(time_of(mtime_ns))?;
+    }
+    if mode != 0 {
+        std::fs::set_permissions(path, Permissions::from_mode(mode & 0o7777))?;
     }
     Ok(())
 }
@@ -120,7 +142,7 @@ pub fn finish_folder(path: &Path, mode: u32, mtime_ns: i64) -> std::io::Result<(
 /// The system's error, or `AlreadyExists` if a pipe, a socket or a device is there; then what was there still is.
 pub fn link(target: &Path, path: &Path) -> std::io::Result<()> {
     check_replaceable(path)?;
-    let temporary = path.with_file_name(format!(".larder-{:016x}.part", SystemRng.u64()));
+    let temporary = path.with_file_name(temporary_name());
     std::os::unix::fs::symlink(target, &temporary)?;
     std::fs::rename(&temporary, path).inspect_err(|_| {
         let _ = std::fs::remove_file(&temporary);
@@ -147,6 +169,25 @@ mod tests {
         let metadata = std::fs::metadata(&path).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
         assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1, 1));
+    }
+
+    #[test]
+    fn temporary_names_are_known_and_no_others_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = Target::create(&dir.path().join("f")).unwrap();
+        assert!(is_temporary(&target.temporary), "{:?}", target.temporary);
+        for other in [
+            "f",
+            ".larder-.part",
+            ".larder-0123456789abcde.part",
+            ".larder-0123456789abcdef0.part",
+            ".larder-0123456789abcdeg.part",
+            ".larder-0123456789ABCDEF.part",
+            ".larder-0123456789abcdef.part.gz",
+            "larder-0123456789abcdef.part",
+        ] {
+            assert!(!is_temporary(Path::new(other)), "{other}");
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Walks a local folder, parents before children, names in byte order.
 //!
 //! Symbolic links are reported and not followed. Sockets, pipes and devices have no content that could be
-//! kept; they are reported as skipped. A folder that cannot be read is an error of its own, not of the walk.
+//! kept; they are reported as skipped, and so are the temporary files of fetches that were interrupted. A folder that cannot be read is an error of its own, not of the walk.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use super::target::is_temporary;
 
 /// What was found.
 #[derive(Debug)]
@@ -16,7 +18,7 @@ pub enum Found {
     File(Item),
     /// A symbolic link and where it points.
     Link(Item, PathBuf),
-    /// Something without content that could be kept.
+    /// Something that is not to be kept: it has no content, or is what an interrupted fetch left behind.
     Skipped {
         /// Where it is.
         path: PathBuf,
@@ -88,6 +90,9 @@ impl Walk {
                 Err(error) => Found::Failed { path, error },
             };
         }
+        if (kind.is_file() || kind.is_symlink()) && is_temporary(&path) {
+            return Found::Skipped { path, what: "left behind by a get that was interrupted; delete it" };
+        }
         if kind.is_symlink() {
             return match std::fs::read_link(&path) {
                 Ok(target) => Found::Link(Item { path, relative, metadata }, target),
@@ -138,6 +143,10 @@ mod tests {
         std::fs::File::create(dir.path().join("b/c/file")).unwrap();
         std::fs::File::create(dir.path().join("a")).unwrap();
         std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        let left = ".larder-0123456789abcdef.part";
+        std::fs::File::create(dir.path().join("b").join(left)).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("b/c").join(left)).unwrap();
+        std::fs::create_dir(dir.path().join(left)).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
         let seen: Vec<String> = Walk::new(dir.path())
             .map(|found| match found {
@@ -148,6 +157,10 @@ mod tests {
                 Found::Failed { error, .. } => format!("e:{error}"),
             })
             .collect();
-        assert_eq!(seen, ["d:", "f:a", "d:b", "d:b/c", "f:b/c/file", "l:link:nowhere", "s:socket"]);
+        let left = "s:left behind by a get that was interrupted; delete it";
+        let folder = "d:.larder-0123456789abcdef.part";
+        let below = [left, "d:b/c", left, "f:b/c/file"];
+        let expected = [&["d:", folder, "f:a", "d:b"], &below[..], &["l:link:nowhere", "s:socket"]].concat();
+        assert_eq!(seen, expected);
     }
 }

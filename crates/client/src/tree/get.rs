@@ -14,8 +14,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
-use crate::directory::{EntryNow, Standing};
-use crate::files::{Destination, FolderReading, at};
+use crate::directory::{EntryNow, Standing, being_deleted, not_a_folder};
+use crate::files::{Destination, FolderReading, ListedKind, at};
 use crate::local::target::{self, Target};
 use crate::meter::Meter;
 use crate::path::VaultPath;
@@ -58,7 +58,9 @@ struct Batch {
 
 impl Vault {
     /// Writes a folder with everything in it to a local folder, which is made if it is missing. Files that
-    /// have the name of one in the vault are replaced; nothing is deleted.
+    /// have the name of one in the vault are replaced; nothing is deleted. Folders get the mode and time of those in
+    /// the vault, also where they were there before. A folder that is being deleted, or was while it was read, has
+    /// failed.
     ///
     /// # Errors
     /// [`Failure`] if nothing could be done. What failed for single files is in the report.
@@ -69,7 +71,7 @@ impl Vault {
         sync: bool,
         meter: &Arc<Meter>,
     ) -> Result<TreeReport, Failure> {
-        let id = self.folder(remote).await?;
+        let (id, attributes) = self.folder_to_get(remote).await?;
         let run = Arc::new(Run {
             vault: self.clone(),
             sync,
@@ -77,7 +79,6 @@ impl Vault {
             report: Mutex::default(),
             large_permits: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
         });
-        let attributes = Attributes::default();
         let (path, local_path) = (remote.clone(), local.to_path_buf());
         let mut todo = VecDeque::from([Todo { id, path, local: local_path, attributes, reading: None }]);
         let mut made = Vec::new();
@@ -95,19 +96,39 @@ impl Vault {
             if let Err(failure) = run.read_folder(&mut folder, &mut todo, &mut jobs, &permits).await {
                 run.fail(&folder.local, failure);
             }
-            made.push((folder.local, folder.attributes));
+            made.push(folder);
         }
         while let Some(job) = jobs.join_next().await {
             job.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
         }
         // Last, and children before parents: writing into a folder changes its time.
-        for (path, attributes) in made.iter().rev() {
-            if let Err(error) = target::finish_folder(path, attributes.mode, attributes.mtime_ns) {
-                run.fail(path, local_failure(path, &error));
+        for Todo { local, attributes, .. } in made.iter().rev() {
+            if let Err(error) = target::finish_folder(local, attributes.mode, attributes.mtime_ns) {
+                run.fail(local, local_failure(local, &error));
             }
+        }
+        if let Err(failure) = run.check_folders(&made).await {
+            let message =
+                format!("whether its folders were there to the end is not known: {}", failure.message);
+            run.fail(local, Failure::new(failure.kind, message));
         }
         let report = std::mem::take(&mut *run.report.lock());
         Ok(report)
+    }
+}
+
+impl Vault {
+    /// The folder that was named, with its mode and time, which are those of the local one. The root has none.
+    async fn folder_to_get(&self, path: &VaultPath) -> Result<(DirId, Attributes), Failure> {
+        if path.is_root() {
+            return Ok((self.names.root_dir(), Attributes::default()));
+        }
+        let listed = self.stat(path).await?;
+        match listed.kind {
+            ListedKind::Folder { .. } if listed.deleting => Err(being_deleted(path)),
+            ListedKind::Folder { id } => Ok((id, listed.attributes)),
+            ListedKind::File { .. } | ListedKind::Symlink { .. } => Err(not_a_folder(path)),
+        }
     }
 }
 
@@ -160,7 +181,7 @@ impl Run {
                         todo.push_back(Todo { id, path, local, attributes, reading: None });
                     }
                     (EntryTarget::Directory { .. }, Ok(Standing::Closing)) => {
-                        self.report.lock().skipped.push((local, "a folder that is being deleted"));
+                        self.fail(&local, being_deleted(&path));
                     }
                     (EntryTarget::Directory { .. }, Ok(Standing::Gone)) => {}
                     (EntryTarget::Directory { .. }, Err(failure)) => self.fail(&local, at(&path, failure)),
@@ -179,6 +200,20 @@ impl Run {
                     run.write_batch(batch).await;
                     drop(permit);
                 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Folders may have been deleted while they were read: then what was fetched of them is not all that was in them,
+    /// which must be said.
+    async fn check_folders(&self, read: &[Todo]) -> Result<(), Failure> {
+        let ids = read.iter().map(|folder| folder.id).collect();
+        let open = self.vault.take_entries(ids).await?;
+        for (folder, open) in read.iter().zip(open) {
+            if !open {
+                let message = "was deleted meanwhile; what was fetched of it may not be all that was in it";
+                self.fail(&folder.local, at(&folder.path, Failure::new(Kind::Conflict, message)));
             }
         }
         Ok(())

@@ -1,7 +1,8 @@
-//! A local folder into the vault. What was there already: [`mod@before`]; how one file
+//! A local folder into the vault. What was there already: [`mod@before`]; how folders go: [`mod@folders`]; how one file
 //! goes: [`mod@one`]; what the node's answers settle: [`mod@settle`].
 
 mod before;
+mod folders;
 mod one;
 mod settle;
 
@@ -15,7 +16,7 @@ use larder_format::head::{Attributes, DirId, FileKind};
 use larder_format::ids::LeaseToken;
 use larder_format::limits::INLINE_FILE_LEN_MAX;
 use larder_format::operation::Condition;
-use larder_seal::names::{SealedKey, check_name_bytes};
+use larder_seal::names::SealedKey;
 use larder_seal::pipeline::Width;
 use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, RecordRequest};
@@ -23,8 +24,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use self::before::{Before, before};
+use self::before::Before;
 use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
+use crate::directory::Described;
 use crate::files::{NewFile, PutOptions};
 use crate::local::walk::{Found, Item, Walk};
 use crate::meter::Meter;
@@ -67,6 +69,13 @@ enum Sent {
         path: PathBuf,
         key: SealedKey,
     },
+    /// Other attributes of a folder that is there.
+    FolderAttributes {
+        local: PathBuf,
+        path: VaultPath,
+        key: SealedKey,
+        folder: Box<Described>,
+    },
     /// The lifetime of a file of this length that is as it was stored.
     Lifetime {
         small: Box<Small>,
@@ -83,7 +92,7 @@ impl Sent {
     /// What was sent, on the local side.
     fn local(&self) -> PathBuf {
         match self {
-            Self::FolderPart { path, .. } => path.clone(),
+            Self::FolderPart { path: local, .. } | Self::FolderAttributes { local, .. } => local.clone(),
             Self::Lifetime { small, .. } | Self::File { small, .. } => small.local.clone(),
         }
     }
@@ -103,13 +112,16 @@ struct Run {
     again: Mutex<Vec<(Small, NewFile)>>,
     /// Files that were as they were stored until somebody changed them meanwhile: they are read after all.
     changed: Mutex<Vec<Small>>,
+    /// Folders whose entry somebody changed meanwhile: it is looked at again.
+    describe_again: Mutex<Vec<(PathBuf, VaultPath, Described)>>,
     /// Leases of content whose record was refused.
     unlisted: Mutex<Vec<LeaseToken>>,
 }
 
 impl Vault {
     /// Stores a folder with everything in it. Files that are there already with the same length, time and
-    /// mode are left alone; others become new versions; nothing is deleted.
+    /// mode are left alone; others become new versions; nothing is deleted. Folders, the one named among them, get the
+    /// mode and time of the local ones; folders above it that are missing are made without any.
     ///
     /// # Errors
     /// [`Failure`] if nothing could be done. What failed for single files is in the report.
@@ -130,6 +142,7 @@ impl Vault {
             report: Mutex::default(),
             again: Mutex::default(),
             changed: Mutex::default(),
+            describe_again: Mutex::default(),
             unlisted: Mutex::default(),
         });
         let (sender, answers) = self.remote.apply_stream().await?;
@@ -226,54 +239,6 @@ impl Filling {
         Ok(self.folders.into_values().map(|f| (f.id, f.path)).collect())
     }
 
-    async fn folder(&mut self, item: Item, remote: &VaultPath) -> Result<(), Failure> {
-        let vault = self.run.vault.clone();
-        let attributes = attributes_of(&item);
-        if item.relative.as_os_str().is_empty() {
-            let id = vault.make_folder(remote).await?;
-            let before = Some(before(&vault, id).await?);
-            self.folders.insert(item.relative, Folder { id, path: remote.clone(), before, made_by: None });
-            return Ok(());
-        }
-        let Some((parent, name)) = self.place(&item) else { return Ok(()) };
-        let name = name?;
-        let path = parent.path.join(&name)?;
-        let known = parent.before.as_ref().map(|b| b.get(&name));
-        let folder = match known {
-            // In a folder made by this run nobody else can have made anything: no need to wait.
-            None => {
-                let made = vault.new_folder(parent.id, &name, attributes)?;
-                let part = |key| Sent::FolderPart { path: item.path.clone(), key };
-                let (record_key, entry_key) =
-                    (vault.names.directory_key(made.id), vault.names.entry_key(parent.id, &name));
-                let made_by = Some(self.run.send(&self.sender, part(record_key), made.record).await?);
-                self.run.send(&self.sender, part(entry_key), made.entry).await?;
-                self.run.report.lock().folders += 1;
-                Folder { id: made.id, path, before: None, made_by }
-            }
-            Some(_) => {
-                let (id, made) = vault.child_folder(parent.id, &name, attributes, &path).await?;
-                self.run.report.lock().folders += u64::from(made);
-                let before = if made { None } else { Some(before(&vault, id).await?) };
-                Folder { id, path, before, made_by: None }
-            }
-        };
-        self.folders.insert(item.relative, folder);
-        Ok(())
-    }
-
-    /// The folder something is in and its name there. `None` if the folder could not be made: that was
-    /// reported, and what is in it needs no report of its own.
-    fn place(&self, item: &Item) -> Option<(&Folder, Result<String, Failure>)> {
-        use std::os::unix::ffi::OsStrExt;
-        let parent = self.folders.get(item.relative.parent()?)?;
-        let name = item.relative.file_name()?.as_bytes();
-        let name = check_name_bytes(name)
-            .map(ToOwned::to_owned)
-            .map_err(|e| Failure::new(e.kind(), format!("{}: {e}", item.path.display())));
-        Some((parent, name))
-    }
-
     async fn file(&mut self, item: Item, link: Option<Bytes>) -> Result<(), Failure> {
         let Some((folder, name)) = self.place(&item) else {
             self.run.meter.file_done();
@@ -315,7 +280,7 @@ impl Filling {
             uploaded: false,
         };
         if let Some(same) = same {
-            let ask = Ask::Touch { condition: Condition::Version(same.version), lifetime };
+            let ask = Ask::Touch { condition: Condition::Version(same.version()), lifetime };
             let request = self.run.vault.request(self.run.vault.files, key.as_bytes(), ask)?;
             let sent = Sent::Lifetime { small: Box::new(small), len };
             let local = sent.local();
@@ -389,10 +354,6 @@ fn several_at_once(local: &Path) -> bool {
 
 async fn acquire(permits: &Arc<Semaphore>) -> Result<tokio::sync::OwnedSemaphorePermit, Failure> {
     permits.clone().acquire_owned().await.map_err(|e| Failure::new(Kind::Bug, e.to_string()))
-}
-
-fn attributes_of(item: &Item) -> Attributes {
-    Attributes { mode: item.mode(), mtime_ns: item.mtime_ns(), ..Attributes::default() }
 }
 
 impl Run {

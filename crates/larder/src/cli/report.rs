@@ -124,7 +124,7 @@ pub fn tree(
                 "{} of the files in {} failed; the first: {}",
                 report.failed.len(),
                 clean(path),
-                first.message
+                clean(&first.message)
             );
             let without_hint = first.kind == Kind::Damaged && !message.contains("larder ");
             let failure = Failure::from(larder_client::Failure::new(first.kind, message));

@@ -3,35 +3,38 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use larder_format::head::{Attributes, DirId, EntryTarget, FileKind};
 use larder_format::namespace::LifetimeRequest;
 use larder_format::record::{Expiry, Version};
 use larder_wire::answer::Failure;
 
+use crate::directory::EntryNow;
 use crate::vault::Vault;
 
 /// An entry as it was before the run.
-pub(super) struct Before {
-    target: EntryTarget,
-    /// The version that was seen.
-    pub(super) version: Version,
-    expiry: Expiry,
-}
+pub(super) struct Before(pub(super) EntryNow);
 
 impl Before {
+    /// The version that was seen.
+    pub(super) fn version(&self) -> Version {
+        self.0.found.version
+    }
+
     /// Whether a file is as it was stored, as far as can be told without reading it. Attributes that the run
     /// asks for count: a file that is left alone must be what a new version would have been.
     pub(super) fn is_same(&self, len: u64, now: &Attributes, link: bool) -> bool {
-        let EntryTarget::File { kind, size, attributes, .. } = &self.target else { return false };
+        let EntryTarget::File { kind, size, attributes, .. } = &self.0.entry.target else { return false };
         (*kind == FileKind::Symlink) == link && *size == len && attributes == now
     }
 
     /// Whether it may end at another time than a new version would. A time to live begins anew with every run.
     pub(super) fn ends_otherwise(&self, asked: LifetimeRequest) -> bool {
+        let expiry = self.0.found.expiry;
         match asked {
             // What never ends cannot be lost by being left alone.
-            LifetimeRequest::Default | LifetimeRequest::Never => self.expiry != Expiry::NEVER,
-            LifetimeRequest::Until(ms) => self.expiry.ms() != Some(ms),
+            LifetimeRequest::Default | LifetimeRequest::Never => expiry != Expiry::NEVER,
+            LifetimeRequest::Until(ms) => expiry.ms() != Some(ms),
             LifetimeRequest::Ttl(_) => true,
         }
     }
@@ -42,9 +45,10 @@ pub(super) async fn before(vault: &Vault, id: DirId) -> Result<HashMap<String, B
     let mut all = HashMap::new();
     let mut entries = vault.entries(id, false).await?;
     while let Some(some) = entries.next(vault).await? {
-        all.extend(some.entries.into_iter().map(|e| {
-            let before = Before { target: e.entry.target, version: e.found.version, expiry: e.found.expiry };
-            (e.entry.name, before)
+        all.extend(some.entries.into_iter().map(|mut now| {
+            // It is opened already, and would keep the whole answer it came in.
+            now.found.head = Bytes::new();
+            (now.entry.name.clone(), Before(now))
         }));
     }
     Ok(all)

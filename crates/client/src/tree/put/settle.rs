@@ -54,6 +54,13 @@ impl Run {
                 self.settled.send_replace(false);
                 self.vault.changed(self.vault.files, key.as_bytes(), version)
             }
+            (Sent::FolderAttributes { key, .. }, Ok(Outcome::Written { version, .. })) => {
+                self.vault.changed(self.vault.files, key.as_bytes(), version)
+            }
+            (Sent::FolderAttributes { local, path, folder, .. }, Ok(Outcome::Conflict { .. })) => {
+                self.describe_again.lock().push((local, path, *folder));
+                Ok(())
+            }
             (Sent::Lifetime { small, len }, Ok(Outcome::Written { version, .. })) => {
                 self.unchanged(len);
                 self.vault.changed(self.vault.files, small.key.as_bytes(), version)
@@ -104,13 +111,19 @@ impl Run {
     }
 
     /// Files whose name was taken between listing and writing become new versions of what took it, and files
-    /// that were as they were stored, until somebody changed them in between, are stored again. Content whose
-    /// record was refused is given up.
+    /// that were as they were stored, until somebody changed them in between, are stored again. Folders whose entry
+    /// somebody changed get their attributes over it. Content whose record was refused is given up.
     pub(super) async fn careful_again(&self) {
         let unlisted = std::mem::take(&mut *self.unlisted.lock());
         for token in unlisted {
             // If this fails too, the lease's deadline does it.
             let _ = self.vault.remote.release(token).await;
+        }
+        let describe = std::mem::take(&mut *self.describe_again.lock());
+        for (local, path, folder) in describe {
+            if let Err(failure) = self.vault.describe_folder(&folder, &path).await {
+                self.fail(local, failure);
+            }
         }
         let changed = std::mem::take(&mut *self.changed.lock());
         for small in changed {
