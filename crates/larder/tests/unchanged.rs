@@ -6,10 +6,12 @@ mod support;
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use support::{Home, noise, pause};
+use support::{Home, Said, noise, pause};
 
 /// A folder with a small file, a large one and a link.
 fn tree(home: &Home) -> String {
@@ -122,4 +124,36 @@ fn folders_get_the_mode_and_time_they_have_now_and_others_are_not_written() {
     home.run(&["rm", "-r", "/tree"]).ends(0);
     home.run(&["restore", "/tree"]).ends(0);
     assert_eq!(folder(&home, "/tree/in").1, 0o700);
+}
+
+#[test]
+fn two_who_put_other_attributes_at_once_both_succeed() {
+    const FOLDERS: usize = 150;
+    let home = Home::up();
+    let trees = ["one/tree", "two/tree"].map(|name| home.path(name));
+    let look = |tree: &Path, mode: u32| {
+        for folder in 0..FOLDERS {
+            let folder = tree.join(format!("{folder:03}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    look(&trees[0], 0o700);
+    put(&home, trees[0].to_str().unwrap(), &[]);
+    look(&trees[0], 0o711);
+    look(&trees[1], 0o722);
+    let both = trees.each_ref().map(|tree| {
+        let mut put = home.command(&["put", "--json", tree.to_str().unwrap(), "/"]);
+        put.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for put in both {
+        let said: Said = put.wait_with_output().unwrap().into();
+        assert_eq!(said.ends(0).json()["failed"], json!([]));
+    }
+    let listed = home.run(&["ls", "--json", "/tree"]).ends(0).json_lines();
+    assert_eq!(listed.len(), FOLDERS);
+    for folder in listed {
+        let mode = folder["mode"].as_u64().unwrap() & 0o7777;
+        assert!(mode == 0o711 || mode == 0o722, "{mode:o}");
+    }
 }
