@@ -116,6 +116,11 @@ pub fn tree(
         line.push_str(&format!("; {} unchanged", size::count(report.unchanged, "file")));
     }
     output.note(&line);
+    closing(path, report)
+}
+
+/// How many failed, and the failure that the exit code is of.
+fn closing(path: &str, report: &TreeReport) -> Outcome {
     let unknown = report.failed.iter().find(|(_, failure)| failure.kind == Kind::Unknown);
     match unknown.or(report.failed.first()) {
         None => Ok(()),
