@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use larder_format::namespace::LifetimeRequest;
 use larder_format::record::Expiry;
 use time::OffsetDateTime;
 
@@ -52,9 +53,24 @@ pub fn left_ms(expiry: Expiry, now_ms: u64) -> Option<u64> {
     expiry.ms().map(|end| end.saturating_sub(now_ms))
 }
 
+/// [`left_ms`] of what was just asked for: what a clock read a moment apart adds is left out.
+pub fn left_ms_of(asked: LifetimeRequest, expiry: Expiry, now_ms: u64) -> Option<u64> {
+    let left = left_ms(expiry, now_ms)?;
+    Some(if let LifetimeRequest::Ttl(ms) = asked { left.min(ms) } else { left })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_is_left_than_was_asked_for() {
+        let end = Expiry::at_ms(1_501);
+        assert_eq!(left_ms_of(LifetimeRequest::Ttl(500), end, 1_000), Some(500));
+        assert_eq!(left_ms_of(LifetimeRequest::Ttl(600), end, 1_000), Some(501));
+        assert_eq!(left_ms_of(LifetimeRequest::Default, end, 1_000), Some(501));
+        assert_eq!(left_ms_of(LifetimeRequest::Never, Expiry::NEVER, 1_000), None);
+    }
 
     #[test]
     fn moments_and_what_is_left() {

@@ -44,8 +44,9 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         Some(value) if value != "-" => Zeroizing::new(value.into_bytes()),
         _ => from_stdin()?,
     };
+    let lifetime = args.lifetime.request();
     let options = SetOptions {
-        lifetime: args.lifetime.request(),
+        lifetime,
         keep_lifetime: args.keep_ttl,
         condition: args.condition.condition(),
         takes: args.takes,
@@ -58,7 +59,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
             "name": name,
             "version": version.to_string(),
             "expires_ms": expiry.ms(),
-            "ttl_ms": moment::left_ms(expiry, vault.now_ms()),
+            "ttl_ms": moment::left_ms_of(lifetime, expiry, vault.now_ms()),
         }))?;
         context.output.note(&format!(
             "{}: set, ends {}",

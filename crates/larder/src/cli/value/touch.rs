@@ -40,7 +40,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             "name": args.name,
             "version": version.to_string(),
             "expires_ms": expiry.ms(),
-            "ttl_ms": moment::left_ms(expiry, vault.now_ms()),
+            "ttl_ms": moment::left_ms_of(lifetime, expiry, vault.now_ms()),
         }))?;
         let left = moment::show_left(expiry, vault.now_ms());
         context.output.note(&format!("{}: ends {left}", clean(&args.name)));
