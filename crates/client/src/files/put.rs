@@ -255,8 +255,7 @@ impl Vault {
                         content_hash: new.uploaded.content_hash,
                     });
                 }
-                // Somebody else was quicker: theirs is kept as a version, ours goes on top, unless it was to be so only
-                // if nobody was. The same from a node that could not tell before what is there.
+                // Somebody else was quicker: theirs is kept as a version, ours goes on top, if it may.
                 Outcome::Conflict { current } => check_condition(options.condition, current, path)?,
                 other => return Err(unexpected(&other).into()),
             }
