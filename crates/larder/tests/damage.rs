@@ -8,6 +8,8 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use larder_client::vault::FILES;
+use larder_format::ids::NamespaceId;
 use larder_format::segment::body::RecordName;
 use larder_format::segment::{ALIGN, BLOCK_LEN, FRAME_HEADER_LEN, FrameKind};
 use support::{Home, Said, noise};
@@ -38,43 +40,58 @@ fn frames(segment: &[u8], kind: FrameKind) -> Vec<(Part, Part)> {
         .collect()
 }
 
-/// Changes the byte in the middle of one part of the node's log while the node is down.
-fn spoil(home: &Home, which: impl Fn(&[u8]) -> Part) {
-    home.run(&["down"]).ends(0);
+/// Changes bytes in the middle of one part of the node's log, as it lies on the disk.
+fn flip(home: &Home, which: impl Fn(&[u8]) -> Part, count: usize) {
     let path: PathBuf = home.home().join("data/00000001.seg");
     let segment = std::fs::read(&path).unwrap();
     let part = which(&segment);
-    assert!(part.len > 0);
+    assert!(part.len >= 2 * count);
     let middle = part.from + part.len / 2;
+    let changed: Vec<u8> = segment[middle..middle + count].iter().map(|byte| byte ^ 1).collect();
     let file = File::options().write(true).open(&path).unwrap();
-    file.write_all_at(&[segment[middle] ^ 1], middle as u64).unwrap();
+    file.write_all_at(&changed, middle as u64).unwrap();
+}
+
+/// As [`flip`], of one byte while the node is down.
+fn spoil(home: &Home, which: impl Fn(&[u8]) -> Part) {
+    home.run(&["down"]).ends(0);
+    flip(home, which, 1);
     home.bring_up().ends(0);
 }
 
-/// The body of the record written last among those of current files.
-fn newest_body(segment: &[u8]) -> Part {
+/// The record written last among those of current files: name part and body.
+fn newest_record(segment: &[u8]) -> (Part, Part) {
     let is_current = |name: &Part| {
         let (name, _) = RecordName::decode(&segment[name.from..name.from + name.len]).unwrap();
-        name.key.len() == CURRENT_KEY_LEN && name.meta.is_some()
+        name.namespace == NamespaceId::of(FILES) && name.key.len() == CURRENT_KEY_LEN && name.meta.is_some()
     };
     let mut found = frames(segment, FrameKind::Record);
     found.retain(|(name, value)| value.len > 0 && is_current(name));
-    found.pop().unwrap().1
+    found.pop().unwrap()
+}
+
+fn newest_body(segment: &[u8]) -> Part {
+    newest_record(segment).1
 }
 
 fn newest_chunk(segment: &[u8]) -> Part {
     frames(segment, FrameKind::Blob).pop().unwrap().1
 }
 
-/// Three versions of `/v`, the newest damaged; the numbers of the others, newest first.
+/// Three versions of `/v`, the newest damaged in its body; the numbers of the others, newest first.
 fn three_versions() -> (Home, Vec<String>) {
+    let (home, old) = three_whole_versions();
+    spoil(&home, newest_body);
+    (home, old)
+}
+
+fn three_whole_versions() -> (Home, Vec<String>) {
     let home = Home::up();
     for content in ["one..", "two..", "three"] {
         home.run_with(&["put", "-", "/v"], content.as_bytes()).ends(0);
     }
     let listed = home.run(&["versions", "--json", "/v"]).ends(0).json_lines();
     let number = |v: &serde_json::Value| v["version"].as_str().unwrap().to_owned();
-    spoil(&home, newest_body);
     (home, listed[1..].iter().map(number).collect())
 }
 
@@ -120,6 +137,26 @@ fn a_damaged_current_version_gives_way_to_restore_and_to_force() {
     assert_eq!(cat(&home, &older[1]).ends(0).out, "one..");
     home.run(&["node", "scrub"]).ends(0);
     assert_ne!(old, older);
+}
+
+#[test]
+fn a_current_version_without_a_readable_head_gives_way_to_force_only() {
+    let (home, old) = three_whole_versions();
+    // Begun anew, the node knows that the record is there and has none of its bytes in memory.
+    home.run(&["down"]).ends(0);
+    home.bring_up().ends(0);
+    // One byte of a head it would repair.
+    flip(&home, |segment| newest_record(segment).0, 4);
+    let new = home.file("new", b"new");
+    for command in [&["cat", "/v"][..], &["stat", "/v"], &["restore", "/v"], &["put", &new, "/v"]] {
+        home.run(command).ends(6).says("/v: ").says("larder put --force");
+    }
+    home.run(&["rm", "/v"]).ends(6).says("/v: ").says("larder rm --now");
+    assert_eq!(cat(&home, &old[0]).ends(0).out, "two..");
+    home.run(&["put", "--force", "--if-absent", &new, "/v"]).ends(4);
+    home.run(&["put", "--force", &new, "/v"]).ends(0);
+    assert_eq!(home.run(&["cat", "/v"]).ends(0).out, "new");
+    assert_eq!(cat(&home, &old[1]).ends(0).out, "one..");
 }
 
 #[test]

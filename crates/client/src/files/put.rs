@@ -255,8 +255,8 @@ impl Vault {
                         content_hash: new.uploaded.content_hash,
                     });
                 }
-                // Somebody else was quicker: theirs is kept as a version, ours goes on top.
-                Outcome::Conflict { .. } => {}
+                // Somebody else was quicker: theirs is kept as a version, ours goes on top, if it may.
+                Outcome::Conflict { current } => check_condition(options.condition, current, path)?,
                 other => return Err(unexpected(&other).into()),
             }
         }

@@ -59,6 +59,13 @@ pub fn unreadable(count: u64, what: &str) -> Outcome {
     Err(Failure::new(Kind::Damaged, format!("{count} {what} are there but cannot be read")))
 }
 
+/// A failure with what can be done about damage, unless it says so itself.
+fn with_remedy(failure: larder_client::Failure) -> Failure {
+    let without_hint = failure.kind == Kind::Damaged && !failure.message.contains("larder ");
+    let failure = Failure::from(failure);
+    if without_hint && failure.hint_text().is_none() { failure.hint(DAMAGED_HINT) } else { failure }
+}
+
 /// Says what became of a folder: of the vault's at `path`, and where it was written to, if it was.
 ///
 /// # Errors
@@ -131,12 +138,7 @@ fn closing(path: &str, report: &TreeReport) -> Outcome {
                 clean(path),
                 clean(&first.message)
             );
-            let without_hint = first.kind == Kind::Damaged && !message.contains("larder ");
-            let failure = Failure::from(larder_client::Failure::new(first.kind, message));
-            if without_hint && failure.hint_text().is_none() {
-                return Err(failure.hint(DAMAGED_HINT));
-            }
-            Err(failure)
+            Err(with_remedy(larder_client::Failure::new(first.kind, message)))
         }
     }
 }
