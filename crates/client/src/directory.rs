@@ -264,10 +264,9 @@ impl Vault {
         self.request(self.files, key.as_bytes(), Ask::Put(put))
     }
 
-    /// All entries of a folder, heads only, unless `with_bodies`. Child folders are not confirmed here.
-    pub(crate) async fn entries(&self, dir: DirId, with_bodies: bool) -> Result<Entries, Failure> {
-        let scan = self.scan_of(dir, with_bodies);
-        Ok(Entries { own: self.names.directory_key(dir), pages: self.remote.scan(scan).await? })
+    /// All entries of a folder, heads only. Child folders are not confirmed here.
+    pub(crate) async fn entries(&self, dir: DirId) -> Result<Entries, Failure> {
+        self.entries_of(dir, self.scan_of(dir, false)).await
     }
 
     /// As [`Vault::entries`], one page from where the one before ended ([`SomeEntries::cursor`]).
@@ -277,7 +276,10 @@ impl Vault {
         with_bodies: bool,
         cursor: Bytes,
     ) -> Result<Entries, Failure> {
-        let scan = Scan { cursor, pages: 1, ..self.scan_of(dir, with_bodies) };
+        self.entries_of(dir, Scan { cursor, pages: 1, ..self.scan_of(dir, with_bodies) }).await
+    }
+
+    async fn entries_of(&self, dir: DirId, scan: Scan) -> Result<Entries, Failure> {
         Ok(Entries { own: self.names.directory_key(dir), pages: self.remote.scan(scan).await? })
     }
 

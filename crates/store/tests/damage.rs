@@ -6,10 +6,10 @@
 #![allow(unused_must_use, reason = "tickets resolve when the test pumps")]
 
 #[path = "../examples/crashpoints/model.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "every test file uses a part of it")]
 mod model;
 #[path = "../examples/crashpoints/workload.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "every test file uses a part of it")]
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};

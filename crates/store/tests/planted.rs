@@ -5,7 +5,7 @@
 #![allow(unused_must_use, reason = "tickets resolve when the test pumps")]
 
 #[path = "../examples/crashpoints/explore.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "every test file uses a part of it")]
 mod explore;
 #[path = "../examples/crashpoints/model.rs"]
 mod model;

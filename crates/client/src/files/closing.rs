@@ -172,7 +172,7 @@ impl Vault {
     }
 
     async fn is_empty_folder(&self, id: DirId) -> Result<bool, Failure> {
-        let mut entries = self.entries(id, false).await?;
+        let mut entries = self.entries(id).await?;
         while let Some(some) = entries.next(self).await? {
             if !some.entries.is_empty() || some.damaged > 0 {
                 return Ok(false);

@@ -130,7 +130,7 @@ impl Removal {
     async fn empty(&mut self, id: DirId, path: &VaultPath, todo: &mut Vec<Step>) -> Result<(), Failure> {
         let vault = self.vault.clone();
         // Whoever created in it before it was closed is seen by a listing that begins after.
-        let mut entries = vault.entries(id, false).await?;
+        let mut entries = vault.entries(id).await?;
         while let Some(some) = entries.next(&vault).await? {
             self.empty_of_unreadable(some.unreadable, path).await?;
             let mut files = JoinSet::new();

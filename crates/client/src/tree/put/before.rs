@@ -43,7 +43,7 @@ impl Before {
 /// What is in a folder, by name.
 pub(super) async fn before(vault: &Vault, id: DirId) -> Result<HashMap<String, Before>, Failure> {
     let mut all = HashMap::new();
-    let mut entries = vault.entries(id, false).await?;
+    let mut entries = vault.entries(id).await?;
     while let Some(some) = entries.next(vault).await? {
         all.extend(some.entries.into_iter().map(|mut now| {
             // It is opened already, and would keep the whole answer it came in.
