@@ -106,6 +106,20 @@ fn scaled(number: &str, unit_ms: u64) -> Result<u64, Slip> {
     whole_ms.checked_add(fraction_ms).ok_or(Slip::TooBig)
 }
 
+/// A length of time exactly to the millisecond, as [`parse`] reads it: `1h30m`.
+pub fn text(length: Duration) -> String {
+    let mut left = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let mut out = String::new();
+    // Weeks are for those who write them.
+    for (name, unit) in &UNITS[1..] {
+        if left >= *unit {
+            out.push_str(&format!("{}{name}", left / unit));
+            left %= unit;
+        }
+    }
+    if out.is_empty() { "0s".to_owned() } else { out }
+}
+
 /// A length of time for people: its two largest units, such as `6d 23h`, `1h 30m` or `850ms`. A whole number
 /// of days stays in days, so that 100 years reads as `36500d`.
 pub fn show(length: Duration) -> String {
@@ -194,5 +208,14 @@ mod tests {
         ] {
             assert_eq!(show(Duration::from_millis(ms)), want);
         }
+    }
+
+    #[test]
+    fn what_is_written_exactly_is_read_back() {
+        for ms in [1, 999, 1000, 5_400_000, 90_061_001, 604_800_000] {
+            let length = Duration::from_millis(ms);
+            assert_eq!(lifetime(&text(length)), Ok(length), "{}", text(length));
+        }
+        assert_eq!(text(Duration::from_secs(5400)), "1h30m");
     }
 }

@@ -19,7 +19,7 @@ use crate::cli::Context;
 use crate::failure::{Failure, Outcome, shown};
 use crate::folders::Folders;
 use crate::life::{daemon, pid_file};
-use crate::settings::Settings;
+use crate::settings::Resolved;
 use crate::up;
 
 /// How long threads that are still reading or writing when a command ends may take to notice.
@@ -118,9 +118,11 @@ pub fn node_address(folders: &Folders) -> Outcome<SocketAddr> {
     let address = match running {
         Some(address) => address,
         None => {
-            Settings::load(&folders.settings_file())?
-                .ok_or_else(|| Failure::new(Kind::Closed, "nothing is set up here yet").hint("larder up"))?
-                .listen
+            let resolved = Resolved::load(&folders.settings_file(), &[])?;
+            if !resolved.has_file {
+                return Err(Failure::new(Kind::Closed, "nothing is set up here yet").hint("larder up"));
+            }
+            resolved.settings.listen
         }
     };
     Ok(reachable(address))

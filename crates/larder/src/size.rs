@@ -24,6 +24,14 @@ pub fn show(bytes: u64) -> String {
     }
 }
 
+/// A size exactly, as [`parse`] reads it: `1GiB`, `1500B`.
+pub fn text(bytes: u64) -> String {
+    let powers =
+        (0..UNITS.len()).rev().find(|power| bytes != 0 && bytes.trailing_zeros() >= 10 * *power as u32);
+    let power = powers.unwrap_or(0);
+    format!("{}{}", bytes >> (10 * power), UNITS[power])
+}
+
 /// `1 file`, `2 files`.
 pub fn count(number: u64, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
@@ -77,6 +85,14 @@ mod tests {
         ] {
             assert_eq!(show(bytes), want);
         }
+    }
+
+    #[test]
+    fn what_is_written_exactly_is_read_back() {
+        for bytes in [1, 1023, 1024, 1500, 3 << 29, (1 << 40) - 1, 1 << 40] {
+            assert_eq!(parse(&text(bytes), 1, 1 << 40), Ok(bytes), "{}", text(bytes));
+        }
+        assert_eq!((text(1 << 30).as_str(), text(3 << 29).as_str()), ("1GiB", "1536MiB"));
     }
 
     #[test]

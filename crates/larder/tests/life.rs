@@ -180,7 +180,7 @@ fn what_a_newer_program_wrote_and_what_is_damaged_is_refused() {
     };
     put(&settings, good.replace("format = 1", "format = 2\nwarp = true").as_bytes());
     home.bring_up().ends(11).says("upgrade");
-    put(&settings, good.replace("memory_cap", "memory_lid").as_bytes());
+    put(&settings, good.replace("\nlisten", "\nmemory_lid").as_bytes());
     home.bring_up().ends(2).says("memory_lid");
     put(&settings, good.as_bytes());
 

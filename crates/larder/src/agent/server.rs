@@ -91,7 +91,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
         pid: rustix::process::getpid().as_raw_pid(),
         address: address.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        setting: Some(config.idle_lock.text()),
+        settings: [("idle_lock".to_owned(), config.idle_lock.text())].into(),
     };
     let _held = pid_file::hold(&config.pid_file, &running)?;
     crate::allocator::give_back_soon();

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod cat;
+pub mod config;
 pub mod content;
 pub mod down;
 pub mod exit_codes;
@@ -20,6 +21,7 @@ pub mod put;
 pub mod report;
 pub mod restore;
 pub mod rm;
+pub mod setting_flags;
 pub mod stat;
 pub mod status;
 pub mod unlock;
@@ -98,6 +100,8 @@ enum Verb {
     Mkdir(mkdir::Args),
     /// Values that expire
     Value(value::Args),
+    /// Settings, and where each comes from
+    Config(config::Args),
     /// The blind node itself: run it, give space back, verify what it holds
     Node(node::Args),
     /// Run the agent itself (what `up` starts)
@@ -159,6 +163,7 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Check(args) => proof::check(&context, &args),
         Verb::Mkdir(args) => mkdir::run(&context, &args),
         Verb::Value(args) => value::run(&context, args),
+        Verb::Config(args) => config::run(&context, &args),
         Verb::Node(args) => node::run(&context, args),
         Verb::Agent(args) => agent::run(args),
         Verb::ExitCodes => exit_codes::run(&context),

@@ -1,16 +1,14 @@
 //! `larder up`: make what is missing and start everything. The steps are in [`crate::up`].
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use crate::cli::Context;
+use crate::cli::setting_flags::SettingFlags;
 use crate::failure::Outcome;
 use crate::output::Tone;
 use crate::passphrase::PassphraseArgs;
-use crate::settings::{IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN};
-use crate::size;
 use crate::up::{self, Report, Wishes};
 
 /// Flags of `up`.
@@ -24,25 +22,14 @@ pub struct Args {
     /// Also write the new vault's recovery code to this file (which must not exist)
     #[arg(long, value_name = "FILE")]
     recovery_code_file: Option<PathBuf>,
-    /// Address and port of the node (kept in the settings on first use)
-    #[arg(long, value_name = "ADDR:PORT")]
-    listen: Option<SocketAddr>,
-    /// Most memory that expiring values may take (kept in the settings on first use)
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory_cap)]
-    memory_cap: Option<u64>,
-    /// Lock the vault after this long without a command, or never (kept in the settings on first use)
-    #[arg(long, value_name = "TIME", value_parser = IdleLock::parse)]
-    idle_lock: Option<IdleLock>,
+    #[command(flatten)]
+    settings: SettingFlags,
     /// Which vault to take back, if the header file is lost and the node keeps the headers of several
     #[arg(long, value_name = "ID")]
     vault: Option<String>,
     /// Stay, and stop everything on ctrl-C
     #[arg(long)]
     foreground: bool,
-}
-
-fn parse_memory_cap(text: &str) -> Result<u64, String> {
-    size::parse(text, MEMORY_CAP_MIN, MEMORY_CAP_MAX)
 }
 
 /// Brings everything up.
@@ -58,9 +45,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     // First, before anything else in this process opens a file: an inherited descriptor is taken over here.
     let passphrase = passphrase_args.resolve()?;
     let wishes = Wishes {
-        listen: args.listen,
-        memory_cap_bytes: args.memory_cap,
-        idle_lock: args.idle_lock,
+        settings: args.settings.given(),
         recovery_code_file: args.recovery_code_file.clone(),
         vault: args.vault.clone(),
     };

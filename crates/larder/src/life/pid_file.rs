@@ -3,6 +3,7 @@
 //! The lock is the truth and the text only a note: after kill -9, a crash or a reboot the lock is gone, and whatever
 //! the file says is stale. Lookers take the lock shared for an instant; a starting daemon therefore tries for a while.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,6 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Outcome, shown};
+use crate::settings::{Process, Resolved};
 
 /// Largest pid file, in bytes.
 const FILE_LEN_MAX: u64 = 16 * 1024;
@@ -35,25 +37,33 @@ pub struct Running {
     pub address: String,
     /// Its program version.
     pub version: String,
-    /// What it was started with, where an `up` may ask for something else: the agent's idle lock, the node's
-    /// memory cap in bytes.
+    /// The settings that it goes by, as [`crate::settings::table::Field::show`] writes them.
     #[serde(default)]
-    pub setting: Option<String>,
+    pub settings: BTreeMap<String, String>,
 }
 
 impl Running {
-    /// Refuses what a running process cannot take over: `asked`, as [`Running::setting`] has it and as people
-    /// read it, if the command line named anything. What is changed in the settings file waits for a start.
+    /// Refuses what a running process cannot take over: settings that the command line named. What is changed in
+    /// the settings file or the environment waits for a start.
     ///
     /// # Errors
     /// A conflict.
-    pub fn check_setting(&self, name: &str, what: &str, asked: Option<(String, String)>) -> Outcome {
-        let Some((asked, shown)) = asked else { return Ok(()) };
-        if self.setting.as_ref() == Some(&asked) {
-            return Ok(());
+    pub fn check_settings(&self, name: &str, process: Process, asked: &Resolved) -> Outcome {
+        let flags = asked.of(process).into_iter().filter(|(name, _)| asked.is_by_flag(name));
+        for (setting, value) in flags {
+            if setting == "listen" && value.ends_with(":0") {
+                // Any free port was asked for, so wherever it listens is right.
+                continue;
+            }
+            let running = self.settings.get(&setting);
+            if running == Some(&value) || (setting == "listen" && self.address == value) {
+                continue;
+            }
+            let running = running.map_or("something else", String::as_str);
+            let message = format!("the {name} runs already, with {setting} {running} and not {value}");
+            return Err(Failure::new(Kind::Conflict, message).hint("larder down first, then larder up"));
         }
-        let message = format!("the {name} runs already, and not with the {what} {shown}");
-        Err(Failure::new(Kind::Conflict, message).hint("larder down first, then larder up"))
+        Ok(())
     }
 }
 
@@ -182,7 +192,7 @@ mod tests {
     use super::*;
 
     fn me() -> Running {
-        Running { pid: 7, address: "x".to_owned(), version: "1".to_owned(), setting: None }
+        Running { pid: 7, address: "x".to_owned(), version: "1".to_owned(), settings: BTreeMap::new() }
     }
 
     #[test]

@@ -5,18 +5,18 @@ use crate::failure::Outcome;
 use crate::folders::Folders;
 use crate::life::spawn::Daemon;
 use crate::life::{pid_file, process};
-use crate::settings::IdleLock;
+use crate::settings::{Process, Resolved};
 use crate::up::Up;
 
-/// Starts the agent unless it runs and answers. `asked` is the idle lock that the command line named.
+/// Starts the agent unless it runs and answers, with the settings in `resolved`.
 ///
 /// # Errors
-/// If it cannot be started; a conflict if it runs with another idle lock than asked for.
-pub fn ensure(folders: &Folders, idle_lock: IdleLock, asked: Option<IdleLock>) -> Outcome<Up> {
+/// If it cannot be started; a conflict if it runs with other settings than the command line asks for.
+pub fn ensure(folders: &Folders, resolved: &Resolved) -> Outcome<Up> {
     let pid_file = folders.pid_file(NAME);
     if let Some(running) = pid_file::look(&pid_file)? {
         if Agent::connect(folders).and_then(|mut agent| agent.status()).is_ok() {
-            running.check_setting(NAME, "idle lock", asked.map(|lock| (lock.text(), lock.for_people())))?;
+            running.check_settings(NAME, Process::Agent, resolved)?;
             return Ok(Up { address: running.address, started: false });
         }
         // It lives but cannot be reached: its socket was cleared away, as happens to runtime folders at log-out.
@@ -35,7 +35,7 @@ pub fn ensure(folders: &Folders, idle_lock: IdleLock, asked: Option<IdleLock>) -
             "--header".into(),
             folders.vault_header_file().into(),
             "--idle-lock".into(),
-            idle_lock.text().into(),
+            resolved.settings.idle_lock.text().into(),
         ],
         log_file: folders.logs().join("agent.log"),
     };

@@ -13,7 +13,6 @@ pub mod namespaces;
 pub mod node;
 pub mod vault;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use larder_format::clock::SystemClock;
@@ -26,7 +25,7 @@ use crate::cli::Context;
 use crate::failure::Outcome;
 use crate::life::{pid_file, process};
 use crate::passphrase::Passphrase;
-use crate::settings::{IdleLock, Settings};
+use crate::settings::{self, Given, Resolved};
 
 /// The node's pid file name, and what people call it.
 pub const NODE: &str = "node";
@@ -34,12 +33,8 @@ pub const NODE: &str = "node";
 /// What the command line asked for.
 #[derive(Debug, Default)]
 pub struct Wishes {
-    /// Another address for the node.
-    pub listen: Option<SocketAddr>,
-    /// Another memory cap, in bytes.
-    pub memory_cap_bytes: Option<u64>,
-    /// Another idle lock.
-    pub idle_lock: Option<IdleLock>,
+    /// Settings that flags named; kept in the settings file if this is its first use.
+    pub settings: Vec<Given>,
     /// Where to write a new vault's recovery code too.
     pub recovery_code_file: Option<PathBuf>,
     /// Which vault to take back when the header file is lost and the node keeps several.
@@ -90,10 +85,10 @@ pub fn run(
     let _turn = pid_file::wait_for_turn(&folders.work_lock(), || {
         output.note("Another `larder up` or `down` is at work here; waiting for it.");
     })?;
-    let settings = settings(context, wishes)?;
+    let resolved = settings(context, wishes)?;
     vault::check_before_start(folders, wishes, &passphrase)?;
     let certificates = Certificates::in_folder(folders.certificates());
-    if certificates.ensure(settings.listen.ip(), &SystemClock::new())? == Made::Authority {
+    if certificates.ensure(resolved.settings.listen.ip(), &SystemClock::new())? == Made::Authority {
         // A running node would go on with the authority before, and refuse everyone of the new one.
         if process::stop(NODE, &folders.pid_file(NODE))? {
             output.note(
@@ -102,8 +97,8 @@ pub fn run(
             );
         }
     }
-    let agent = agent::ensure(folders, settings.idle_lock, wishes.idle_lock)?;
-    let mut node = node::ensure(folders, &settings, wishes.memory_cap_bytes)?;
+    let agent = agent::ensure(folders, &resolved)?;
+    let mut node = node::ensure(folders, &resolved, &wishes.settings)?;
     let namespaces_created = match namespaces::ensure(folders) {
         // It seemed to run, but was just being killed.
         Err(failure)
@@ -111,7 +106,7 @@ pub fn run(
                 && !node.started
                 && pid_file::is_let_go(&folders.pid_file(NODE))? =>
         {
-            node = node::ensure(folders, &settings, wishes.memory_cap_bytes)?;
+            node = node::ensure(folders, &resolved, &wishes.settings)?;
             namespaces::ensure(folders)?
         }
         ensured => ensured?,
@@ -134,18 +129,17 @@ pub fn run(
     Ok(report)
 }
 
-/// Settings from the file, made on first use, with this command's wishes over them.
-fn settings(context: &Context, wishes: &Wishes) -> Outcome<Settings> {
+/// All settings; the file is made on first use, with what this command's flags say.
+fn settings(context: &Context, wishes: &Wishes) -> Outcome<Resolved> {
     let path = context.folders.settings_file();
-    let stored = Settings::load(&path)?;
-    let mut settings = stored.unwrap_or_default();
-    settings.listen = wishes.listen.unwrap_or(settings.listen);
-    settings.memory_cap_bytes = wishes.memory_cap_bytes.unwrap_or(settings.memory_cap_bytes);
-    settings.idle_lock = wishes.idle_lock.unwrap_or(settings.idle_lock);
-    if stored.is_none() {
-        settings.create(&path)?;
+    let resolved = Resolved::load(&path, &wishes.settings)?;
+    for variable in &resolved.strange_variables {
+        context.output.note(&format!("The environment has {variable}, which is no setting of Larder."));
     }
-    Ok(settings)
+    if !resolved.has_file {
+        settings::file::create(&path, &wishes.settings)?;
+    }
+    Ok(resolved)
 }
 
 /// Stops agent and node; answers the names of those that ran.

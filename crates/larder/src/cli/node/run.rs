@@ -10,11 +10,11 @@ use larder_node::{NodeConfig, NodeError};
 
 use crate::certificates::Certificates;
 use crate::cli::Context;
+use crate::cli::setting_flags::SettingFlags;
 use crate::failure::{Failure, Outcome};
 use crate::life::daemon::{self, Line, Mode};
 use crate::life::pid_file::{self, Running};
-use crate::settings::{LISTEN_DEFAULT, MEMORY_CAP_DEFAULT, MEMORY_CAP_MAX, MEMORY_CAP_MIN};
-use crate::size;
+use crate::settings::{Process, Resolved};
 
 /// Flags of `node run`.
 #[derive(Debug, clap::Args)]
@@ -22,12 +22,11 @@ pub struct Args {
     /// Folder of the store
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Address and port to listen on
-    #[arg(long, value_name = "ADDR:PORT", default_value_t = LISTEN_DEFAULT)]
-    listen: SocketAddr,
-    /// Most memory that expiring values may take
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory_cap, default_value_t = MEMORY_CAP_DEFAULT)]
-    memory_cap: u64,
+    /// Settings file; by default the one in the config folder, if it is there
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    #[command(flatten)]
+    flags: SettingFlags,
     /// Folder with the authority's and the node's certificate
     #[arg(long, value_name = "DIR")]
     certificates: Option<PathBuf>,
@@ -37,10 +36,6 @@ pub struct Args {
     /// Leave the terminal, and say on stdout when ready
     #[arg(long, hide = true)]
     detached: bool,
-}
-
-fn parse_memory_cap(text: &str) -> Result<u64, String> {
-    size::parse(text, MEMORY_CAP_MIN, MEMORY_CAP_MAX)
 }
 
 /// Runs the node until it is told to stop.
@@ -62,22 +57,28 @@ pub fn run(context: &Context, run: Args) -> Outcome {
 fn serve(context: &Context, run: Args, mode: Mode) -> Outcome {
     let folders = &context.folders;
     let pid_file = run.pid_file.unwrap_or_else(|| folders.pid_file(crate::up::NODE));
+    let settings_file = run.settings.unwrap_or_else(|| folders.settings_file());
+    let resolved = Resolved::load(&settings_file, &run.flags.given())?;
+    for variable in &resolved.strange_variables {
+        tracing::warn!(variable, "the environment has a variable that looks like a setting and is none");
+    }
+    let settings = &resolved.settings;
     let mut running = Running {
         pid: rustix::process::getpid().as_raw_pid(),
-        address: run.listen.to_string(),
+        address: settings.listen.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        setting: Some(run.memory_cap.to_string()),
+        settings: resolved.of(Process::Node),
     };
     let mut held = pid_file::hold(&pid_file, &running)?;
     let certificates = Certificates::in_folder(run.certificates.unwrap_or_else(|| folders.certificates()));
     let identity = certificates.identity("node")?;
     let config = NodeConfig {
         data_dir: run.data.unwrap_or_else(|| folders.data().to_owned()),
-        listen: run.listen,
+        listen: settings.listen,
         authority_pem: certificates.authority_pem()?,
         certificate_pem: identity.certificate_pem,
         key_pem: identity.key_pem,
-        memory_cap_bytes: run.memory_cap,
+        memory_cap_bytes: settings.memory_cap_bytes,
         value_len_max: VALUE_LEN_DEFAULT_MAX,
     };
     crate::allocator::give_back_soon();

@@ -1,0 +1,105 @@
+//! One entry for each setting: its name, what it means, what is allowed, and how it is read and shown.
+
+use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
+use crate::settings::{IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings};
+use crate::{duration, size};
+
+/// Which process goes by a setting. It reads it when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    /// The blind node.
+    Node,
+    /// The agent, which holds the open vault.
+    Agent,
+}
+
+impl Process {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+/// A setting.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name in the file, in lower case with `_`.
+    pub name: &'static str,
+    /// What it means, in a sentence or two.
+    pub meaning: &'static str,
+    /// Who goes by it.
+    pub process: Process,
+    /// What is allowed.
+    pub allowed: fn() -> String,
+    /// Reads a value; a sentence that says what is allowed if it cannot be.
+    pub set: fn(&mut Settings, &str) -> Result<(), String>,
+    /// The value as text that `set` reads.
+    pub show: fn(&Settings) -> String,
+}
+
+impl Field {
+    /// The environment variable of the same meaning.
+    pub fn variable(&self) -> String {
+        format!("LARDER_{}", self.name.to_ascii_uppercase())
+    }
+
+    /// The value that is built in.
+    pub fn default_text(&self) -> String {
+        (self.show)(&Settings::default())
+    }
+}
+
+/// All settings, in the order in which they are shown.
+pub static FIELDS: &[Field] = &[
+    Field {
+        name: "listen",
+        meaning: "Address and port the node listens on (mutual TLS). Only programs of this machine reach 127.0.0.1; port 0 is \
+                  any free one.",
+        process: Process::Node,
+        allowed: || "ADDRESS:PORT of this machine".to_owned(),
+        set: |settings, text| {
+            settings.listen = text.parse().map_err(|_| "expected ADDRESS:PORT, like 127.0.0.1:7447")?;
+            Ok(())
+        },
+        show: |settings| settings.listen.to_string(),
+    },
+    Field {
+        name: "memory_cap",
+        meaning: "Most memory that expiring values may take, overhead counted; beyond it a put is refused as full.",
+        process: Process::Node,
+        allowed: || format!("{} to {}", size::show(MEMORY_CAP_MIN), size::show(MEMORY_CAP_MAX)),
+        set: |settings, text| {
+            settings.memory_cap_bytes = size::parse(text, MEMORY_CAP_MIN, MEMORY_CAP_MAX)?;
+            Ok(())
+        },
+        show: |settings| size::text(settings.memory_cap_bytes),
+    },
+    Field {
+        name: "idle_lock",
+        meaning: "The vault locks itself after this long without a command, or never.",
+        process: Process::Agent,
+        allowed: || {
+            format!("{} to {}, or never", duration::show(IDLE_LOCK_MIN), duration::show(IDLE_LOCK_MAX))
+        },
+        set: |settings, text| {
+            settings.idle_lock = IdleLock::parse(text)?;
+            Ok(())
+        },
+        show: |settings| settings.idle_lock.text(),
+    },
+];
+
+/// The setting of that name; `-` counts as `_`.
+pub fn find(name: &str) -> Option<&'static Field> {
+    let name = name.replace('-', "_");
+    FIELDS.iter().find(|field| field.name == name)
+}
+
+/// What is said of a name that is no setting.
+pub fn unknown(name: &str) -> String {
+    let known: Vec<&str> = FIELDS.iter().map(|field| field.name).collect();
+    format!("there is no setting {name:?}; there are {}", known.join(", "))
+}
