@@ -171,6 +171,14 @@ impl Certificates {
         Ok(if authority_good { Made::Leaves } else { Made::Authority })
     }
 
+    /// When the first of node's and client's certificates ends, in milliseconds since 1970; `None` if nothing says so.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn ends_ms(&self) -> Outcome<Option<u64>> {
+        Ok(self.issued()?.map(|issued| issued.leaves_not_after_ms.min(issued.authority_not_after_ms)))
+    }
+
     /// The authority's certificate, PEM.
     ///
     /// # Errors

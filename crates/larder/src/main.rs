@@ -17,6 +17,7 @@ mod atomic_file;
 mod certificates;
 mod cli;
 mod descriptor;
+mod doctor;
 mod duration;
 mod exit;
 mod failure;

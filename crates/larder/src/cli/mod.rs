@@ -7,6 +7,7 @@ pub mod agent;
 pub mod cat;
 pub mod config;
 pub mod content;
+pub mod doctor;
 pub mod down;
 pub mod exit_codes;
 pub mod get;
@@ -100,6 +101,8 @@ enum Verb {
     Mkdir(mkdir::Args),
     /// Values that expire
     Value(value::Args),
+    /// What is unsafe or broken, and what to do about it
+    Doctor(doctor::Args),
     /// Settings, and where each comes from
     Config(config::Args),
     /// The blind node itself: run it, give space back, verify what it holds
@@ -163,6 +166,7 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Check(args) => proof::check(&context, &args),
         Verb::Mkdir(args) => mkdir::run(&context, &args),
         Verb::Value(args) => value::run(&context, args),
+        Verb::Doctor(args) => doctor::run(&context, &args),
         Verb::Config(args) => config::run(&context, &args),
         Verb::Node(args) => node::run(&context, args),
         Verb::Agent(args) => agent::run(args),

@@ -1,0 +1,96 @@
+//! The node: runs, serves, is whole, has room, and is this program's version.
+
+use larder_format::clock::Hlc;
+use larder_format::clock::{Clock, SystemClock};
+use larder_format::error::Kind;
+use larder_wire::v1::StatusResponse;
+
+use crate::cli::Context;
+use crate::doctor::Finding;
+use crate::failure::clean;
+use crate::{session, size};
+
+/// Less room than this on the disk is little, in bytes, whatever the disk's size.
+const FREE_BYTES_MIN: u64 = 1 << 30;
+/// A node's time may be ahead of this machine's clock by this much, in milliseconds: requests take a while.
+const AHEAD_MS_MAX: u64 = 60_000;
+
+/// Answers what the node said, if it did.
+pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) -> Option<StatusResponse> {
+    let asked = session::with_node(&context.folders, async |remote| Ok(remote.status().await?));
+    let status = match asked {
+        Ok(status) => status,
+        Err(failure) => {
+            findings.push(Finding::failed("node", &failure, "larder up"));
+            return None;
+        }
+    };
+    if status.closed_reason.is_empty() {
+        findings.push(Finding::good("node", format!("serves, version {}", clean(&status.version))));
+    } else {
+        findings.push(Finding::bad(
+            "node",
+            Kind::Closed,
+            format!("has stopped serving: {}", clean(&status.closed_reason)),
+            "mend what it says, then larder down and larder up",
+        ));
+    }
+    if status.version != env!("CARGO_PKG_VERSION") {
+        findings.push(Finding::advice(
+            "node",
+            format!(
+                "runs version {}, and this command is {}",
+                clean(&status.version),
+                env!("CARGO_PKG_VERSION")
+            ),
+            "larder down, then larder up",
+        ));
+    }
+    match status.damage.first() {
+        None => findings.push(Finding::good("damage", "none known")),
+        Some(first) => findings.push(Finding::bad(
+            "damage",
+            Kind::Damaged,
+            format!("{} ({} known)", clean(first), status.damage.len()),
+            "larder node scrub names what is damaged; larder node accept-damage --help says what can be done",
+        )),
+    }
+    room(&status, findings);
+    clock(&status, findings);
+    Some(status)
+}
+
+fn room(status: &StatusResponse, findings: &mut Vec<Finding>) {
+    let free = status.disk_free_bytes;
+    let total = status.store_bytes.saturating_add(free);
+    if free < FREE_BYTES_MIN || free < total / 20 {
+        findings.push(Finding::warning(
+            "room on disk",
+            format!("{} free", size::show(free)),
+            "delete what is not needed (larder rm --now PATH), or make room on the disk",
+        ));
+    } else {
+        findings.push(Finding::good("room on disk", format!("{} free", size::show(free))));
+    }
+    let (used, cap) = (status.memory_accounted_bytes, status.memory_cap_bytes);
+    if cap > 0 && used > cap / 10 * 9 {
+        findings.push(Finding::warning(
+            "room in memory",
+            format!("values take {} of {}", size::show(used), size::show(cap)),
+            "raise memory_cap, or give values shorter lifetimes",
+        ));
+    }
+}
+
+fn clock(status: &StatusResponse, findings: &mut Vec<Finding>) {
+    let ahead_ms = Hlc::from_u64(status.time).ms().saturating_sub(SystemClock::new().wall_ms());
+    if ahead_ms > AHEAD_MS_MAX {
+        findings.push(Finding::warning(
+            "clock",
+            format!("the node's time is {} s ahead: this machine's clock was set back", ahead_ms / 1_000),
+            "set the clock right; nothing is lost, but what ends at a time ends by the node's",
+        ));
+    } else {
+        findings.push(Finding::good("clock", "node and machine agree"));
+    }
+}
