@@ -32,6 +32,7 @@ use crate::agent::{client, hardening};
 use crate::atomic_file;
 use crate::failure::{Failure, Outcome};
 use crate::life::daemon::{self, Line, Mode};
+use crate::life::log::Log;
 use crate::life::pid_file::{self, Running};
 use crate::settings::IdleLock;
 
@@ -56,6 +57,8 @@ pub struct AgentConfig {
     pub header_file: PathBuf,
     /// When the open vault locks itself.
     pub idle_lock: IdleLock,
+    /// What it says, and where.
+    pub log: Log,
 }
 
 struct Agent {
@@ -74,7 +77,7 @@ struct Agent {
 /// # Errors
 /// If it runs already, or cannot listen.
 pub fn run(config: AgentConfig, mode: Mode) -> Outcome {
-    daemon::begin(mode)?;
+    daemon::begin(mode, &config.log)?;
     hardening::close_process();
     let result = start(config, mode);
     if let Err(failure) = &result {
@@ -91,7 +94,12 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
         pid: rustix::process::getpid().as_raw_pid(),
         address: address.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        settings: [("idle_lock".to_owned(), config.idle_lock.text())].into(),
+        settings: [
+            ("idle_lock".to_owned(), config.idle_lock.text()),
+            ("log".to_owned(), config.log.filter.clone()),
+            ("log_format".to_owned(), config.log.format.text().to_owned()),
+        ]
+        .into(),
     };
     let _held = pid_file::hold(&config.pid_file, &running)?;
     crate::allocator::give_back_soon();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::agent::server::{self, AgentConfig};
 use crate::failure::Outcome;
 use crate::life::daemon::Mode;
+use crate::life::log::{Log, LogFormat};
 use crate::settings::IdleLock;
 
 /// Flags of `agent`.
@@ -34,6 +35,15 @@ struct RunArgs {
     /// Lock after this long without a command, or never
     #[arg(long, value_name = "TIME", value_parser = IdleLock::parse)]
     idle_lock: IdleLock,
+    /// Which events are logged
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+    /// How they are written
+    #[arg(long, value_name = "FORMAT", value_parser = LogFormat::parse, default_value = "text")]
+    log_format: LogFormat,
+    /// The log's file, if standard error is one that must be kept small
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
     /// Leave the terminal, and say on stdout when ready
     #[arg(long)]
     detached: bool,
@@ -51,6 +61,7 @@ pub fn run(args: Args) -> Outcome {
         pid_file: run.pid_file,
         header_file: run.header,
         idle_lock: run.idle_lock,
+        log: Log { filter: run.log, format: run.log_format, file: run.log_file },
     };
     server::run(config, mode)
 }

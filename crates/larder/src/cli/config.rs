@@ -55,9 +55,14 @@ fn show(context: &Context, args: &ShowArgs) -> Outcome {
     let agent = pid_file::look(&context.folders.pid_file(crate::agent::client::NAME))?;
     // What a running process goes by where that is not what it would be started with now.
     let differs = |field: &table::Field| {
-        let process = if field.process == Process::Node { &running } else { &agent };
-        let value = process.as_ref()?.settings.get(field.name)?;
-        (*value != (field.show)(&resolved.settings)).then(|| value.clone())
+        let processes = match field.process {
+            Process::Node => [&running, &None],
+            Process::Agent => [&None, &agent],
+            Process::Both => [&running, &agent],
+        };
+        let mut values =
+            processes.into_iter().flatten().filter_map(|process| process.settings.get(field.name));
+        values.find(|value| **value != (field.show)(&resolved.settings)).cloned()
     };
     if context.output.json() {
         let settings = table::FIELDS.iter().zip(&resolved.origins).map(|(field, origin)| {

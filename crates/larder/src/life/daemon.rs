@@ -5,11 +5,11 @@ use std::io::{self, Write};
 
 use larder_format::error::Kind;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
 
 use crate::descriptor;
 use crate::exit::Reason;
 use crate::failure::{Failure, Outcome};
+use crate::life::log::Log;
 
 /// The one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,8 +85,8 @@ pub enum Mode {
 /// Leaves the terminal (when detached), makes files private by default, starts the log on stderr.
 ///
 /// # Errors
-/// If the process cannot become a session of its own.
-pub fn begin(mode: Mode) -> Outcome {
+/// If the process cannot become a session of its own, or the log's filter is not understood.
+pub fn begin(mode: Mode, log: &Log) -> Outcome {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     if mode == Mode::Detached {
         descriptor::close_inherited();
@@ -95,12 +95,7 @@ pub fn begin(mode: Mode) -> Outcome {
         // So that no file system stays busy because of us; every path we were given is absolute.
         std::env::set_current_dir("/").map_err(|e| Failure::io("enter", "/".as_ref(), &e))?;
     }
-    let filter = EnvFilter::try_from_env("LARDER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(mode == Mode::Attached && io::IsTerminal::is_terminal(&io::stderr()))
-        .init();
+    log.begin(mode == Mode::Attached && io::IsTerminal::is_terminal(&io::stderr()))?;
     Ok(())
 }
 

@@ -2,10 +2,8 @@
 //! that it is ready, or why it is not.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -14,11 +12,10 @@ use larder_format::error::Kind;
 
 use crate::failure::{Failure, Outcome, shown};
 use crate::life::daemon::Line;
+use crate::life::log;
 
 /// Longest wait for a daemon's line. Opening a store after a crash reads its log; on a slow disk that takes a while.
 const START_TIME_MAX: Duration = Duration::from_secs(120);
-/// A log larger than this is set aside (one old one is kept) before a start, in bytes.
-const LOG_LEN_MAX: u64 = 8 << 20;
 /// Longest line accepted, in bytes.
 const LINE_LEN_MAX: u64 = 64 * 1024;
 
@@ -41,9 +38,11 @@ impl Daemon {
     pub fn start(&self) -> Outcome<String> {
         let program = std::env::current_exe()
             .map_err(|e| Failure::io_text(format!("cannot find this program's own file: {e}"), &e))?;
-        let log = open_log(&self.log_file)?;
+        let log = log::open(&self.log_file)?;
         let mut child = Command::new(&program)
             .args(&self.arguments)
+            .arg("--log-file")
+            .arg(&self.log_file)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::from(log))
@@ -79,17 +78,4 @@ impl Daemon {
     fn silent(&self, message: &str) -> Failure {
         Failure::new(Kind::Closed, message).hint(format!("look at {}", shown(&self.log_file)))
     }
-}
-
-fn open_log(path: &Path) -> Outcome<File> {
-    if fs::metadata(path).is_ok_and(|m| m.len() > LOG_LEN_MAX) {
-        let old = path.with_extension("log.old");
-        fs::rename(path, &old).map_err(|e| Failure::io("set aside", path, &e))?;
-    }
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|e| Failure::io("open the log", path, &e))
 }

@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use crate::failure::{Failure, Outcome, shown};
+use crate::life::log::LogFormat;
 
 pub use idle_lock::IdleLock;
 pub use table::Process;
@@ -27,7 +28,7 @@ pub const MEMORY_CAP_MIN: u64 = 32 << 20;
 pub const MEMORY_CAP_MAX: u64 = 1 << 50;
 
 /// Environment variables that begin as settings do and are none.
-const OTHER_VARIABLES: [&str; 2] = ["LARDER_HOME", "LARDER_LOG"];
+const OTHER_VARIABLES: [&str; 1] = ["LARDER_HOME"];
 /// Longest value taken from the environment or a flag, in bytes.
 const VALUE_LEN_MAX: usize = 4096;
 
@@ -40,6 +41,10 @@ pub struct Settings {
     pub memory_cap_bytes: u64,
     /// When an open vault locks itself.
     pub idle_lock: IdleLock,
+    /// Which events the daemons log.
+    pub log: String,
+    /// How they write them.
+    pub log_format: LogFormat,
 }
 
 impl Default for Settings {
@@ -48,6 +53,8 @@ impl Default for Settings {
             listen: LISTEN_DEFAULT,
             memory_cap_bytes: MEMORY_CAP_DEFAULT,
             idle_lock: IdleLock::After(idle_lock::IDLE_LOCK_DEFAULT),
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
         }
     }
 }
@@ -163,7 +170,8 @@ impl Resolved {
 
     /// The settings of one process by name, as it is told them and as it writes them down.
     pub fn of(&self, process: Process) -> std::collections::BTreeMap<String, String> {
-        let fields = table::FIELDS.iter().filter(|field| field.process == process);
+        let fields =
+            table::FIELDS.iter().filter(|field| field.process == process || field.process == Process::Both);
         fields.map(|field| (field.name.to_owned(), (field.show)(&self.settings))).collect()
     }
 }

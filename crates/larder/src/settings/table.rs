@@ -1,5 +1,6 @@
 //! One entry for each setting: its name, what it means, what is allowed, and how it is read and shown.
 
+use crate::life::log::{self, LogFormat};
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
 use crate::settings::{IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings};
 use crate::{duration, size};
@@ -11,6 +12,8 @@ pub enum Process {
     Node,
     /// The agent, which holds the open vault.
     Agent,
+    /// Both.
+    Both,
 }
 
 impl Process {
@@ -19,6 +22,7 @@ impl Process {
         match self {
             Self::Node => "node",
             Self::Agent => "agent",
+            Self::Both => "node and agent",
         }
     }
 }
@@ -89,6 +93,29 @@ pub static FIELDS: &[Field] = &[
             Ok(())
         },
         show: |settings| settings.idle_lock.text(),
+    },
+    Field {
+        name: "log",
+        meaning: "Which events node and agent log: a level, or levels for parts of the program.",
+        process: Process::Both,
+        allowed: || "error, warn, info, debug, trace, or a list like info,larder_node=debug".to_owned(),
+        set: |settings, text| {
+            log::check_filter(text)?;
+            text.clone_into(&mut settings.log);
+            Ok(())
+        },
+        show: |settings| settings.log.clone(),
+    },
+    Field {
+        name: "log_format",
+        meaning: "How they write them: for people, or one JSON object a line.",
+        process: Process::Both,
+        allowed: || "text or json".to_owned(),
+        set: |settings, text| {
+            settings.log_format = LogFormat::parse(text)?;
+            Ok(())
+        },
+        show: |settings| settings.log_format.text().to_owned(),
     },
 ];
 

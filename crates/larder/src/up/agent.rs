@@ -36,6 +36,10 @@ pub fn ensure(folders: &Folders, resolved: &Resolved) -> Outcome<Up> {
             folders.vault_header_file().into(),
             "--idle-lock".into(),
             resolved.settings.idle_lock.text().into(),
+            "--log".into(),
+            resolved.settings.log.clone().into(),
+            "--log-format".into(),
+            resolved.settings.log_format.text().into(),
         ],
         log_file: folders.logs().join("agent.log"),
     };

@@ -19,7 +19,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Serve until told to stop (SIGTERM or ctrl-C)
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Give the disk space of deleted files back now
     ///
     /// The node does this by itself within seconds after files are deleted for good. This looks through everything at
@@ -48,7 +48,7 @@ enum Verb {
 /// As the verb says.
 pub fn run(context: &Context, args: Args) -> Outcome {
     match args.verb {
-        Verb::Run(args) => run::run(context, args),
+        Verb::Run(args) => run::run(context, *args),
         Verb::Collect => collect::run(context),
         Verb::Scrub => scrub::run(context),
         Verb::AcceptDamage(args) => accept_damage::run(context, &args),

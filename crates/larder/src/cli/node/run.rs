@@ -13,6 +13,7 @@ use crate::cli::Context;
 use crate::cli::setting_flags::SettingFlags;
 use crate::failure::{Failure, Outcome};
 use crate::life::daemon::{self, Line, Mode};
+use crate::life::log::Log;
 use crate::life::pid_file::{self, Running};
 use crate::settings::{Process, Resolved};
 
@@ -33,6 +34,9 @@ pub struct Args {
     /// Pid and lock file
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
+    /// The log's file, if standard error is one that must be kept small
+    #[arg(long, value_name = "FILE", hide = true)]
+    log_file: Option<PathBuf>,
     /// Leave the terminal, and say on stdout when ready
     #[arg(long, hide = true)]
     detached: bool,
@@ -44,8 +48,18 @@ pub struct Args {
 /// If its port is taken, its store cannot be opened, or it had to stop itself.
 pub fn run(context: &Context, run: Args) -> Outcome {
     let mode = if run.detached { Mode::Detached } else { Mode::Attached };
-    daemon::begin(mode)?;
-    let result = serve(context, run, mode);
+    let settings_file = run.settings.clone().unwrap_or_else(|| context.folders.settings_file());
+    let resolved = Resolved::load(&settings_file, &run.flags.given());
+    let log = resolved.as_ref().map_or_else(
+        |_| Log::default(),
+        |resolved| Log {
+            filter: resolved.settings.log.clone(),
+            format: resolved.settings.log_format,
+            file: run.log_file.clone(),
+        },
+    );
+    daemon::begin(mode, &log)?;
+    let result = resolved.and_then(|resolved| serve(context, run, mode, &resolved));
     if let Err(failure) = &result {
         tracing::error!("{failure}");
         // If it was ready already, or whoever started us is gone, nobody listens for this.
@@ -54,11 +68,9 @@ pub fn run(context: &Context, run: Args) -> Outcome {
     result
 }
 
-fn serve(context: &Context, run: Args, mode: Mode) -> Outcome {
+fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outcome {
     let folders = &context.folders;
     let pid_file = run.pid_file.unwrap_or_else(|| folders.pid_file(crate::up::NODE));
-    let settings_file = run.settings.unwrap_or_else(|| folders.settings_file());
-    let resolved = Resolved::load(&settings_file, &run.flags.given())?;
     for variable in &resolved.strange_variables {
         tracing::warn!(variable, "the environment has a variable that looks like a setting and is none");
     }
