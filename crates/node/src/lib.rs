@@ -3,6 +3,7 @@
 //!
 //! The way of a request, from the outside in:
 //! - [`listener`] accepts connections and admits only mutual TLS 1.3 from its own authority;
+//! - [`identity`] says who is at the other end, and what the certificate lets them do;
 //! - `grpc` turns messages into checked types (by `larder-wire`) and outcomes into messages;
 //! - [`registers`] joins the register's rules (`larder-mesh`) with this machine's storage (`larder-store`);
 //!   [`blobs`] does the same for blobs and leases;
@@ -17,6 +18,7 @@ pub mod blobs;
 mod chores;
 pub mod config;
 mod grpc;
+pub mod identity;
 mod leases;
 pub mod listener;
 mod maintenance;
