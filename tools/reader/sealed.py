@@ -20,9 +20,12 @@ import zstandard
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from kyber_py.ml_kem import ML_KEM_768
 
 SUITE = 1
 CHUNK, PAGE, HEAD, BODY, VAULT_HEADER = 1, 2, 3, 4, 5
@@ -106,6 +109,17 @@ def namespace_id(name):
 # ---------------------------------------------------------------- recovery code
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def base32(text):
+    """Whole groups of eight symbols, five bytes each."""
+    folded = text.upper().translate(str.maketrans("OIL", "011"))
+    number, symbols = 0, 0
+    for c in folded:
+        if c != "-" and not c.isspace():
+            number, symbols = number << 5 | ALPHABET.index(c), symbols + 1
+    need(symbols % 8 == 0, "symbols are missing")
+    return number.to_bytes(symbols // 8 * 5, "big")
 
 
 def recovery_secret(text):
@@ -271,6 +285,39 @@ def verify_statement(public_key, statement, signature):
         raise Refused("the signature does not verify") from None
 
 
+def verify_both(ed25519, ml_dsa, message, signatures):
+    try:
+        Ed25519PublicKey.from_public_bytes(ed25519).verify(signatures[0], message)
+        MLDSA65PublicKey.from_public_bytes(ml_dsa).verify(signatures[1], message)
+    except InvalidSignature:
+        raise Refused("the header's signatures do not verify") from None
+
+
+# ---------------------------------------------------------------- recipients
+
+def identity_keys(text):
+    """X25519 and ML-KEM-768 secret keys from a secret identity's text."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    joined = "".join("".join(lines).split())
+    prefix = "larder-secret-identity-1-"
+    need(joined.lower().startswith(prefix), "not a secret identity")
+    data = base32(joined[len(prefix):])
+    need(len(data) == 2432 + 8, "an identity of another length")
+    need(derive_key("larder 2026 identity checksum", data[:2432])[:8] == data[2432:], "the identity is damaged")
+    return data[:32], data[32:2432]
+
+
+def agreed_secret(identity, encapsulated):
+    x25519, ml_kem = identity_keys(identity)
+    own = X25519PrivateKey.from_private_bytes(x25519)
+    own_public = own.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    classic = own.exchange(X25519PublicKey.from_public_bytes(encapsulated[:32]))
+    quantum = ML_KEM_768.decaps(ml_kem, encapsulated[32:])
+    ml_kem_public = ml_kem[1152 : 1152 + 1184]
+    domain = b"larder/1/recipient"
+    return hkdf(domain, classic + quantum, domain + encapsulated + own_public + ml_kem_public)
+
+
 # ---------------------------------------------------------------- the vault
 
 class Vault:
@@ -286,34 +333,66 @@ class Vault:
         return hkdf(self.id, self.root, b"larder/1/" + label, length)
 
     @staticmethod
-    def open(header, passphrase=None, recovery_code=None):
-        """From a vault header's bytes and a passphrase (bytes) or recovery code (text)."""
+    def open(header, passphrase=None, recovery_code=None, identity=None):
+        """From a vault header's bytes and a passphrase (bytes), recovery code or secret identity (text)."""
         need(len(header) > 100, "the header is too short")
         covered, checksum = header[:-16], header[-16:]
         need(derive_key("larder 2026 vault header checksum", covered)[:16] == checksum, "the header is damaged")
         f = Fields(covered)
-        need((f.u8(), f.u8(), f.u8()) == (SUITE, VAULT_HEADER, 1), "not a vault header of this version")
-        vault_id, _revision, public, _generation = f.raw(16), f.u64(), f.raw(32), f.u32()
+        need((f.u8(), f.u8()) == (SUITE, VAULT_HEADER), "not a vault header")
+        version = f.u8()
+        need(version in (1, 2), "not a vault header of this version")
+        vault_id, _revision, public = f.raw(16), f.u64(), f.raw(32)
+        ml_dsa = f.raw(1952) if version == 2 else None
+        _generation = f.u32()
         slots = [(f.u8(), f.bytes()) for _ in range(f.u32())]
+        notes, signatures = b"", None
+        if version == 2:
+            notes = f.bytes()
+            signed = b"larder vault header 2\n" + covered[: f.at]
+            signatures = f.raw(64), f.raw(3309)
+            verify_both(public, ml_dsa, signed, signatures)
         authenticated = covered[: f.at]
         mac = f.raw(32)
         f.end()
         for kind, body in slots:
-            root = Vault._unwrap(vault_id, kind, body, passphrase, recovery_code)
+            root = Vault._unwrap(vault_id, kind, body, passphrase, recovery_code, identity)
             if root is None:
                 continue
             vault = Vault(vault_id, root)
             expected = hmac.digest(vault.derive(b"header-mac"), authenticated, "sha256")
             need(hmac.compare_digest(expected, mac), "the header was tampered with")
             need(vault.public_key == public, "the header has another public key")
+            if version == 2:
+                own = MLDSA65PrivateKey.from_seed_bytes(vault.derive(b"sign-ml-dsa-65")).public_key()
+                need(own.public_bytes(Encoding.Raw, PublicFormat.Raw) == ml_dsa, "another ML-DSA public key")
+                vault.fingerprint = derive_key("larder 2026 vault fingerprint", vault_id + public + ml_dsa)[:20]
+            vault.notes = vault._open_notes(notes)
             return vault
         raise Refused("no slot opens with this secret")
 
+    def _open_notes(self, sealed):
+        """{slot id: (label, milliseconds since 1970, recipient's fingerprint or None)}"""
+        if not sealed:
+            return {}
+        salt, domain = sealed[:16], b"larder/1/header-notes"
+        key = hkdf(salt, self.derive(b"header-notes"), domain)
+        f = Fields(aes_open(key, ZERO_NONCE, sealed[16:], domain + bytes([SUITE]) + self.id, "the notes"))
+        need(f.u8() == 1, "not notes of this version")
+        notes = {}
+        for _ in range(f.u32()):
+            slot, created_ms = f.raw(8), f.u64()
+            recipient = f.raw(20) if f.u8() else None
+            notes[slot] = (f.bytes().decode(), created_ms, recipient)
+        return notes
+
     @staticmethod
-    def _unwrap(vault_id, kind, body, passphrase, recovery_code):
+    def _unwrap(vault_id, kind, body, passphrase, recovery_code, identity):
         f = Fields(body)
         if kind == 1 and passphrase is not None:
             memory_kib, passes, lanes = f.u32(), f.u32(), f.u32()
+        elif kind == 3 and identity is not None:
+            encapsulated = f.raw(32 + 1088)
         elif not (kind == 2 and recovery_code is not None):
             return None
         salt = f.raw(16)
@@ -326,6 +405,8 @@ class Vault:
                 passphrase, salt, time_cost=passes, memory_cost=memory_kib, parallelism=lanes, hash_len=32,
                 type=argon2.low_level.Type.ID, version=0x13,
             )
+        elif kind == 3:
+            secret = agreed_secret(identity, encapsulated)
         else:
             secret = recovery_secret(recovery_code)
         both = hkdf(vault_id, secret, b"larder/1/slot" + bytes([kind]) + salt, 64)

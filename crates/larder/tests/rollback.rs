@@ -67,8 +67,8 @@ fn a_folder_this_machine_put_and_deleted_does_not_come_back() {
 
 #[test]
 fn a_header_with_another_key_generation_is_not_believed() {
-    /// Behind suite, kind, format, vault id, revision and public key.
-    const GENERATION_AT: usize = 3 + 16 + 8 + 32;
+    /// Behind suite, kind, format, vault id, revision and both public keys.
+    const GENERATION_AT: usize = 3 + 16 + 8 + 32 + 1952;
     let home = Home::up();
     home.run_with(&["put", "-", "/f"], b"x").ends(0);
     let path = home.home().join("config/vault.header");

@@ -6,19 +6,21 @@ use larder_format::head::BadHead;
 use larder_format::sealed::ShapeError;
 use thiserror::Error;
 
+use crate::fingerprint::Fingerprint;
+
 /// Sealing or opening failed. No plaintext is released with any of these.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SealError {
     /// No slot of the vault header opens with this passphrase or recovery code.
     #[error("wrong {what}")]
     WrongSecret {
-        /// "passphrase" or "recovery code".
+        /// "passphrase", "recovery code" or "recipient".
         what: &'static str,
     },
     /// The vault header has no slot of the kind asked for.
     #[error("the vault has no slot for a {what}")]
     NoSlot {
-        /// "passphrase" or "recovery code".
+        /// "passphrase", "recovery code" or "recipient".
         what: &'static str,
     },
     /// The bytes are not what was sealed under this key, in this place: damaged, swapped or forged.
@@ -37,6 +39,20 @@ pub enum SealError {
     /// An Ed25519 signature does not verify.
     #[error("the signature does not verify")]
     BadSignature,
+    /// The vault header is signed by another vault than the one whose fingerprint is known.
+    #[error("the vault header is not of the vault with the fingerprint {wanted}")]
+    Stranger {
+        /// The fingerprint that was asked for.
+        wanted: Fingerprint,
+    },
+    /// The vault header is of the first format, which carries no signatures.
+    #[error(
+        "the vault header carries no signatures: it is of the first format, and its next change adds them"
+    )]
+    Unsigned,
+    /// A recipient's public keys are not usable.
+    #[error("these are not usable public keys of a recipient")]
+    BadRecipient,
     /// Sealed bytes of an impossible shape.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -91,6 +107,7 @@ impl SealError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::WrongSecret { .. } | Self::NoSlot { .. } | Self::BadSignature => Kind::Denied,
+            Self::Stranger { .. } | Self::Unsigned => Kind::Denied,
             Self::Damaged { .. } | Self::Contradiction { .. } => Kind::Damaged,
             Self::Shape(e) => match e.kind() {
                 Kind::TooNew => Kind::TooNew,
@@ -98,7 +115,7 @@ impl SealError {
             },
             Self::Decode(DecodeError::TooNew { .. }) => Kind::TooNew,
             Self::Decode(_) | Self::BadParameters { .. } => Kind::Damaged,
-            Self::Head(_) | Self::TooLong { .. } | Self::Slots { .. } => Kind::Invalid,
+            Self::Head(_) | Self::TooLong { .. } | Self::Slots { .. } | Self::BadRecipient => Kind::Invalid,
             Self::SessionSpent => Kind::Retry,
             Self::Crypto { .. } => Kind::Bug,
         }

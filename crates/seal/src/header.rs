@@ -4,31 +4,33 @@
 //! tells damage from a wrong passphrase before anything is derived; a MAC under a key derived from the root
 //! makes any change by someone without the root unopenable. Adding, replacing and removing slots rewrap the
 //! root and touch no data. Its revision rises with every change, so that a device notices an older header.
+//!
+//! Format 2 adds what whoever has no root yet can check: two signatures ([`crate::dual`]) by keys that a fingerprint
+//! names; and sealed notes on the slots ([`notes`]). A header of format 1 opens for ever and becomes one of format 2
+//! with its next change. [`encoding`] has the bytes.
+
+mod encoding;
+pub mod notes;
 
 use bytes::Bytes;
-use larder_format::codec::{DecodeError, Reader, Writer};
 use larder_format::ids::VaultId;
 use larder_format::rng::Rng;
-use larder_format::sealed::{SUITE_1, SealedKind, ShapeError, VAULT_HEADER_LEN_MIN};
 
+use crate::dual::{DualPublic, DualSignature};
 use crate::error::SealError;
+use crate::fingerprint::Fingerprint;
 use crate::keys::{PublicKey, VaultRoot};
 use crate::primitives::{MacKey, equal};
-use crate::slots::{Argon2Cost, SLOT_LEN_MAX, Slot, SlotKind, Unlock};
+use crate::recipient::Recipient;
+use crate::slots::{Argon2Cost, Slot, SlotId, SlotKind, Unlock};
 
-/// Version of the header layout that this program writes.
-pub const VAULT_HEADER_FORMAT: u8 = 1;
+pub use encoding::{VAULT_HEADER_FORMAT, VAULT_HEADER_LEN_MAX};
 
 /// Most slots. Each passphrase slot may cost a key derivation when unlocking, so there are few.
 pub const SLOTS_MAX: usize = 16;
 
 const MAC_LEN: usize = 32;
-const CHECKSUM_LEN: usize = 16;
-const CHECKSUM_CONTEXT: &str = "larder 2026 vault header checksum";
 const RECORD_KEY_CONTEXT: &str = "larder 2026 vault header record";
-
-/// Longest header, in bytes.
-pub const VAULT_HEADER_LEN_MAX: usize = VAULT_HEADER_LEN_MIN + SLOTS_MAX * (1 + 4 + SLOT_LEN_MAX);
 
 /// A decoded vault header. Changing it takes the open vault: every change computes the MAC anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +40,19 @@ pub struct VaultHeader {
     public: PublicKey,
     generation: u32,
     slots: Vec<Slot>,
+    /// What format 2 adds; `None`: the header is of format 1.
+    signed: Option<Signed>,
     mac: [u8; MAC_LEN],
+}
+
+/// What format 2 adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Signed {
+    /// ML-DSA-65 public key.
+    ml_dsa: Bytes,
+    /// Sealed notes on the slots; may be empty.
+    notes: Bytes,
+    signature: DualSignature,
 }
 
 /// The record key under which a vault's header is found by whoever knows the vault's id.
@@ -65,9 +79,10 @@ impl VaultHeader {
             public: root.signer().public(),
             generation: 0,
             slots: vec![slot],
+            signed: None,
             mac: [0; MAC_LEN],
         };
-        header.renew(root);
+        header.renew(root)?;
         Ok(header)
     }
 
@@ -77,6 +92,14 @@ impl VaultHeader {
     /// [`SealError::WrongSecret`], [`SealError::NoSlot`], or [`SealError::Damaged`] if the secret is right and
     /// the header is not what the vault's owner wrote.
     pub fn open(&self, unlock: Unlock<'_>) -> Result<VaultRoot, SealError> {
+        self.open_slot(unlock).map(|(root, _)| root)
+    }
+
+    /// Opens the vault, and says which slot it was.
+    ///
+    /// # Errors
+    /// As [`VaultHeader::open`].
+    pub fn open_slot(&self, unlock: Unlock<'_>) -> Result<(VaultRoot, SlotId), SealError> {
         let what = unlock.kind().name();
         let mut tried = 0;
         for slot in &self.slots {
@@ -87,7 +110,7 @@ impl VaultHeader {
             if let Some(secret) = slot.unwrap(self.vault, unlock)? {
                 let root = VaultRoot::from_parts(self.vault, secret);
                 self.verify(&root)?;
-                return Ok(root);
+                return Ok((root, slot.id()));
             }
         }
         Err(if tried == 0 { SealError::NoSlot { what } } else { SealError::WrongSecret { what } })
@@ -101,8 +124,41 @@ impl VaultHeader {
     pub fn verify(&self, root: &VaultRoot) -> Result<(), SealError> {
         let fits = self.vault == root.id()
             && equal(&self.mac, &self.mac_under(root))
-            && self.public == root.signer().public();
+            && self.public == root.signer().public()
+            && match (&self.signed, self.dual_public()) {
+                (Some(signed), Some(public)) => {
+                    public == root.dual_signer()?.public()
+                        && public.verify(&self.signed_bytes(), &signed.signature).is_ok()
+                }
+                _ => true,
+            };
         if fits { Ok(()) } else { Err(SealError::Damaged { what: "vault header" }) }
+    }
+
+    /// Checks, without the root, that the vault with this fingerprint signed the header as it stands.
+    ///
+    /// # Errors
+    /// [`SealError::Unsigned`] for a header of format 1; [`SealError::Stranger`]; [`SealError::BadSignature`].
+    pub fn verify_pinned(&self, wanted: &Fingerprint) -> Result<(), SealError> {
+        let (Some(signed), Some(public)) = (&self.signed, self.dual_public()) else {
+            return Err(SealError::Unsigned);
+        };
+        if public.fingerprint(self.vault) != *wanted {
+            return Err(SealError::Stranger { wanted: *wanted });
+        }
+        public.verify(&self.signed_bytes(), &signed.signature)
+    }
+
+    /// The fingerprint of the keys this header says are the vault's; `None` for format 1. It is as trustworthy as
+    /// the header.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.dual_public().map(|public| public.fingerprint(self.vault))
+    }
+
+    fn dual_public(&self) -> Option<DualPublic> {
+        let ml_dsa = self.signed.as_ref()?.ml_dsa.clone();
+        Some(DualPublic { ed25519: self.public, ml_dsa })
     }
 
     /// Adds a slot.
@@ -115,18 +171,43 @@ impl VaultHeader {
         unlock: Unlock<'_>,
         cost: Argon2Cost,
         rng: &mut impl Rng,
-    ) -> Result<(), SealError> {
+    ) -> Result<SlotId, SealError> {
+        self.room_for_one(root)?;
+        let slot = Slot::wrap(root.id(), root.secret(), unlock, cost, rng)?;
+        self.push(root, slot)
+    }
+
+    /// Adds a slot for somebody who need not be there.
+    ///
+    /// # Errors
+    /// As [`VaultHeader::add_slot`] and [`Slot::wrap_for`].
+    pub fn add_recipient(
+        &mut self,
+        root: &VaultRoot,
+        recipient: &Recipient,
+        rng: &mut impl Rng,
+    ) -> Result<SlotId, SealError> {
+        self.room_for_one(root)?;
+        let slot = Slot::wrap_for(root.id(), root.secret(), recipient, rng)?;
+        self.push(root, slot)
+    }
+
+    fn room_for_one(&self, root: &VaultRoot) -> Result<(), SealError> {
         self.verify(root)?;
         if self.slots.len() >= SLOTS_MAX {
             return Err(SealError::Slots { why: "all 16 are taken; remove one first" });
         }
-        let slot = Slot::wrap(root.id(), root.secret(), unlock, cost, rng)?;
-        self.slots.push(slot);
-        self.renew(root);
         Ok(())
     }
 
-    /// Replaces all slots of the secret's kind by one for this secret: how a passphrase is changed.
+    fn push(&mut self, root: &VaultRoot, slot: Slot) -> Result<SlotId, SealError> {
+        let id = slot.id();
+        self.slots.push(slot);
+        self.renew(root)?;
+        Ok(id)
+    }
+
+    /// Replaces all slots of the secret's kind by one for this secret: how there comes to be one recovery code.
     ///
     /// # Errors
     /// As [`VaultHeader::add_slot`].
@@ -136,32 +217,60 @@ impl VaultHeader {
         unlock: Unlock<'_>,
         cost: Argon2Cost,
         rng: &mut impl Rng,
-    ) -> Result<(), SealError> {
+    ) -> Result<SlotId, SealError> {
         self.verify(root)?;
         let slot = Slot::wrap(root.id(), root.secret(), unlock, cost, rng)?;
         let kind = unlock.kind() as u8;
-        let kept = self.slots.iter().filter(|s| s.kind != kind).cloned();
-        let slots: Vec<Slot> = kept.chain([slot]).collect();
-        if slots.len() > SLOTS_MAX {
+        let kept = self.slots.iter().filter(|s| s.kind != kind).count();
+        if kept >= SLOTS_MAX {
             return Err(SealError::Slots { why: "all 16 are taken; remove one first" });
         }
-        self.slots = slots;
-        self.renew(root);
-        Ok(())
+        self.slots.retain(|s| s.kind != kind);
+        self.push(root, slot)
+    }
+
+    /// Replaces one slot by one for this secret: how a passphrase is changed. A note on it stays, under its new id.
+    ///
+    /// # Errors
+    /// [`SealError::Slots`] if it is not there; as [`Slot::wrap`] and [`VaultHeader::verify`].
+    pub fn replace_slot(
+        &mut self,
+        root: &VaultRoot,
+        id: SlotId,
+        unlock: Unlock<'_>,
+        cost: Argon2Cost,
+        rng: &mut impl Rng,
+    ) -> Result<SlotId, SealError> {
+        self.verify(root)?;
+        let at = self.position(id).ok_or(SealError::Slots { why: "there is no such slot" })?;
+        let mut notes = self.notes(root)?;
+        let slot = Slot::wrap(root.id(), root.secret(), unlock, cost, rng)?;
+        let new = slot.id();
+        self.slots[at] = slot;
+        if let Some(note) = notes.remove(&id) {
+            notes.insert(new, note);
+        }
+        self.set_notes(root, notes, rng)?;
+        Ok(new)
+    }
+
+    /// Where a slot stands.
+    #[must_use]
+    pub fn position(&self, id: SlotId) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.id() == id)
     }
 
     /// Removes the slot at this position.
     ///
     /// # Errors
-    /// [`SealError::Slots`] if it is the last one that a passphrase or recovery code opens, or not there; as
+    /// [`SealError::Slots`] if it is the last one that this program can open, or not there; as
     /// [`VaultHeader::verify`].
     pub fn remove_slot(&mut self, root: &VaultRoot, position: usize) -> Result<(), SealError> {
         self.verify(root)?;
         if position >= self.slots.len() {
             return Err(SealError::Slots { why: "there is no such slot" });
         }
-        let known =
-            |slot: &Slot| [SlotKind::Passphrase as u8, SlotKind::RecoveryCode as u8].contains(&slot.kind);
+        let known = |slot: &Slot| SlotKind::from_byte(slot.kind).is_some();
         let left = self.slots.iter().enumerate().filter(|(i, slot)| *i != position && known(slot)).count();
         if left == 0 {
             return Err(SealError::Slots {
@@ -169,8 +278,7 @@ impl VaultHeader {
             });
         }
         self.slots.remove(position);
-        self.renew(root);
-        Ok(())
+        self.renew(root)
     }
 
     /// Begins the next key generation: new chunks and records are sealed under new keys.
@@ -180,8 +288,7 @@ impl VaultHeader {
     pub fn advance_generation(&mut self, root: &VaultRoot) -> Result<(), SealError> {
         self.verify(root)?;
         self.generation += 1;
-        self.renew(root);
-        Ok(())
+        self.renew(root)
     }
 
     /// The vault's id.
@@ -215,82 +322,23 @@ impl VaultHeader {
         &self.slots
     }
 
-    fn renew(&mut self, root: &VaultRoot) {
+    /// Makes a change count: the next revision, signed and authenticated, in the newest format.
+    fn renew(&mut self, root: &VaultRoot) -> Result<(), SealError> {
+        let signer = root.dual_signer()?;
+        let notes = self.signed.take().map_or_else(Bytes::new, |signed| signed.notes);
         self.revision += 1;
+        // The signature covers everything before it, the public keys too.
+        let ml_dsa = signer.public().ml_dsa;
+        let none = DualSignature { ed25519: [0; 64], ml_dsa: Bytes::new() };
+        self.signed = Some(Signed { ml_dsa, notes, signature: none });
+        let signature = signer.sign(&self.signed_bytes())?;
+        self.signed.iter_mut().for_each(|signed| signed.signature = signature.clone());
         self.mac = self.mac_under(root);
+        Ok(())
     }
 
     fn mac_under(&self, root: &VaultRoot) -> [u8; MAC_LEN] {
-        MacKey::new(&root.derive("header-mac")).mac(&[&self.encode_fields().finish()])
-    }
-
-    fn encode_fields(&self) -> Writer {
-        let mut w = Writer::with_capacity(512);
-        w.u8(SUITE_1).u8(SealedKind::VaultHeader.byte()).u8(VAULT_HEADER_FORMAT);
-        w.raw(&self.vault.0).u64(self.revision).raw(&self.public.0).u32(self.generation);
-        w.count(self.slots.len());
-        for slot in &self.slots {
-            w.u8(slot.kind).bytes(&slot.body);
-        }
-        w
-    }
-
-    /// The header's bytes.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let mut w = self.encode_fields();
-        w.raw(&self.mac);
-        let mut all = w.finish().to_vec();
-        let checksum = blake3::derive_key(CHECKSUM_CONTEXT, &all);
-        all.extend_from_slice(&checksum[..CHECKSUM_LEN]);
-        all.into()
-    }
-
-    /// Reads what [`VaultHeader::encode`] wrote. What it says is not to be trusted before
-    /// [`VaultHeader::open`].
-    ///
-    /// # Errors
-    /// [`SealError::Damaged`] if the checksum does not fit; shape and decoding errors.
-    pub fn decode(bytes: &Bytes) -> Result<Self, SealError> {
-        let len = bytes.len();
-        if !(VAULT_HEADER_LEN_MIN..=VAULT_HEADER_LEN_MAX).contains(&len) {
-            let (min, max) = (VAULT_HEADER_LEN_MIN, VAULT_HEADER_LEN_MAX);
-            return Err(ShapeError::Length { what: "vault header", len, min, max }.into());
-        }
-        let (covered, checksum) = bytes.split_at(len - CHECKSUM_LEN);
-        if blake3::derive_key(CHECKSUM_CONTEXT, covered)[..CHECKSUM_LEN] != *checksum {
-            return Err(SealError::Damaged { what: "vault header" });
-        }
-        let mut r = Reader::new(bytes.slice(..len - CHECKSUM_LEN));
-        let suite = r.u8("suite")?;
-        if suite != SUITE_1 {
-            return Err(ShapeError::NewerSuite { suite }.into());
-        }
-        let kind = r.u8("kind")?;
-        if kind != SealedKind::VaultHeader.byte() {
-            return Err(ShapeError::WrongKind { want: "vault header", kind }.into());
-        }
-        let format = r.u8("vault header format")?;
-        if format != VAULT_HEADER_FORMAT {
-            let (what, version) = ("vault header", format.into());
-            return Err(DecodeError::TooNew { what, version, supported: VAULT_HEADER_FORMAT.into() }.into());
-        }
-        let header = Self::decode_fields(&mut r)?;
-        r.finish()?;
-        Ok(header)
-    }
-
-    fn decode_fields(r: &mut Reader) -> Result<Self, DecodeError> {
-        let vault = VaultId(r.array("vault id")?);
-        let revision = r.u64("revision")?;
-        let public = PublicKey(r.array("public key")?);
-        let generation = r.u32("key generation")?;
-        let count = r.count("slots", SLOTS_MAX, 5)?;
-        let mut slots = Vec::with_capacity(count);
-        for _ in 0..count {
-            slots.push(Slot { kind: r.u8("slot kind")?, body: r.bytes("slot", SLOT_LEN_MAX)? });
-        }
-        Ok(Self { vault, revision, public, generation, slots, mac: r.array("mac")? })
+        MacKey::new(&root.derive("header-mac")).mac(&[&self.authenticated_bytes()])
     }
 }
 

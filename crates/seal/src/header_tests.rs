@@ -1,9 +1,13 @@
 //! Opening, changing and tampering with vault headers.
 
+use larder_format::codec::Writer;
 use larder_format::rng::SeededRng;
 
+use super::encoding::{CHECKSUM_CONTEXT, CHECKSUM_LEN};
+use super::notes::{LABEL_LEN_MAX, Note};
 use super::*;
 use crate::primitives::Secret;
+use crate::recipient::Identity;
 use crate::recovery::RecoveryCode;
 
 /// Cheap, so that tests that flip every byte finish.
@@ -63,9 +67,9 @@ fn the_last_way_in_cannot_be_removed() {
 #[test]
 fn slots_of_kinds_yet_unknown_survive_rewriting() {
     let (root, mut header, _) = made();
-    let unknown = Slot { kind: 3, body: Bytes::from(vec![0xab; 2_400]) };
+    let unknown = Slot { kind: 9, body: Bytes::from(vec![0xab; 2_400]) };
     header.slots.insert(0, unknown.clone());
-    header.renew(&root);
+    header.renew(&root).unwrap();
     let mut header = VaultHeader::decode(&header.encode()).unwrap();
     header.replace_slots(&root, phrase("quinces"), CHEAP, &mut SeededRng::new(5)).unwrap();
     let header = VaultHeader::decode(&header.encode()).unwrap();
@@ -73,21 +77,128 @@ fn slots_of_kinds_yet_unknown_survive_rewriting() {
     assert!(header.open(phrase("quinces")).is_ok());
 }
 
+/// A header as an earlier program wrote it, with the secrets that open it: the committed vector.
+fn old() -> (VaultHeader, RecoveryCode) {
+    let text = include_str!("../tests/vectors/v1/sealed.txt");
+    let field =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap();
+    let hex = field("header");
+    let bytes: Vec<u8> =
+        (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect();
+    let header = VaultHeader::decode(&bytes.clone().into()).unwrap();
+    assert_eq!(header.encode(), bytes, "what was format 1 stays format 1 until it is changed");
+    (header, RecoveryCode::parse(field("recovery")).unwrap())
+}
+
 #[test]
 fn every_flipped_byte_is_noticed_and_never_called_a_wrong_passphrase() {
-    let (_, header, _) = made();
-    let bytes = header.encode();
-    for at in 0..bytes.len() {
-        let mut bad = bytes.to_vec();
-        bad[at] ^= 0x20;
-        assert_eq!(
-            VaultHeader::decode(&bad.into()).unwrap_err(),
-            SealError::Damaged { what: "vault header" },
-            "at={at}"
-        );
+    for bytes in [made().1.encode(), old().0.encode()] {
+        for at in 0..bytes.len() {
+            let mut bad = bytes.to_vec();
+            bad[at] ^= 0x20;
+            assert_eq!(
+                VaultHeader::decode(&bad.into()).unwrap_err(),
+                SealError::Damaged { what: "vault header" },
+                "at={at}"
+            );
+        }
+        for len in 0..bytes.len() {
+            assert!(VaultHeader::decode(&bytes.slice(..len)).is_err(), "len={len}");
+        }
     }
-    for len in 0..bytes.len() {
-        assert!(VaultHeader::decode(&bytes.slice(..len)).is_err(), "len={len}");
+}
+
+#[test]
+fn a_header_of_the_first_format_opens_and_its_next_change_signs_it() {
+    let (mut header, code) = old();
+    assert_eq!(header.fingerprint(), None);
+    let root = header.open(Unlock::RecoveryCode(&code)).unwrap();
+    let pinned = root.fingerprint().unwrap();
+    assert_eq!(header.verify_pinned(&pinned), Err(SealError::Unsigned));
+    assert!(header.notes(&root).unwrap().is_empty());
+    let (before, slots) = (header.revision(), header.slots().to_vec());
+    let note = Note { label: "mine".to_owned(), created_ms: 7, recipient: None };
+    header.annotate(&root, slots[0].id(), note.clone(), &mut SeededRng::new(4)).unwrap();
+    let header = VaultHeader::decode(&header.encode()).unwrap();
+    assert!(header.revision() > before);
+    assert_eq!(header.slots(), slots);
+    assert_eq!(header.fingerprint(), Some(pinned));
+    header.verify_pinned(&pinned).unwrap();
+    assert_eq!(header.notes(&root).unwrap()[&slots[0].id()], note);
+    assert!(header.open(Unlock::RecoveryCode(&code)).is_ok());
+}
+
+#[test]
+fn a_recipient_opens_it_and_nobody_else_s_identity_does() {
+    let (root, mut header, _) = made();
+    let mut rng = SeededRng::new(21);
+    let (mine, other) = (Identity::generate(&mut rng).unwrap(), Identity::generate(&mut rng).unwrap());
+    assert_eq!(header.open(Unlock::Identity(&mine)).unwrap_err(), SealError::NoSlot { what: "recipient" });
+    header.add_recipient(&root, other.recipient(), &mut rng).unwrap();
+    assert_eq!(
+        header.open(Unlock::Identity(&mine)).unwrap_err(),
+        SealError::WrongSecret { what: "recipient" }
+    );
+    let id = header.add_recipient(&root, mine.recipient(), &mut rng).unwrap();
+    let mut header = VaultHeader::decode(&header.encode()).unwrap();
+    let (opened, slot) = header.open_slot(Unlock::Identity(&mine)).unwrap();
+    assert_eq!((opened.secret().expose(), slot), (root.secret().expose(), id));
+    let position = header.position(id).unwrap();
+    header.remove_slot(&root, position).unwrap();
+    assert!(header.open(Unlock::Identity(&mine)).is_err());
+    assert!(header.open(Unlock::Identity(&other)).is_ok());
+}
+
+#[test]
+fn one_of_several_passphrases_is_changed_and_keeps_its_note() {
+    let (root, mut header, _) = made();
+    let mut rng = SeededRng::new(8);
+    let second = header.add_slot(&root, phrase("second person"), CHEAP, &mut rng).unwrap();
+    let note = Note { label: "Anna".to_owned(), created_ms: 1, recipient: None };
+    header.annotate(&root, second, note.clone(), &mut rng).unwrap();
+    let (_, mine) = header.open_slot(phrase("apples")).unwrap();
+    header.replace_slot(&root, mine, phrase("quinces"), CHEAP, &mut rng).unwrap();
+    assert!(header.open(phrase("apples")).is_err());
+    assert!(header.open(phrase("quinces")).is_ok());
+    let moved = header.replace_slot(&root, second, phrase("hers"), CHEAP, &mut rng).unwrap();
+    assert!(header.open(phrase("second person")).is_err());
+    assert_eq!(header.notes(&root).unwrap().get(&moved), Some(&note));
+    assert!(!header.encode().windows(4).any(|w| w == b"Anna"), "the node does not learn names");
+    let long = Note { label: "x".repeat(LABEL_LEN_MAX + 1), ..note };
+    assert!(matches!(header.annotate(&root, moved, long, &mut rng), Err(SealError::TooLong { .. })));
+}
+
+#[test]
+fn whoever_knows_the_fingerprint_can_check_without_the_root() {
+    let (root, header, _) = made();
+    let pinned = root.fingerprint().unwrap();
+    header.verify_pinned(&pinned).unwrap();
+    let stranger = VaultRoot::generate(&mut SeededRng::new(77)).fingerprint().unwrap();
+    assert_eq!(header.verify_pinned(&stranger), Err(SealError::Stranger { wanted: stranger }));
+    let (root, unsigned) = (root, old().0);
+    assert_eq!(unsigned.verify_pinned(&pinned), Err(SealError::Unsigned));
+    // A node cannot turn back the revision or drop a slot.
+    let bent = forge(&header, |bytes| bytes[3 + 16] ^= 1).unwrap();
+    assert_eq!(bent.verify_pinned(&pinned), Err(SealError::BadSignature));
+    assert!(bent.verify(&root).is_err());
+}
+
+#[test]
+fn each_signature_alone_is_not_enough() {
+    let (root, header, code) = made();
+    let mut other = header.clone();
+    other.advance_generation(&root).unwrap();
+    let (mine, theirs) = (header.signed.clone().unwrap(), other.signed.clone().unwrap());
+    for signature in [
+        DualSignature { ed25519: theirs.signature.ed25519, ..mine.signature.clone() },
+        DualSignature { ml_dsa: theirs.signature.ml_dsa, ..mine.signature.clone() },
+    ] {
+        let mut forged = header.clone();
+        forged.signed = Some(Signed { signature, ..mine.clone() });
+        // The MAC is mended: even whoever could do that would need both signatures.
+        forged.mac = forged.mac_under(&root);
+        assert!(forged.open(Unlock::RecoveryCode(&code)).is_err());
+        assert!(forged.verify_pinned(&root.fingerprint().unwrap()).is_err());
     }
 }
 

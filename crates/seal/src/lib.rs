@@ -3,15 +3,18 @@
 //! No sockets, no async, no clock. Randomness comes in through [`larder_format::rng::Rng`]. The way of a file:
 //! [`pipeline`] cuts it into chunks and seals each ([`compress`], [`pad`], [`chunk`]); [`tree`] gathers the chunks
 //! in pages; [`manifest`] describes and signs the whole; [`record`] seals that under a blinded key ([`names`]).
-//! All keys follow from one root ([`keys`]), which [`header`] keeps wrapped under a passphrase and a recovery code
-//! ([`slots`], [`recovery`]). [`watermark`] remembers what was seen. The bytes are in
-//! `docs/design/format-seal.md`, with what they do not hide.
+//! All keys follow from one root ([`keys`]), which [`header`] keeps wrapped under passphrases, a recovery code and for
+//! people and devices ([`slots`], [`recovery`], [`recipient`]), and signs ([`dual`]). [`watermark`] remembers what was
+//! seen. The bytes are in `docs/design/format-seal.md`, with what they do not hide.
 
+mod base32;
 pub mod chunk;
 pub mod compress;
 pub mod content_hash;
 pub mod cut;
+pub mod dual;
 pub mod error;
+pub mod fingerprint;
 pub mod header;
 pub mod keys;
 pub mod manifest;
@@ -19,6 +22,7 @@ pub mod names;
 pub mod pad;
 pub mod pipeline;
 mod primitives;
+pub mod recipient;
 pub mod record;
 pub mod recovery;
 pub mod slots;

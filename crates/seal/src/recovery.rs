@@ -9,6 +9,8 @@ use larder_format::rng::Rng;
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::base32::{ALPHABET, symbol_value};
+
 /// Bytes of secret.
 const SECRET_LEN: usize = 20;
 /// Symbols that carry the secret, five bits each.
@@ -17,7 +19,6 @@ const SECRET_SYMBOLS: usize = SECRET_LEN * 8 / 5;
 const CHECK_SYMBOLS: usize = 4;
 /// Symbols between hyphens.
 const GROUP_SYMBOLS: usize = 6;
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const CHECK_CONTEXT: &str = "larder 2026 recovery code checksum";
 
 /// A recovery code's secret. Wiped when dropped, never printed by `Debug`.
@@ -126,16 +127,6 @@ impl std::fmt::Debug for RecoveryCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("RecoveryCode(…)")
     }
-}
-
-fn symbol_value(character: char) -> Option<u8> {
-    let upper = match character.to_ascii_uppercase() {
-        'O' => '0',
-        'I' | 'L' => '1',
-        other => other,
-    };
-    let byte = u8::try_from(upper).ok()?;
-    ALPHABET.iter().position(|symbol| *symbol == byte).and_then(|i| u8::try_from(i).ok())
 }
 
 fn first_four(bytes: &[u8; 32]) -> [u8; 4] {
