@@ -42,6 +42,18 @@ pub enum StoreError {
         /// Bytes allowed.
         max: u64,
     },
+    /// It would exceed a quota. Nothing was changed; deleting and releasing still work.
+    #[error("no room: the quota of the {of} is reached used={used} limit={limit} asked={asked}")]
+    Quota {
+        /// Whose: node, namespace.
+        of: &'static str,
+        /// Bytes used.
+        used: u64,
+        /// Most bytes allowed.
+        limit: u64,
+        /// Bytes asked for.
+        asked: u64,
+    },
     /// The disk is full, so this change waits: it is made when there is room, or lost if the process ends
     /// before.
     #[error("no room: the disk is full; what was being written waits until there is room")]
@@ -119,7 +131,7 @@ impl StoreError {
     pub fn kind(&self) -> Kind {
         match self {
             StoreError::Closed { .. } => Kind::Closed,
-            StoreError::Full { .. } => Kind::Full,
+            StoreError::Full { .. } | StoreError::Quota { .. } => Kind::Full,
             StoreError::Stalled => Kind::Unknown,
             StoreError::LeaseEnded { .. } => Kind::Retry,
             StoreError::Damaged { .. } => Kind::Damaged,
@@ -170,6 +182,9 @@ pub enum Next {
     Keep,
     /// Replaces the slot.
     Store(RecordSlot),
+    /// As [`Next::Store`], also where a writer would be told that the disk is full: for what ends something that was
+    /// begun, or belongs to a deletion. The room kept for deleting is for these.
+    StoreInto(RecordSlot),
     /// Replaces only the ballots, leaving the state's bytes where they are.
     Promise(Ballots),
     /// Drops all that is kept for this key and raises its partition's floor.

@@ -12,3 +12,4 @@ pub mod memory;
 pub mod planted;
 mod shard;
 mod ticket;
+pub mod used;

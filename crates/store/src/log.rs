@@ -5,7 +5,7 @@
 //! - [`queue`]: the order of all changes: gives out sequence numbers and places, holds what is not written;
 //! - [`commit`]: group commit: writes, syncs, marks, publishes;
 //! - [`index`], [`records`], [`scan`]: records in memory order, and what callers ask of them;
-//! - [`blobs`], [`leases`], [`listing`]: blobs and the reasons to keep them;
+//! - [`blobs`], [`leases`], [`listing`], [`charge`]: blobs, the reasons to keep them, and who pays for them;
 //! - [`open`], [`head`], [`load`], [`judge`], [`replay`], [`batch`]: from files to index;
 //! - [`sidecar`]: lists of sealed segments, to open fast;
 //! - [`collect`], [`victim`], [`compact`], [`skip`]: giving space back;
@@ -18,6 +18,7 @@
 mod accept;
 mod batch;
 mod blobs;
+mod charge;
 mod collect;
 mod commit;
 mod compact;
@@ -49,6 +50,7 @@ use larder_format::record::{Ballot, Version};
 use parking_lot::Mutex;
 
 use crate::api::{LeaseInfo, StoreError, Ticket};
+use crate::used::UsedTable;
 use blobs::BlobIndex;
 pub use collect::CollectReport;
 use commit::Threads;
@@ -198,6 +200,32 @@ impl LogStore {
     #[must_use]
     pub fn is_released(&self, token: LeaseToken) -> bool {
         self.core.blobs.lock().leases.spent(token).is_some()
+    }
+
+    /// What each namespace holds, and its limit. Limits are not kept by the store: whoever opens it sets them.
+    #[must_use]
+    pub fn used(&self) -> &Arc<UsedTable> {
+        &self.core.records.used
+    }
+
+    /// Sets the most bytes that the folder may take, from now on and until it is closed. With less room than that
+    /// takes, writers are refused and what can be given back is; below it some room is kept for deleting.
+    pub fn set_quota(&self, quota_bytes: Option<u64>) {
+        self.core.log.space.set_quota(quota_bytes);
+        self.core.log.space.fit_segments(self.core.log.segments.disk_bytes());
+    }
+
+    /// The most bytes that the folder may take, and how many it takes.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the folder cannot be listed.
+    pub fn quota(&self) -> Result<(Option<u64>, u64), StoreError> {
+        let space = &self.core.log.space;
+        let own = space.own_bytes().map_err(|e| StoreError::Io {
+            what: "listing the data folder".into(),
+            message: e.to_string().into(),
+        })?;
+        Ok((space.quota(), own))
     }
 
     /// Why the store does not serve any more; `None` while it does.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::mem::{size_of, size_of_val};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use crate::api::{
     Address, Current, Next, RecordStore, RecordUsage, ScanPage, ScanRequest, StoreError, Ticket, Want,
 };
 use crate::shard::{SHARDS, shard_of};
+use crate::used::UsedTable;
 
 /// Bytes counted for each record beside its key and value: its place in a table that is on average three
 /// quarters full, two allocations with their headers, and its entry in the list of what is due.
@@ -53,6 +55,7 @@ pub struct MemoryTable {
     records: AtomicU64,
     payload: AtomicU64,
     accounted: AtomicU64,
+    used: Arc<UsedTable>,
 }
 
 #[derive(Default)]
@@ -156,6 +159,12 @@ impl MemoryTable {
     /// An empty table.
     #[must_use]
     pub fn new(config: MemoryConfig) -> Self {
+        Self::counting(config, Arc::default())
+    }
+
+    /// An empty table that counts what each namespace holds in `used`.
+    #[must_use]
+    pub fn counting(config: MemoryConfig, used: Arc<UsedTable>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             config,
@@ -163,6 +172,7 @@ impl MemoryTable {
             records: AtomicU64::new(0),
             payload: AtomicU64::new(0),
             accounted: AtomicU64::new(0),
+            used,
         }
     }
 
@@ -201,7 +211,7 @@ impl MemoryTable {
                 self.charge(old + extra_len(&held.record), new + extra_len(&record))?;
                 let old_due = due_ms(&held.record);
                 held.record = record;
-                (old_due, old, new)
+                (old_due, Some(old), new)
             }
             TableEntry::Vacant(place) => {
                 detach(&mut record, None);
@@ -213,10 +223,11 @@ impl MemoryTable {
                 self.charge(0, held.accounted())?;
                 place.insert(held);
                 self.records.fetch_add(1, Ordering::Relaxed);
-                (None, 0, new)
+                (None, None, new)
             }
         };
-        self.payload.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
+        self.payload.fetch_add(new.wrapping_sub(old.unwrap_or(0)), Ordering::Relaxed);
+        self.used.count_record(at.namespace, old, Some(new));
         if old_due != new_due {
             // Another key with the same hash may be due at the same moment; then the sweep finds both.
             let shared = |ms| table.iter_hash(hash).any(|h| h.hash == hash && due_ms(&h.record) == Some(ms));
@@ -242,6 +253,7 @@ impl MemoryTable {
         }
         self.records.fetch_sub(1, Ordering::Relaxed);
         self.payload.fetch_sub(held.payload(), Ordering::Relaxed);
+        self.used.count_record(at.namespace, Some(held.payload()), None);
         self.accounted.fetch_sub(held.accounted(), Ordering::Relaxed);
     }
 
@@ -334,7 +346,7 @@ impl RecordStore for MemoryTable {
         let next = decide(&mut View { record: held.map(|held| &held.record), floor })?;
         match next {
             Next::Keep => {}
-            Next::Store(record) => self.store(shard, at, hash, record)?,
+            Next::Store(record) | Next::StoreInto(record) => self.store(shard, at, hash, record)?,
             Next::Promise(ballots) => {
                 if let Some(held) = shard.table.find_mut(hash, same) {
                     held.record.ballots = Some(ballots);

@@ -49,12 +49,12 @@ impl Batch {
             let group = shard.groups.entry(namespace).or_default();
             if waiting.len() * REBUILD_SHARE < group.records.len() || waiting.len() < 8 {
                 for (_, offset) in waiting {
-                    apply_one(core, group, list, offset);
+                    apply_one(core, namespace, group, list, offset);
                 }
                 continue;
             }
             waiting.sort_unstable_by(|a, b| compare(list, *a, *b));
-            rebuild(core, group, list, &waiting);
+            rebuild(core, namespace, group, list, &waiting);
         }
     }
 }
@@ -73,13 +73,19 @@ fn entry_of(list: &FrameList<'_>, frame: &SidecarEntry<'_>, name: &RecordName<'_
     entry
 }
 
-fn apply_one(core: &Core, group: &mut Group, list: &FrameList<'_>, offset: usize) {
+fn apply_one(core: &Core, namespace: NamespaceId, group: &mut Group, list: &FrameList<'_>, offset: usize) {
     let (frame, name) = frame(list, offset);
-    core.replace_entry(group, name.key, Some(entry_of(list, &frame, &name)), true);
+    core.replace_entry(namespace, group, name.key, Some(entry_of(list, &frame, &name)), true);
 }
 
 /// Lays the group's map out anew from what it has and what is sorted.
-fn rebuild(core: &Core, group: &mut Group, list: &FrameList<'_>, sorted: &[(u64, usize)]) {
+fn rebuild(
+    core: &Core,
+    namespace: NamespaceId,
+    group: &mut Group,
+    list: &FrameList<'_>,
+    sorted: &[(u64, usize)],
+) {
     let mut all: Vec<(IndexKey, Entry)> = Vec::with_capacity(group.records.len() + sorted.len());
     let mut held = std::mem::take(&mut group.records).into_iter().peekable();
     let mut live = 0;
@@ -103,11 +109,11 @@ fn rebuild(core: &Core, group: &mut Group, list: &FrameList<'_>, sorted: &[(u64,
                     let len = i64::try_from(place.frame_len()).unwrap_or(0);
                     core.log.segments.count_live(place.segment, -len);
                 }
-                core.records.count(name.key.len(), Some(old.value_len()), Some(entry.value_len()));
+                core.records.count(namespace, name.key.len(), Some(old.value_len()), Some(entry.value_len()));
                 *old = entry;
             }
             None => {
-                core.records.count(name.key.len(), None, Some(entry.value_len()));
+                core.records.count(namespace, name.key.len(), None, Some(entry.value_len()));
                 let key: IndexKey = name.key.into();
                 group.due.extend(due.map(|ms| (ms, key.clone())));
                 all.push((key, entry));

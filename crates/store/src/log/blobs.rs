@@ -1,19 +1,27 @@
 //! Blobs of the log store: where each is, and how many leases keep it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::HashTable;
 use larder_format::clock::Hlc;
-use larder_format::ids::{BlobId, LeaseToken};
-use larder_format::limits::BLOB_LEN_MAX;
+use larder_format::ids::{BlobId, LeaseToken, NamespaceId};
+use larder_format::limits::{BLOB_LEN_MAX, HEAD_LEN_MAX, INLINE_FILE_LEN_MAX};
 use larder_format::segment::body::{GRANT_BLOBS_MAX, Grant, Release};
 use larder_format::segment::{FrameKind, frame_len};
 
+use super::charge::Charges;
 use super::leases::{Lease, Leases, REMEMBER_MS, Spent, UNKNOWN_RELEASES_MAX};
 use super::segments::{Place, ReadError};
 use super::{Core, LogStore};
 use crate::api::{BlobStore, BlobUsage, LeaseGrant, LeaseInfo, StoreError, Ticket};
+use crate::used::{Reach, Used};
+
+/// Blobs leave this much of a namespace's quota to records, in bytes: the version that a file has now is kept before
+/// the new one, whose blobs were accepted, takes its place, and the largest that is kept whole is a file inside its
+/// record.
+const BLOB_ROOM_LEFT: u64 = 2 * (INLINE_FILE_LEN_MAX + HEAD_LEN_MAX) as u64;
 
 /// How often a place is looked up again when its bytes were moved by compaction meanwhile.
 const LOOKUPS_MAX: usize = 8;
@@ -26,6 +34,8 @@ pub(super) struct Blob {
     pub(super) place: Option<Place>,
     pub(super) sequence: u64,
     pub(super) leases: u32,
+    /// The namespace whose lease kept it first ([`super::charge`]).
+    pub(super) home: u32,
     /// Its bytes did not match its id when last read.
     pub(super) damaged: bool,
 }
@@ -33,9 +43,9 @@ pub(super) struct Blob {
 /// All blobs and leases.
 #[derive(Default)]
 pub(super) struct BlobIndex {
-    slab: Vec<Option<Blob>>,
-    unused: Vec<u32>,
-    by_id: HashTable<u32>,
+    pub(super) slab: Vec<Option<Blob>>,
+    pub(super) unused: Vec<u32>,
+    pub(super) by_id: HashTable<u32>,
     pub(super) leases: Leases,
     /// Handles that lost their last lease; some may have got another since.
     pub(super) orphans: VecDeque<u32>,
@@ -43,6 +53,7 @@ pub(super) struct BlobIndex {
     pub(super) bytes: u64,
     pub(super) orphan_count: u64,
     pub(super) orphan_bytes: u64,
+    pub(super) charges: Charges,
 }
 
 /// Ids are hashes: their first bytes do.
@@ -73,7 +84,7 @@ impl BlobIndex {
         if let Some(handle) = self.handle(&id) {
             return handle;
         }
-        let blob = Some(Blob { id, place: None, sequence: 0, leases: 0, damaged: false });
+        let blob = Some(Blob { id, place: None, sequence: 0, leases: 0, damaged: false, home: 0 });
         let handle = match self.unused.pop() {
             Some(handle) => {
                 self.slab[handle as usize] = blob;
@@ -104,6 +115,10 @@ impl BlobIndex {
         if blob.leases == 0 {
             self.orphan_bytes += grown;
         }
+        if grown > 0 {
+            let blob = *blob;
+            self.count_found(handle, &blob, grown);
+        }
         old
     }
 
@@ -126,31 +141,19 @@ impl BlobIndex {
         segment: u32,
     ) {
         let lease = self.leases.grant(grant, confirmed, sequence, segment);
-        for handle in handles {
-            if lease.blobs.insert(*handle)
-                && let Some(Some(blob)) = self.slab.get_mut(*handle as usize)
-            {
-                if blob.leases == 0 {
-                    self.orphan_count -= 1;
-                    self.orphan_bytes -= blob.place.map_or(0, |place| u64::from(place.value_len));
-                }
-                blob.leases += 1;
-            }
+        let new: Vec<u32> = handles.iter().copied().filter(|handle| lease.blobs.insert(*handle)).collect();
+        let space = self.space(grant.namespace);
+        for handle in new {
+            self.keep(handle, space);
         }
     }
 
     /// Ends a lease for good; answers what it was.
     pub(super) fn release(&mut self, token: LeaseToken, spent: Spent) -> Option<Lease> {
         let lease = self.leases.release(token, spent)?;
+        let space = self.space(lease.namespace);
         for handle in &lease.blobs {
-            let handle = *handle;
-            let Some(Some(blob)) = self.slab.get_mut(handle as usize) else { continue };
-            blob.leases -= 1;
-            if blob.leases == 0 {
-                self.orphan_count += 1;
-                self.orphan_bytes += blob.place.map_or(0, |place| u64::from(place.value_len));
-                self.orphans.push_back(handle);
-            }
+            self.let_go(*handle, space);
         }
         Some(lease)
     }
@@ -172,6 +175,10 @@ impl BlobIndex {
 }
 
 impl Core {
+    pub(super) fn log_used(&self, namespace: NamespaceId) -> Arc<Used> {
+        self.records.used.of(namespace)
+    }
+
     /// Ends a lease; its grants are no longer needed.
     pub(super) fn release(&self, index: &mut BlobIndex, token: LeaseToken, spent: Spent) {
         let ended = index.release(token, spent);
@@ -280,6 +287,11 @@ impl BlobStore for LogStore {
         let mut index = core.blobs.lock();
         index.leases.check(lease, now_ms)?;
         let held = index.find(&id).filter(|(_, blob)| blob.place.is_some() && !blob.damaged);
+        let len = bytes.len() as u64;
+        let held_for = held.filter(|(handle, _)| index.is_charged(*handle, lease.namespace));
+        // Until it is counted. What is held for the namespace already costs nothing more.
+        let reserve = || core.log_used(lease.namespace).reserve(len, Reach::Before(BLOB_ROOM_LEFT));
+        let _reserved = if held_for.is_none() { Some(reserve()?) } else { None };
         let (handle, written) = match held {
             Some((handle, blob)) => (handle, blob.sequence),
             None => {
@@ -336,12 +348,15 @@ impl BlobStore for LogStore {
         index.leases.check(lease, now_ms)?;
         let mut present = Vec::with_capacity(ids.len());
         let mut found = Vec::new();
-        let mut seen = 0;
+        let (mut seen, mut new_bytes) = (0, 0);
         for id in ids {
             let held = index.find(id).filter(|(_, blob)| blob.place.is_some() && !blob.damaged);
             present.push(held.is_some());
             if let Some((handle, blob)) = held {
                 seen = seen.max(blob.sequence);
+                if !index.is_charged(handle, lease.namespace) {
+                    new_bytes += blob.place.map_or(0, |place| u64::from(place.value_len));
+                }
                 found.push((handle, *id));
             }
         }
@@ -349,6 +364,9 @@ impl BlobStore for LogStore {
             return Ok((present, core.log.ticket(0)));
         }
         core.log.admit(found.len() as u64 * 40)?;
+        let used = core.log_used(lease.namespace);
+        let _reserved =
+            (new_bytes > 0).then(|| used.reserve(new_bytes, Reach::Before(BLOB_ROOM_LEFT))).transpose()?;
         let granted = core.append_grant(&mut index, lease, &found)?;
         Ok((present, core.log.ticket(seen.max(granted))))
     }

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::segments::Place;
 use crate::shard::{SHARDS, shard_of};
+use crate::used::UsedTable;
 
 /// A key as the index holds it: shared between the map and the list of what is due.
 pub(super) type IndexKey = Arc<[u8]>;
@@ -22,6 +23,7 @@ pub(super) struct RecordIndex {
     shards: Vec<Mutex<Shard>>,
     pub(super) records: AtomicU64,
     pub(super) payload: AtomicU64,
+    pub(super) used: Arc<UsedTable>,
 }
 
 /// The records of one slot group.
@@ -199,11 +201,12 @@ impl Group {
 }
 
 impl RecordIndex {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(used: Arc<UsedTable>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             records: AtomicU64::new(0),
             payload: AtomicU64::new(0),
+            used,
         }
     }
 
@@ -229,8 +232,9 @@ impl RecordIndex {
     }
 
     /// Counts a record that came, changed or went, by the length of its value.
-    pub(super) fn count(&self, key_len: usize, old: Option<u64>, new: Option<u64>) {
+    pub(super) fn count(&self, namespace: NamespaceId, key_len: usize, old: Option<u64>, new: Option<u64>) {
         let size = |value_len: u64| key_len as u64 + value_len;
+        self.used.count_record(namespace, old.map(size), new.map(size));
         let (before, after) = (old.map_or(0, size), new.map_or(0, size));
         self.payload.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
         let (had, has) = (u64::from(old.is_some()), u64::from(new.is_some()));

@@ -29,6 +29,7 @@ use crate::api::StoreError;
 use crate::disk::real::RealDisk;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::ticket::Progress;
+use crate::used::UsedTable;
 
 /// Longest list of one segment that is held from when it is first read until it is applied, in bytes. A
 /// segment full of small records has a list of about half its own length.
@@ -309,10 +310,11 @@ fn build(
         log.begin_segment(&mut log.queue.lock(), judged.next_segment);
     }
     log.write_mark(judged.next_sequence - 1).map_err(io_error("writing the marks file"))?;
+    let used: Arc<UsedTable> = Arc::default();
     Ok(Core {
         log,
-        records: RecordIndex::new(),
-        blobs: Mutex::new(BlobIndex::default()),
+        records: RecordIndex::new(used.clone()),
+        blobs: Mutex::new(BlobIndex::charging(used)),
         time: Mutex::new(Time::default()),
         damage: Damage { lost_through: AtomicU64::new(0), accepted: Mutex::default() },
         compaction: Mutex::default(),

@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::LogConfig;
 use super::segments::{FIRST_FRAME, Place, Segment, Segments};
-use super::space::Space;
+use super::space::{Admission, Space};
 use crate::api::{StoreError, Ticket};
 use crate::disk::{Disk, DiskFile};
 use crate::ticket::Progress;
@@ -248,8 +248,13 @@ impl Log {
 
     /// Asks whether a frame of this length may be added for somebody who could as well be refused.
     pub(super) fn admit(&self, len: u64) -> Result<(), StoreError> {
+        self.admit_as(len, Admission::Writer)
+    }
+
+    /// As [`Log::admit`], for whoever it is.
+    pub(super) fn admit_as(&self, len: u64, admission: Admission) -> Result<(), StoreError> {
         check_len("record or blob with what heads it", len, self.config.segment_len - FIRST_FRAME - END_LEN)?;
-        self.space.admit(len)
+        self.space.admit(len, admission)
     }
 
     /// Number of the segment that the log ends in.

@@ -15,6 +15,7 @@ use larder_format::slot::Slot;
 use super::index::{BallotsAt, Entry, Group};
 use super::queue::check_parts;
 use super::segments::{Place, ReadError};
+use super::space::Admission;
 use super::{Core, LogStore, scan};
 use crate::api::{
     Address, Current, Next, RecordStore, RecordUsage, ScanPage, ScanRequest, StoreError, Ticket, Want,
@@ -167,7 +168,8 @@ impl Core {
                 let seen = group.records.get(at.key.as_bytes()).map_or(0, |entry| entry.sequence);
                 Ok(self.log.ticket(seen.max(group.removed_sequence)))
             }
-            Next::Store(record) => self.store_record(at, group, &record),
+            Next::Store(record) => self.store_record(at, group, &record, Admission::Writer),
+            Next::StoreInto(record) => self.store_record(at, group, &record, Admission::Ending),
             Next::Promise(ballots) => self.store_promise(at, group, ballots),
             Next::Remove { floor } => self.remove_record(at, group, floor),
         }
@@ -178,13 +180,14 @@ impl Core {
         at: Address<'_>,
         group: &mut Group,
         record: &RecordSlot,
+        admission: Admission,
     ) -> Result<Ticket, StoreError> {
         let (name, value) = encode_record(at, record);
         check_readable(&name, value.len())?;
         // Deleting ends in a shadow where an operation is remembered: the reserve is for that.
         let is_shadow = record.state.as_ref().is_some_and(|state| state.meta().shadow.is_some());
         if !is_shadow {
-            self.log.admit(frame_len(name.len(), value.len()))?;
+            self.log.admit_as(frame_len(name.len(), value.len()), admission)?;
         }
         let appended = self.log.append(FrameKind::Record, name, value)?;
         let meta = record.state.as_ref().map(RecordState::meta);
@@ -192,7 +195,7 @@ impl Core {
         let state_sequence = appended.sequence;
         entry.ballots =
             record.ballots.map(|ballots| Box::new(BallotsAt { ballots, promise: None, state_sequence }));
-        self.replace_entry(group, at.key.as_bytes(), Some(entry), false);
+        self.replace_entry(at.namespace, group, at.key.as_bytes(), Some(entry), false);
         Ok(self.log.ticket(appended.sequence))
     }
 
@@ -207,7 +210,12 @@ impl Core {
         // what an older frame says, although a removal in between, long forgotten, said that it is gone.
         let has_state = group.records.get(key).is_some_and(Entry::has_state);
         if !has_state && !crate::planted::is("promise alone where there is no state") {
-            return self.store_record(at, group, &RecordSlot { ballots: Some(ballots), state: None });
+            return self.store_record(
+                at,
+                group,
+                &RecordSlot { ballots: Some(ballots), state: None },
+                Admission::Writer,
+            );
         }
         let name = RecordName {
             namespace: at.namespace,
@@ -221,7 +229,7 @@ impl Core {
         self.log.admit(frame_len(out.len(), 0))?;
         let appended = self.log.append(FrameKind::Promise, out.into(), Bytes::new())?;
         let entry = promised(group.records.get(key), &appended, at.slot.number(), ballots);
-        self.replace_entry(group, at.key.as_bytes(), Some(entry), false);
+        self.replace_entry(at.namespace, group, at.key.as_bytes(), Some(entry), false);
         Ok(self.log.ticket(appended.sequence))
     }
 
@@ -249,7 +257,7 @@ impl Core {
         let appended = self.log.append(FrameKind::Remove, removal.encode(), Bytes::new())?;
         self.log.segments.count_tomb(&appended.place, since, until, 0);
         self.set_floor(group, raised, &appended);
-        self.replace_entry(group, at.key.as_bytes(), None, false);
+        self.replace_entry(at.namespace, group, at.key.as_bytes(), None, false);
         Ok(self.log.ticket(appended.sequence))
     }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use larder_format::codec::DecodeError;
+use larder_format::ids::NamespaceId;
 use larder_format::segment::FrameKind;
 use larder_format::segment::body::{
     Accept, Floor, Grant, RecordName, Release, Remove, decode_blob, decode_time, decode_token,
@@ -137,12 +138,12 @@ fn promise(core: &Core, shard: &mut Shard, name: &RecordName<'_>, said: &Appende
     let group = shard.groups.entry(name.namespace).or_default();
     let ballots = name.ballots.unwrap_or_default();
     let entry = promised(group.records.get(name.key), said, name.slot, ballots);
-    core.replace_entry(group, name.key, Some(entry), true);
+    core.replace_entry(name.namespace, group, name.key, Some(entry), true);
 }
 
 fn remove(core: &Core, shard: &mut Shard, body: &Remove, said: &Appended) {
     let group = shard.groups.entry(body.namespace).or_default();
-    core.replace_entry(group, body.key.as_bytes(), None, true);
+    core.replace_entry(body.namespace, group, body.key.as_bytes(), None, true);
     raise_floor(group, body.floor, said);
     core.log.segments.add_tomb(&said.place, body.since, body.until, 0);
 }
@@ -241,6 +242,7 @@ impl Core {
     /// new entry's frame was not counted when it was appended.
     pub(super) fn replace_entry(
         &self,
+        namespace: NamespaceId,
         group: &mut Group,
         key: &[u8],
         entry: Option<Entry>,
@@ -262,6 +264,6 @@ impl Core {
                 self.log.segments.count_live(place.segment, signed(place));
             }
         }
-        self.records.count(key.len(), old.as_ref().map(Entry::value_len), new_size);
+        self.records.count(namespace, key.len(), old.as_ref().map(Entry::value_len), new_size);
     }
 }

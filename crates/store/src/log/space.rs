@@ -24,10 +24,32 @@ const SEGMENTS_PER_DISK: u64 = 32;
 /// Segments are never made shorter than this, in bytes: the longest frame (a record of 16 MiB) fits.
 const SEGMENT_LEN_MIN: u64 = 20 << 20;
 
+/// Below a quota this share of it is kept for deleting and compacting, within [`QUOTA_MARGIN_MIN`] and the margin.
+const QUOTA_MARGIN_PART: u64 = 8;
+
+/// Least that is kept below a quota, in bytes: more than the queue may hold that is not written yet.
+const QUOTA_MARGIN_MIN: u64 = 40 << 20;
+
+/// A quota that nobody set.
+const NO_QUOTA: u64 = u64::MAX;
+
+/// For whom something is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Somebody who could as well be refused.
+    Writer,
+    /// Somebody who ends what was begun, or deletes: the margin is for them.
+    Ending,
+}
+
 /// What the disk has left.
 pub(super) struct Space {
     disk: Arc<dyn Disk>,
     margin: u64,
+    /// Most bytes that the folder may take.
+    quota: AtomicU64,
+    /// Bytes that it took when last measured.
+    own: AtomicU64,
     reserve: u64,
     segment_len_max: u64,
     segment_len: AtomicU64,
@@ -59,6 +81,8 @@ impl Space {
         Ok(Self {
             disk,
             margin: config.margin_bytes,
+            quota: NO_QUOTA.into(),
+            own: AtomicU64::new(0),
             reserve: config.reserve_bytes,
             segment_len_max: config.segment_len,
             segment_len: AtomicU64::new(config.segment_len),
@@ -84,13 +108,37 @@ impl Space {
     /// Whether space is so short that what can be given back is given back at some cost: writers are refused
     /// soon, or already.
     pub(super) fn is_short(&self) -> bool {
-        self.free() < 2 * self.margin + 2 * self.segment_len()
+        self.free() < 2 * self.margin() + 2 * self.segment_len()
+    }
+
+    /// Sets how much the folder may take, in bytes.
+    pub(super) fn set_quota(&self, quota: Option<u64>) {
+        self.quota.store(quota.unwrap_or(NO_QUOTA), Ordering::Relaxed);
+        self.measure();
+    }
+
+    /// How much the folder may take, in bytes.
+    pub(super) fn quota(&self) -> Option<u64> {
+        Some(self.quota.load(Ordering::Relaxed)).filter(|quota| *quota != NO_QUOTA)
+    }
+
+    /// Bytes of all files in the folder.
+    pub(super) fn own_bytes(&self) -> io::Result<u64> {
+        Ok(self.disk.list()?.into_iter().map(|(_, len)| len).sum())
+    }
+
+    /// What writers may not have.
+    fn margin(&self) -> u64 {
+        match self.quota() {
+            Some(quota) => self.margin.min((quota / QUOTA_MARGIN_PART).max(QUOTA_MARGIN_MIN)),
+            None => self.margin,
+        }
     }
 
     /// Room for copies that compaction makes before it frees anything, in bytes. It may go into the margin,
     /// but leaves some of it to those who delete.
     pub(super) fn for_copies(&self) -> u64 {
-        self.free().saturating_sub(self.margin / 4)
+        self.free().saturating_sub(self.margin() / 4)
     }
 
     /// What writers are told while not even the reserve is left.
@@ -98,27 +146,39 @@ impl Space {
         StoreError::Full { what: "disk", used: 0, max: 0 }
     }
 
-    /// May `len` more bytes be written for somebody who could as well be refused?
-    pub(super) fn admit(&self, len: u64) -> Result<(), StoreError> {
+    /// May `len` more bytes be written?
+    pub(super) fn admit(&self, len: u64, admission: Admission) -> Result<(), StoreError> {
+        let margin = match admission {
+            Admission::Writer => self.margin(),
+            // Some of it is left to those who delete for good, and to compaction.
+            Admission::Ending => self.margin() / 2,
+        };
         let mut admitted = self.count(len);
-        let near = self.free.load(Ordering::Relaxed) < admitted + self.margin + MEASURE_EVERY_BYTES;
+        let near = self.free.load(Ordering::Relaxed) < admitted + margin + MEASURE_EVERY_BYTES;
         if admitted >= MEASURE_EVERY_BYTES || near {
             // Measuring forgets what was counted, this too.
             self.measure();
             admitted = self.count(len);
         }
         let free = self.free.load(Ordering::Relaxed);
-        if free < self.margin + admitted {
+        if free < margin + admitted {
             // Another thread may have measured in between, and forgotten it: never below zero.
             let less = |counted: u64| Some(counted.saturating_sub(len));
             let _ = self.admitted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-            return Err(StoreError::Full {
-                what: "disk",
-                used: admitted,
-                max: free.saturating_sub(self.margin),
-            });
+            return Err(self.refusal(len, admitted, free.saturating_sub(margin)));
         }
         Ok(())
+    }
+
+    /// Why `asked` bytes are refused: the disk, or the quota if that is nearer.
+    fn refusal(&self, asked: u64, admitted: u64, max: u64) -> StoreError {
+        let own = self.own.load(Ordering::Relaxed);
+        match self.quota() {
+            Some(limit) if self.free.load(Ordering::Relaxed) == limit.saturating_sub(own) => {
+                StoreError::Quota { of: "node", used: own + admitted - asked.min(admitted), limit, asked }
+            }
+            _ => StoreError::Full { what: "disk", used: admitted, max },
+        }
     }
 
     /// Counts bytes as admitted; answers how many are now.
@@ -129,7 +189,12 @@ impl Space {
     /// Asks the system anew. What was admitted but not written yet is forgotten here; the queue bounds it
     /// and the margin is larger than the queue.
     pub(super) fn measure(&self) {
-        if let Ok(free) = self.disk.free_bytes() {
+        if let Ok(mut free) = self.disk.free_bytes() {
+            if let Some(quota) = self.quota() {
+                let Ok(own) = self.own_bytes() else { return };
+                self.own.store(own, Ordering::Relaxed);
+                free = free.min(quota.saturating_sub(own));
+            }
             self.free.store(free, Ordering::Relaxed);
             self.admitted.store(0, Ordering::Relaxed);
         }
@@ -152,7 +217,7 @@ impl Space {
             self.has_reserve.store(true, Ordering::Relaxed);
             return Ok(());
         }
-        if self.disk.free_bytes()? < self.reserve.saturating_add(self.margin) {
+        if self.disk.free_bytes()? < self.reserve.saturating_add(self.margin()) {
             return Ok(());
         }
         let mode = if held.is_some() { OpenMode::ReadWrite } else { OpenMode::CreateNew };
@@ -169,7 +234,7 @@ impl Space {
 
     /// Takes the reserve again once it was given up and there is room for it and as much again.
     pub(super) fn take_reserve_again(&self) -> io::Result<()> {
-        let roomy = self.free() >= (2 * self.reserve).saturating_add(self.margin);
+        let roomy = self.free() >= (2 * self.reserve).saturating_add(self.margin());
         if roomy { self.take_reserve() } else { Ok(()) }
     }
 
@@ -195,13 +260,34 @@ mod tests {
         let config = LogConfig { margin_bytes: 1_000, reserve_bytes: 0, ..LogConfig::default() };
         let space = Space::new(disk.clone(), &config).unwrap();
         for len in [5_000, 10, 20_000_000, 10] {
-            assert!(matches!(space.admit(len), Err(StoreError::Full { .. })), "{len}");
+            assert!(matches!(space.admit(len, Admission::Writer), Err(StoreError::Full { .. })), "{len}");
             assert_eq!(space.admitted.load(Ordering::Relaxed), 0, "{len}");
         }
         disk.set_capacity(Some(1 << 30));
         for len in [5_000, 10] {
-            space.admit(len).unwrap();
+            space.admit(len, Admission::Writer).unwrap();
         }
-        assert!(space.admit(1 << 30).is_err());
+        assert!(space.admit(1 << 30, Admission::Writer).is_err());
+    }
+
+    #[test]
+    fn a_quota_is_a_smaller_disk_and_says_so() {
+        let disk = Arc::new(SimDisk::new());
+        disk.set_capacity(Some(1 << 40));
+        let config = LogConfig { reserve_bytes: 0, ..LogConfig::default() };
+        let space = Space::new(disk.clone(), &config).unwrap();
+        let file = disk.open("a", OpenMode::CreateNew).unwrap();
+        file.set_len(100 << 20).unwrap();
+        space.set_quota(Some(150 << 20));
+        space.admit(9 << 20, Admission::Writer).unwrap();
+        let refused = space.admit(2 << 20, Admission::Writer).unwrap_err();
+        let limit = 150 << 20;
+        assert!(
+            matches!(refused, StoreError::Quota { of: "node", limit: l, asked, .. } if l == limit && asked == 2 << 20),
+            "{refused:?}"
+        );
+        space.admit(2 << 20, Admission::Ending).unwrap();
+        space.set_quota(None);
+        space.admit(2 << 20, Admission::Writer).unwrap();
     }
 }
