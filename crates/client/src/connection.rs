@@ -61,19 +61,32 @@ fn tls_config(options: &ConnectOptions) -> Result<rustls::ClientConfig, Failure>
     Ok(config)
 }
 
+/// Says where the node is now, host and port, each time a connection is made: a node that was started again may listen
+/// elsewhere. `None`: not known, so where it was.
+pub type Locate = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// Connects.
 ///
 /// # Errors
 /// [`Kind::Invalid`] for unusable certificates; [`Kind::Closed`] if nobody answers; [`Kind::Denied`] if the
 /// node and this client do not trust each other.
 pub async fn connect(options: &ConnectOptions) -> Result<Channel, Failure> {
+    connect_where(options, Arc::new(|| None)).await
+}
+
+/// As [`connect`]; whenever the connection has to be made anew it goes to where the node is then.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_where(options: &ConnectOptions, locate: Locate) -> Result<Channel, Failure> {
     let tls = TlsConnector::from(Arc::new(tls_config(options)?));
     let host = options.address.rsplit_once(':').map_or(options.address.as_str(), |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(host).map_err(|e| invalid("the node's address", e))?;
     let address = options.address.clone();
     let connector = tower::service_fn(move |_| {
-        let (tls, name, address) = (tls.clone(), name.clone(), address.clone());
+        let (tls, name) = (tls.clone(), name.clone());
+        let address = locate().unwrap_or_else(|| address.clone());
         async move {
             let socket = TcpStream::connect(&address).await?;
             socket.set_nodelay(true)?;

@@ -79,7 +79,7 @@ impl Vault {
     pub(crate) async fn folder_record(&self, id: DirId) -> Result<Option<(Version, Directory)>, Failure> {
         let key = self.names.directory_key(id);
         let request = self.request(self.files, key.as_bytes(), Ask::Get { head_only: true })?;
-        self.folder_record_of(id, self.remote.apply(request).await?)
+        self.folder_record_of(id, self.ask(request).await?)
     }
 
     /// What a read of a folder's own record brought.

@@ -1,6 +1,7 @@
 //! One file at a time: in, out, its versions, and away. Whole folders are in [`crate::tree`].
 
 mod ahead;
+mod attempts;
 mod closing;
 mod content;
 mod damage;
@@ -11,9 +12,11 @@ mod put;
 mod remove;
 mod restore;
 mod trail;
+mod upload;
 mod versions;
 
 pub(crate) use ahead::FolderReading;
+pub(crate) use attempts::Attempts;
 pub use content::{ContentOptions, Uploaded};
 pub use get::{Destination, GetReport, Proof};
 pub use list::{Listed, ListedKind, Listing};

@@ -5,7 +5,7 @@
 //! - [`vault`]: the open vault, what [`path`]s mean in it and how records are sealed and opened;
 //! - [`directory`]: folders; [`files`]: one file; [`tree`]: whole folders in and out; [`values`]: what expires;
 //! - [`local`]: the user's own files; [`memory`]: what this device has seen, so that nothing older is accepted;
-//! - progress is counted in a [`meter`].
+//! - progress is counted in a [`meter`]; how much, how fast and how patiently: [`transfer`].
 
 pub mod connection;
 pub mod directory;
@@ -15,6 +15,7 @@ pub mod memory;
 pub mod meter;
 pub mod path;
 pub mod remote;
+pub mod transfer;
 pub mod tree;
 pub mod values;
 pub mod vault;

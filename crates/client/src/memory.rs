@@ -78,6 +78,12 @@ impl SeenMemory {
         Ok(Self { file: Some(path.to_path_buf()), state: Mutex::new(state) })
     }
 
+    /// A folder beside the file; `None` if nothing is kept.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Option<PathBuf> {
+        self.file.as_ref().map(|file| file.with_file_name(name))
+    }
+
     /// What was seen of a record; all zero if nothing was.
     pub fn seen(&self, namespace: NamespaceId, key: &[u8]) -> Mark {
         self.state.lock().marks.seen(namespace.0, key).unwrap_or_default()

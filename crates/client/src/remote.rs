@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use crate::connection::{ConnectOptions, connect};
+use crate::connection::{ConnectOptions, Locate, connect, connect_where};
 
 /// Requests of one stream that may be under way before the caller has to wait.
 const REQUESTS_QUEUED_MAX: usize = 256;
@@ -149,8 +149,19 @@ impl Remote {
     /// # Errors
     /// As [`connect`].
     pub async fn connect(options: &ConnectOptions) -> Result<Self, Failure> {
-        let channel = connect(options).await?;
-        Ok(Self {
+        Ok(Self::over(connect(options).await?))
+    }
+
+    /// As [`Remote::connect`], to a node that may be elsewhere when it has to be connected to again.
+    ///
+    /// # Errors
+    /// As [`connect`].
+    pub async fn connect_where(options: &ConnectOptions, locate: Locate) -> Result<Self, Failure> {
+        Ok(Self::over(connect_where(options, locate).await?))
+    }
+
+    fn over(channel: Channel) -> Self {
+        Self {
             records: v1::records_client::RecordsClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_LEN_MAX)
                 .max_encoding_message_size(MESSAGE_LEN_MAX),
@@ -158,7 +169,7 @@ impl Remote {
                 .max_decoding_message_size(MESSAGE_LEN_MAX)
                 .max_encoding_message_size(MESSAGE_LEN_MAX),
             node: v1::node_client::NodeClient::new(channel),
-        })
+        }
     }
 
     /// One operation on one record.

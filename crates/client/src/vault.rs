@@ -23,9 +23,12 @@ use larder_seal::watermark::Mark;
 use larder_seal::{SealError, names};
 use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, RecordRequest};
+use parking_lot::Mutex;
 
+use crate::files::Attempts;
 use crate::memory::SeenMemory;
 use crate::remote::Remote;
+use crate::transfer::{Outage, Transfers};
 
 /// Namespace of files.
 pub const FILES: &str = "files";
@@ -36,8 +39,8 @@ pub const VALUES: &str = "values";
 /// Namespace of vault headers.
 pub const KEYS: &str = "keys";
 
-/// How long a lease holds without being listed. Long enough for the slowest chunk of an upload, which renews
-/// it as it goes.
+/// How long a lease of what is on the node already holds without being listed: its record follows at once. Uploads
+/// have their own time: [`crate::transfer::Transfers::resume_within`].
 const LEASE_MS: u64 = 60 * 60 * 1000;
 
 /// How long the outcome of a take can be asked for again.
@@ -56,7 +59,11 @@ pub struct Vault {
     pub(crate) files: NamespaceId,
     pub(crate) values: NamespaceId,
     memory: SeenMemory,
-    clock: Arc<dyn Clock>,
+    pub(crate) attempts: Attempts,
+    pub(crate) transfers: Transfers,
+    /// Whether somebody was told that the node is away.
+    pub(crate) away: Mutex<bool>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// The node's time, and ours when we asked for it: all deadlines are in the node's time.
     node_ms: u64,
     connected: Duration,
@@ -147,7 +154,10 @@ impl Vault {
             root: root.clone(),
             files: NamespaceId::of(FILES),
             values: NamespaceId::of(VALUES),
+            attempts: Attempts::in_folder(memory.beside("uploads")),
             memory,
+            transfers: Transfers::default(),
+            away: Mutex::default(),
             node_ms: Hlc::from_u64(status.time).ms(),
             connected: asked,
             clock,
@@ -241,10 +251,21 @@ impl Vault {
         head_only: bool,
     ) -> Result<Option<Found>, Failure> {
         let request = self.request(namespace, key, Ask::Get { head_only })?;
-        match self.remote.apply(request).await? {
+        match self.ask(request).await? {
             Outcome::Found(found) => Ok(Some(found)),
             Outcome::Absent => Ok(None),
             other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Asks something that changes nothing, again if the node goes away meanwhile and there is patience.
+    pub(crate) async fn ask(&self, request: RecordRequest) -> Result<Outcome, Failure> {
+        let mut outage = Outage::default();
+        loop {
+            match self.remote.apply(request.clone()).await {
+                Err(failure) => outage.ride_out(self, failure).await?,
+                answered => return answered,
+            }
         }
     }
 

@@ -51,8 +51,9 @@ pub const OPERATION_DEADLINE_MS_MAX: u64 = 3600 * 1000;
 /// and sent whole, so what it remembers must leave room for a value of the largest size.
 pub const RECORD_REMEMBERED_BYTES_MAX: usize = VALUE_LEN_MAX;
 
-/// Furthest a lease's deadline may lie ahead, in milliseconds (one day): the longest an upload may take.
-pub const LEASE_DEADLINE_MS_MAX: u64 = 24 * 3600 * 1000;
+/// Furthest a lease's deadline may lie ahead, in milliseconds (25 hours): an interrupted upload can be resumed for a
+/// day, and a client's idea of the node's time may be ahead of it.
+pub const LEASE_DEADLINE_MS_MAX: u64 = 25 * 3600 * 1000;
 
 /// Longest time to live anyone may ask for, in milliseconds (100 years of 365 days).
 pub const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3600 * 1000;

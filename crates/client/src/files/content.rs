@@ -16,21 +16,17 @@ use larder_seal::names::SealedKey;
 use larder_seal::pipeline::seal::{Cutting, SealOptions, SealStream, SealedChunk, Summary, seal_stream};
 use larder_seal::pipeline::single::ChunkSealer;
 use larder_seal::pipeline::{PipelineError, Width};
-use larder_seal::tree::{SealedPage, TreeBuilder};
 use larder_wire::answer::Failure;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::meter::Meter;
-use crate::remote::{BlobAnswers, BlobSender, Lease};
+use crate::remote::Lease;
 use crate::vault::{Vault, io_kind, record_key, seal_failure};
 
 /// Chunks that are asked about at once: one question for several mebibytes costs nothing, and few enough are
 /// held meanwhile.
-const ASK_CHUNKS: usize = 4;
-
-/// A lease is renewed when less than this is left of it.
-const LEASE_RENEW_MS: u64 = 30 * 60 * 1000;
+pub(super) const ASK_CHUNKS: usize = 4;
 
 /// How content is cut, compressed and with how many threads.
 #[derive(Debug, Clone, Default)]
@@ -136,9 +132,10 @@ impl Vault {
             token: Self::new_token(),
             namespace: self.files,
             key: record_key(key.as_bytes())?,
-            deadline_ms: self.lease_deadline_ms(),
+            deadline_ms: self.upload_deadline_ms(),
         };
         let token = lease.token;
+        self.attempts().begin(key, token);
         match self.upload_chunks(chunks, lease, meter).await {
             Ok((summary, content, deadline_ms)) => Ok(Uploaded {
                 size: summary.size,
@@ -147,55 +144,18 @@ impl Vault {
                 content,
                 lease: Some((token, deadline_ms)),
             }),
+            // What was sent stays for the next try.
+            Err(failure) if matches!(failure.kind, Kind::Closed | Kind::Unknown) => Err(failure),
             Err(failure) => {
-                // What was stored for nothing goes at once rather than at the lease's deadline. If this
-                // fails too, the deadline does it.
-                let _ = self.remote.release(token).await;
+                self.give_up(token).await;
                 Err(failure)
             }
-        }
-    }
-
-    async fn upload_chunks(
-        &self,
-        (mut sealed, sealing): Chunks,
-        lease: Lease,
-        meter: &Arc<Meter>,
-    ) -> Result<(Summary, Content, u64), Failure> {
-        let (sender, answers) = self.remote.put_blobs(&lease).await?;
-        let stored = tokio::spawn(count_answers(answers));
-        let mut out = Upload { vault: self, sender, lease, sent: 0, meter };
-        let mut tree = TreeBuilder::new(self.blobs.clone());
-        let sending = async {
-            let mut batch = Vec::with_capacity(ASK_CHUNKS);
-            while sealed.recv_many(&mut batch, ASK_CHUNKS).await > 0 {
-                for chunk in out.send_missing(&mut batch).await? {
-                    let pages = tree.push(chunk.entry).map_err(seal_failure)?;
-                    out.send_pages(pages).await?;
-                }
-            }
-            let summary = sealing.await.map_err(|e| Failure::new(Kind::Bug, e.to_string()))??;
-            let (content, pages) = tree.finish().map_err(seal_failure)?;
-            out.send_pages(pages).await?;
-            Ok::<_, Failure>((summary, content))
-        };
-        let sent = sending.await;
-        let (expected, deadline_ms) = (out.sent, out.lease.deadline_ms);
-        drop(out);
-        // If the node ended the stream, its answer says why; the sending side only knows that it ended.
-        let answered = stored.await.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
-        match (sent, answered) {
-            (Err(failure), Ok(_)) | (Err(_) | Ok(_), Err(failure)) => Err(failure),
-            (Ok(_), Ok(count)) if count != expected => {
-                Err(Failure::new(Kind::Closed, "the node did not store all that was sent; try again"))
-            }
-            (Ok((summary, content)), Ok(_)) => Ok((summary, content, deadline_ms)),
         }
     }
 }
 
 /// Sealed chunks as they come, and in the end what they were made of.
-type Chunks = (mpsc::Receiver<SealedChunk>, JoinHandle<Result<Summary, Failure>>);
+pub(super) type Chunks = (mpsc::Receiver<SealedChunk>, JoinHandle<Result<Summary, Failure>>);
 
 /// Seals content of one chunk, with memory for no more than that.
 fn seal_one(sealer: BlobSealer, compression: Compression, plain: Vec<u8>) -> Chunks {
@@ -224,63 +184,4 @@ fn pump(mut stream: SealStream) -> Chunks {
         stream.summary().ok_or_else(|| Failure::new(Kind::Closed, "sealing was stopped"))
     });
     (receiver, thread)
-}
-
-/// Waits for the answers to all blobs of a stream and counts them.
-async fn count_answers(mut answers: BlobAnswers) -> Result<u64, Failure> {
-    let mut count = 0;
-    while answers.next().await?.is_some() {
-        count += 1;
-    }
-    Ok(count)
-}
-
-struct Upload<'a> {
-    vault: &'a Vault,
-    sender: BlobSender,
-    lease: Lease,
-    sent: u64,
-    meter: &'a Arc<Meter>,
-}
-
-impl Upload<'_> {
-    /// Asks which chunks are there already and sends the others. Hands the chunks back, in order.
-    async fn send_missing(&mut self, batch: &mut Vec<SealedChunk>) -> Result<Vec<SealedChunk>, Failure> {
-        self.renew();
-        let ids: Vec<BlobId> = batch.iter().map(|chunk| chunk.entry.blob).collect();
-        let present = self.vault.remote.lease(&self.lease, &ids).await?;
-        let mut done = Vec::with_capacity(batch.len());
-        for (mut chunk, present) in batch.drain(..).zip(present) {
-            // The blob's memory goes back to the pipeline as soon as the network is done with it.
-            let bytes = std::mem::take(&mut chunk.bytes);
-            if !present {
-                self.send(chunk.entry.blob, bytes).await?;
-            }
-            self.meter.advance(chunk.entry.plain_len.into());
-            done.push(chunk);
-        }
-        Ok(done)
-    }
-
-    async fn send_pages(&mut self, pages: Vec<SealedPage>) -> Result<(), Failure> {
-        for page in pages {
-            self.send(page.blob, page.bytes).await?;
-        }
-        Ok(())
-    }
-
-    async fn send(&mut self, id: BlobId, bytes: Bytes) -> Result<(), Failure> {
-        let len = bytes.len() as u64;
-        self.sender.send(id, bytes).await?;
-        self.sent += 1;
-        self.meter.sent(len);
-        Ok(())
-    }
-
-    fn renew(&mut self) {
-        if self.lease.deadline_ms < self.vault.now_ms() + LEASE_RENEW_MS {
-            self.lease.deadline_ms = self.vault.lease_deadline_ms();
-            self.sender.renew(&self.lease);
-        }
-    }
 }

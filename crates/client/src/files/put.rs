@@ -21,6 +21,7 @@ use super::damage::damaged;
 use crate::local::source::Source;
 use crate::meter::Meter;
 use crate::path::VaultPath;
+use crate::transfer::Outage;
 use crate::vault::{OpenFile, Vault, local_failure, unexpected};
 
 /// How often a file that changes while it is read is read again.
@@ -97,7 +98,13 @@ impl Vault {
         let Some((parent, name)) = path.split() else {
             return Err(Failure::new(Kind::Invalid, "a file needs a name: the root is a folder"));
         };
-        let dir = self.make_folder(&parent).await?;
+        let mut outage = Outage::default();
+        let dir = loop {
+            match self.make_folder(&parent).await {
+                Err(failure) => outage.ride_out(self, failure).await?,
+                made => break made?,
+            }
+        };
         let key = self.names.entry_key(dir, name);
         // Before anything travels: most conflicts are known already.
         if options.condition != Condition::Any {
@@ -160,7 +167,14 @@ impl Vault {
         let mut may_be_listed = false;
         let result = self.try_commit(dir, path, name, new, options, &mut may_be_listed).await;
         if let (Err(_), false, Some((token, _))) = (&result, may_be_listed, new.uploaded.lease) {
-            let _ = self.remote.release(token).await;
+            let cut_off = matches!(&result, Err(NotPlaced::Failed(f)) if matches!(f.kind, Kind::Closed | Kind::Unknown));
+            // What was cut off is tried again, and finds it then.
+            if !cut_off {
+                self.give_up(token).await;
+            }
+        }
+        if let (Ok(_), Some((token, _))) = (&result, new.uploaded.lease) {
+            self.in_place(self.names.entry_key(dir, name), token).await;
         }
         result
     }
@@ -188,7 +202,7 @@ impl Vault {
             }
             meter.rewind(uploaded.size);
             if let Some((token, _)) = uploaded.lease {
-                self.remote.release(token).await?;
+                self.give_up(token).await;
             }
         }
         let message = format!("{}: changed while it was read, {READ_TRIES} times", local.display());
@@ -363,6 +377,7 @@ impl Vault {
             ..AskPut::default()
         };
         let version_key = key.version_key(current.info.version);
+        let mut outage = Outage::default();
         for _ in 0..WRITE_TRIES {
             let ask = Ask::Put(put.clone());
             match self.change(self.files, &version_key, ask).await {
@@ -370,7 +385,7 @@ impl Vault {
                 Ok(Outcome::Conflict { .. }) => {}
                 Ok(other) => return Err(unexpected(&other)),
                 Err(failure) if failure.kind == Kind::Retry => return Ok(Kept::Lost),
-                Err(failure) => return Err(failure),
+                Err(failure) => outage.ride_out(self, failure).await?,
             }
             // An earlier try, or another writer, has kept it already: perhaps for a deletion that did not happen,
             // and then not for as long as it should be.

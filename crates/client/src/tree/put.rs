@@ -114,6 +114,8 @@ struct Run {
     changed: Mutex<Vec<Small>>,
     /// Folders whose entry somebody changed meanwhile: it is looked at again.
     describe_again: Mutex<Vec<(PathBuf, VaultPath, Described)>>,
+    /// New files that are in place, and the leases of their content.
+    placed: Mutex<Vec<(SealedKey, LeaseToken)>>,
     /// Leases of content whose record was refused.
     unlisted: Mutex<Vec<LeaseToken>>,
 }
@@ -143,6 +145,7 @@ impl Vault {
             again: Mutex::default(),
             changed: Mutex::default(),
             describe_again: Mutex::default(),
+            placed: Mutex::default(),
             unlisted: Mutex::default(),
         });
         let (sender, answers) = self.remote.apply_stream().await?;

@@ -66,20 +66,69 @@ enum Hashing {
     None,
 }
 
+/// What is known of the beginning of a file that is read whole: its hash so far. Bytes that come from elsewhere (a
+/// fetch that was interrupted) are hashed with the rest, so that the end tells whether they were right.
+pub struct Begun {
+    hashing: Hashing,
+    fixed_len: Option<u64>,
+    size: u64,
+}
+
+impl std::fmt::Debug for Begun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Begun").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Begun {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(reading: Reading) -> Self {
+        let (hashing, fixed_len) = match reading {
+            Reading::Whole { chunking: Chunking::Fixed { len }, .. } => {
+                (Hashing::Merge(SubtreeMerger::new()), Some(u64::from(len)))
+            }
+            Reading::Whole { .. } => (Hashing::Sequence(Box::new(blake3::Hasher::new())), None),
+            Reading::Part => (Hashing::None, None),
+        };
+        Self { hashing, fixed_len, size: 0 }
+    }
+
+    /// Takes the next chunk from elsewhere, whole as the manifest cuts it. Nothing is checked before the end.
+    ///
+    /// # Panics
+    /// If a chunk of a file of fixed chunks is empty or longer than its place allows.
+    pub fn push(&mut self, chunk: &[u8]) {
+        match &mut self.hashing {
+            Hashing::Merge(merger) => merger.push(&Subtree::of(self.size, chunk)),
+            Hashing::Sequence(hasher) => {
+                hasher.update(chunk);
+            }
+            Hashing::None => {}
+        }
+        self.size += chunk.len() as u64;
+    }
+
+    /// How far it goes, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
 /// Opened chunks in the order they were supplied. If the whole file is read, the last item is an error when the
 /// content is not what the manifest says; until the iterator has ended with `None`, treat what came as unverified
 /// in order and completeness (each chunk by itself is verified).
 pub struct OpenStream {
     results: Ordered<Opened>,
     reading: Reading,
-    hashing: Hashing,
-    size: u64,
+    begun: Begun,
     ended: bool,
 }
 
 impl std::fmt::Debug for OpenStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OpenStream").field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("OpenStream").field("size", &self.begun.size).finish_non_exhaustive()
     }
 }
 
@@ -102,14 +151,26 @@ pub fn open_stream<I>(
 where
     I: Iterator<Item = Result<OpenJob, SupplyError>> + Send + 'static,
 {
+    open_rest(opener, supply, reading, Begun::new(reading), width)
+}
+
+/// As [`open_stream`], after a beginning that is there already; `supply` gives the chunks that follow it.
+///
+/// # Errors
+/// As [`open_stream`].
+pub fn open_rest<I>(
+    opener: BlobOpener,
+    supply: I,
+    reading: Reading,
+    begun: Begun,
+    width: Width,
+) -> Result<OpenStream, PipelineError>
+where
+    I: Iterator<Item = Result<OpenJob, SupplyError>> + Send + 'static,
+{
     let width = width.bounded();
-    let (hashing, fixed_len, len_max) = match reading {
-        Reading::Whole { chunking: Chunking::Fixed { len }, .. } => {
-            (Hashing::Merge(SubtreeMerger::new()), Some(u64::from(len)), len as usize)
-        }
-        Reading::Whole { .. } => (Hashing::Sequence(Box::new(blake3::Hasher::new())), None, CHUNK_LEN_MAX),
-        Reading::Part => (Hashing::None, None, CHUNK_LEN_MAX),
-    };
+    let fixed_len = begun.fixed_len;
+    let len_max = fixed_len.map_or(CHUNK_LEN_MAX, |len| usize::try_from(len).unwrap_or(CHUNK_LEN_MAX));
     let pool = BufferPool::new(len_max, 2 * width.window);
     let mut workers = Vec::with_capacity(width.workers);
     for _ in 0..width.workers {
@@ -117,7 +178,7 @@ where
         workers.push(OpenWorker { opener, scratch, pool: Arc::clone(&pool), fixed_len, len_max });
     }
     let results = start(Supplied(supply), workers, width)?;
-    Ok(OpenStream { results, reading, hashing, size: 0, ended: false })
+    Ok(OpenStream { results, reading, begun, ended: false })
 }
 
 impl Iterator for OpenStream {
@@ -138,29 +199,35 @@ impl Iterator for OpenStream {
                 return Some(Err(e));
             }
         };
-        if matches!(self.reading, Reading::Whole { .. }) && opened.chunk.offset != self.size {
+        if matches!(self.reading, Reading::Whole { .. }) && opened.chunk.offset != self.begun.size {
             self.ended = true;
             return Some(Err(PipelineError::Content { what: "chunk offset" }));
         }
-        match (&mut self.hashing, &opened.subtree) {
+        match (&mut self.begun.hashing, &opened.subtree) {
             (Hashing::Merge(merger), Some(subtree)) => merger.push(subtree),
             (Hashing::Sequence(hasher), _) => {
                 hasher.update(&opened.chunk.bytes);
             }
             _ => {}
         }
-        self.size += opened.chunk.bytes.len() as u64;
+        self.begun.size += opened.chunk.bytes.len() as u64;
         Some(Ok(opened.chunk))
     }
 }
 
 impl OpenStream {
+    /// What came of it so far, to go on from later: everything that was handed out, if it was written away.
+    #[must_use]
+    pub fn into_begun(self) -> Begun {
+        self.begun
+    }
+
     fn check_whole(&mut self) -> Result<(), PipelineError> {
         let Reading::Whole { size, content_hash, .. } = self.reading else { return Ok(()) };
-        if self.size != size {
+        if self.begun.size != size {
             return Err(PipelineError::Content { what: "size" });
         }
-        let found = match std::mem::replace(&mut self.hashing, Hashing::None) {
+        let found = match std::mem::replace(&mut self.begun.hashing, Hashing::None) {
             Hashing::Merge(merger) => merger.finish(),
             Hashing::Sequence(hasher) => *hasher.finalize().as_bytes(),
             Hashing::None => return Err(PipelineError::Content { what: "content hash" }),

@@ -15,15 +15,16 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hashbrown::HashTable;
 use larder_format::ids::{LeaseToken, NamespaceId};
+use larder_format::limits::LEASE_DEADLINE_MS_MAX;
 use larder_format::record::Key;
 use larder_format::segment::checksum;
 
 use super::segments::Place;
 use crate::api::{LeaseGrant, LeaseInfo, StoreError};
 
-/// Shortest time for which a released token is remembered, in milliseconds of hybrid time (one day): longer
-/// than any request can wander about.
-pub(super) const REMEMBER_MS: u64 = 24 * 3600 * 1000;
+/// Shortest time for which a released token is remembered, in milliseconds of hybrid time: as long as a lease can be
+/// asked for, and longer than any request can wander about.
+pub(super) const REMEMBER_MS: u64 = LEASE_DEADLINE_MS_MAX;
 
 /// Most tokens released before they were ever granted that are remembered. They cost 50 bytes each and
 /// anyone may send them.

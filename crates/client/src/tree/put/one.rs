@@ -71,7 +71,7 @@ impl Run {
         };
         if let (Err(_), Some((token, _))) = (&sent, lease) {
             // Its record never left.
-            let _ = self.vault.remote.release(token).await;
+            self.vault.give_up(token).await;
         }
         sent
     }
@@ -112,7 +112,7 @@ impl Run {
         };
         if let Err(failure) = made {
             if let Some((token, _)) = new.uploaded.lease {
-                let _ = self.vault.remote.release(token).await;
+                self.vault.give_up(token).await;
             }
             return Err(failure);
         }

@@ -71,6 +71,9 @@ impl Run {
             }
             (Sent::File { small, new, revision }, Ok(Outcome::Written { version, .. })) => {
                 self.stored(&small, new.uploaded.size);
+                if let Some((token, _)) = new.uploaded.lease {
+                    self.placed.lock().push((small.key, token));
+                }
                 self.vault.wrote(small.key.as_bytes(), version, revision)
             }
             (Sent::File { small, new, .. }, Ok(Outcome::Conflict { .. })) => {
@@ -114,10 +117,13 @@ impl Run {
     /// that were as they were stored, until somebody changed them in between, are stored again. Folders whose entry
     /// somebody changed get their attributes over it. Content whose record was refused is given up.
     pub(super) async fn careful_again(&self) {
+        let placed = std::mem::take(&mut *self.placed.lock());
+        for (key, token) in placed {
+            self.vault.in_place(key, token).await;
+        }
         let unlisted = std::mem::take(&mut *self.unlisted.lock());
         for token in unlisted {
-            // If this fails too, the lease's deadline does it.
-            let _ = self.vault.remote.release(token).await;
+            self.vault.give_up(token).await;
         }
         let describe = std::mem::take(&mut *self.describe_again.lock());
         for (local, path, folder) in describe {

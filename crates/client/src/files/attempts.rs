@@ -1,0 +1,120 @@
+//! Uploads that are under way, noted on this machine: an upload that is killed leaves its lease on the node, so that the
+//! next try finds what was sent; once that next try is in place, the leases of those before it are given up, and nothing
+//! keeps their blobs but what is stored.
+//!
+//! One empty file per upload, named by the record's key (a keyed hash, which the node sees too) and the lease's token,
+//! and locked while its upload lives. Losing these files loses space until the leases' deadline, and nothing else.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use larder_format::ids::LeaseToken;
+use larder_seal::names::SealedKey;
+use parking_lot::Mutex;
+
+/// A note older than this is of no use: the lease it names has ended. An hour above the longest lease.
+const NOTE_AGE_MAX: Duration = Duration::from_secs(26 * 3600);
+
+/// The notes of one machine.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    folder: Option<PathBuf>,
+    /// Notes of this process, whose files are locked as long as they are open.
+    own: Mutex<HashMap<LeaseToken, (PathBuf, File)>>,
+}
+
+impl Attempts {
+    /// In this folder, which is made when it is first needed; `None`: notes nothing.
+    pub(crate) fn in_folder(folder: Option<PathBuf>) -> Self {
+        Self { folder, own: Mutex::default() }
+    }
+
+    /// Notes an upload. Without room for a note it goes on without: then its lease ends at its deadline only.
+    pub(crate) fn begin(&self, key: SealedKey, token: LeaseToken) {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        let Some(folder) = &self.folder else { return };
+        let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        let path = folder.join(format!("{}.{token}", hex(key.as_bytes())));
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        if let Ok(file) = file
+            && file.try_lock().is_ok()
+        {
+            self.own.lock().insert(token, (path, file));
+        }
+    }
+
+    /// Forgets an upload, because its lease is listed or given up.
+    pub(crate) fn ended(&self, token: LeaseToken) {
+        if let Some((path, _file)) = self.own.lock().remove(&token) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Leases of uploads to this key that were killed. Their notes are taken over by this process.
+    pub(crate) fn left_over(&self, key: SealedKey) -> Vec<LeaseToken> {
+        let prefix = format!("{}.", hex(key.as_bytes()));
+        let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
+        let Some(entries) = entries else { return Vec::new() };
+        let mut tokens = Vec::new();
+        for entry in entries.flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            let Some(name) = name.to_str() else { continue };
+            match name.strip_prefix(&prefix).and_then(|token| token.parse().ok()) {
+                Some(token) if !self.own.lock().contains_key(&token) => {
+                    // Locked: whoever does this upload lives.
+                    let Ok(file) = File::open(&path) else { continue };
+                    if file.try_lock().is_ok() && path.exists() {
+                        self.own.lock().insert(token, (path, file));
+                        tokens.push(token);
+                    }
+                }
+                Some(_) => {}
+                None => remove_if_old(&path),
+            }
+        }
+        tokens
+    }
+}
+
+fn remove_if_old(path: &Path) {
+    let age = std::fs::symlink_metadata(path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+    if age.is_some_and(|age| age > NOTE_AGE_MAX) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_dead_uploads_to_the_same_key_are_left_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("uploads");
+        let (key, other) = (SealedKey::parse(&[1; 32]).unwrap().0, SealedKey::parse(&[2; 32]).unwrap().0);
+        let killed = Attempts::in_folder(Some(folder.clone()));
+        killed.begin(key, LeaseToken([1; _]));
+        killed.begin(other, LeaseToken([2; _]));
+        let alive = Attempts::in_folder(Some(folder.clone()));
+        assert!(alive.left_over(key).is_empty(), "it lives");
+        drop(killed);
+        alive.begin(key, LeaseToken([3; _]));
+        let tokens = alive.left_over(key);
+        assert_eq!(tokens, [LeaseToken([1; _])]);
+        for token in [1, 3] {
+            alive.ended(LeaseToken([token; _]));
+        }
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "that of the other key stays");
+    }
+}
