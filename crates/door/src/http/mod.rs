@@ -1,0 +1,29 @@
+//! The HTTP door's requests and answers as plain data. What is here never blocks a lawful key: any bytes may be a
+//! key, and only what no route takes is looked at with suspicion.
+//!
+//! [`target`] says what is asked ([`percent`], [`query`], [`lifetime`], [`forms`] read its parts); [`origin`] keeps
+//! other sites' pages out; [`suspicion`] tells probes from slips; [`problem`] and [`headers`] are for answers;
+//! [`limits`] has every number.
+
+pub mod forms;
+pub mod headers;
+pub mod lifetime;
+pub mod limits;
+pub mod origin;
+pub mod percent;
+pub mod problem;
+pub mod query;
+pub mod suspicion;
+pub mod target;
+
+/// What is wrong with a request, in words that say what to do: lower-case, without a full stop.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Bad(pub String);
+
+impl Bad {
+    /// With these words.
+    pub fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+}

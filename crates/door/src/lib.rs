@@ -1,0 +1,18 @@
+//! What doors share, whichever process they stand in: who is calling, how much of this machine one caller may
+//! take, and the protocols' own decoding. No storage, no keys, no sockets: bytes and time come in, decisions go
+//! out, so that everything here runs in a test and under a fuzzer.
+//!
+//! - [`caller`]: who is on a connection, which every later decision looks at;
+//! - [`bucket`]: so many requests a second for an address;
+//! - [`connections`]: so many connections, in all and for an address;
+//! - [`refusal`]: what a door says no to before anything is looked up, and how it is counted;
+//! - [`http`]: requests of the HTTP door, decoded and checked.
+
+pub mod bucket;
+pub mod caller;
+pub mod connections;
+pub mod http;
+pub mod refusal;
+
+pub use caller::{Caller, Standing};
+pub use refusal::Refusal;
