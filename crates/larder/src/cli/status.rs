@@ -1,7 +1,7 @@
 //! `larder status`: what runs, what it holds, whether the vault is open, and what is exposed to whom.
 
 use larder_format::namespace::{Class, Namespace, Privacy};
-use larder_wire::v1::StatusResponse;
+use larder_wire::v1::{RawDoor, StatusResponse};
 use serde_json::{Value, json};
 
 use crate::agent::client::{Agent, NAME as AGENT};
@@ -44,7 +44,7 @@ pub fn run(context: &Context) -> Outcome {
             "locks_in_ms": agent.and_then(|a| a.locks_in_ms),
         },
         "agent": { "running": agent.is_some(), "pid": agent.map(|a| a.pid) },
-        "exposed": node.as_ref().map(|n| exposure_json(&n.address)).ok(),
+        "exposed": node.as_ref().map(exposure_json).ok(),
         "folders": {
             "config": context.folders.config(), "data": context.folders.data(), "state": context.folders.state(),
         },
@@ -119,8 +119,41 @@ fn namespace_json(namespace: &Namespace) -> Value {
     })
 }
 
-fn exposure_json(address: &str) -> Value {
-    json!([{ "door": "grpc", "address": address, "needs": "certificate", "scope": scope_word(address) }])
+fn exposure_json(node: &Node) -> Value {
+    let address = &node.address;
+    let grpc = json!({
+        "door": "grpc", "address": address, "needs": "certificate", "scope": scope_word(address),
+        "readable_by_node": false,
+    });
+    let raw = node.status.raw_doors.iter().map(|door| {
+        json!({
+            "door": door.protocol,
+            "address": door.address,
+            "needs": if door.needs_certificate { "certificate" } else { "nothing" },
+            "scope": scope_word(&door.address),
+            "namespace": door.namespace,
+            "readable_by_node": true,
+        })
+    });
+    std::iter::once(grpc).chain(raw).collect()
+}
+
+/// What a raw door exposes, in one line: to whom, and that nothing in it is secret from the node.
+fn raw_door_text(door: &RawDoor, output: Output) -> String {
+    let scope = scope_word(&door.address);
+    let (protocol, whom) = match (door.needs_certificate, scope) {
+        (true, scope) => ("HTTPS", format!("{scope}, certificate needed")),
+        (false, "this machine") => ("HTTP", "every program of this machine".to_owned()),
+        (false, scope) => {
+            ("HTTP", output.paint(Tone::Bad, &format!("everyone on {scope}, no certificate needed")))
+        }
+    };
+    format!(
+        "         {protocol} on {} to {whom}: values of {} {}\n",
+        clean(&door.address),
+        clean(&door.namespace),
+        output.paint(Tone::Warn, "(raw: readable by the node)"),
+    )
 }
 
 fn privacy_word(privacy: Privacy) -> &'static str {
@@ -199,6 +232,9 @@ fn node_text(out: &mut String, node: &Node, output: Output) {
     }
     let scope = scope_word(&node.address);
     out.push_str(&format!("exposed  gRPC on {} to {scope}, certificate needed\n", node.address));
+    for door in &status.raw_doors {
+        out.push_str(&raw_door_text(door, output));
+    }
     let disk_total = status.store_bytes.saturating_add(status.disk_free_bytes);
     out.push_str(&format!(
         "disk     {} {} used, {} free; {} records, {} blobs\n",

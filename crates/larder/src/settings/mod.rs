@@ -5,6 +5,7 @@
 //! pages that explain them all go by it. A new setting is a field of [`Settings`] and an entry of the table.
 
 pub mod file;
+pub mod http;
 pub mod idle_lock;
 pub mod table;
 
@@ -15,6 +16,7 @@ use std::path::Path;
 use crate::failure::{Failure, Outcome, shown};
 use crate::life::log::LogFormat;
 
+pub use http::HttpSettings;
 pub use idle_lock::IdleLock;
 pub use table::Process;
 
@@ -39,6 +41,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Cap on values in the node's memory, in bytes.
     pub memory_cap_bytes: u64,
+    /// The HTTP door.
+    pub http: HttpSettings,
     /// When an open vault locks itself.
     pub idle_lock: IdleLock,
     /// Which events the daemons log.
@@ -52,6 +56,7 @@ impl Default for Settings {
         Self {
             listen: LISTEN_DEFAULT,
             memory_cap_bytes: MEMORY_CAP_DEFAULT,
+            http: HttpSettings::default(),
             idle_lock: IdleLock::After(idle_lock::IDLE_LOCK_DEFAULT),
             log: "info".to_owned(),
             log_format: LogFormat::Text,

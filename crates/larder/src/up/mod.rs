@@ -46,6 +46,8 @@ pub struct Wishes {
 pub struct Up {
     /// Where it listens.
     pub address: String,
+    /// Where its HTTP door is, if it has one open.
+    pub http: Option<String>,
     /// Whether this command started it.
     pub started: bool,
 }

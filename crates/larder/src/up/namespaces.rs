@@ -12,6 +12,7 @@ use larder_format::ids::NamespaceId;
 use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
 use larder_format::operation::{Condition, Outcome as Done};
 use larder_format::record::Key;
+use larder_node::config::RAW_NAMESPACE;
 use larder_seal::header::{VaultHeader, header_record_key};
 use larder_wire::request::{Ask, AskPut, RecordRequest};
 
@@ -103,7 +104,7 @@ pub fn kept(folders: &Folders) -> Outcome<Kept> {
     })
 }
 
-fn wanted() -> [Namespace; 3] {
+fn wanted() -> [Namespace; 4] {
     let ms = |length: Duration| u64::try_from(length.as_millis()).ok();
     [
         Namespace::new(FILES, Privacy::Sealed, Class::Disk, ScanOrder::Key),
@@ -113,6 +114,12 @@ fn wanted() -> [Namespace; 3] {
             ..Namespace::new(VALUES, Privacy::Sealed, Class::Memory, ScanOrder::Hash)
         },
         Namespace::new(KEYS, Privacy::Sealed, Class::Disk, ScanOrder::Key),
+        // What the HTTP door serves, whether it is open or not.
+        Namespace {
+            ttl_default_ms: ms(VALUE_TTL_DEFAULT),
+            ttl_max_ms: ms(VALUE_TTL_MAX),
+            ..Namespace::new(RAW_NAMESPACE, Privacy::Raw, Class::Memory, ScanOrder::Hash)
+        },
     ]
 }
 
