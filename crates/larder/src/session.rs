@@ -20,7 +20,7 @@ use crate::failure::{Failure, Outcome, shown};
 use crate::folders::Folders;
 use crate::life::{daemon, pid_file};
 use crate::settings::Resolved;
-use crate::up;
+use crate::{up, vault_header};
 
 /// How long threads that are still reading or writing when a command ends may take to notice.
 const THREADS_END_MAX: Duration = Duration::from_secs(2);
@@ -49,8 +49,7 @@ impl From<larder_client::Failure> for Failure {
 pub fn with_vault<T>(context: &Context, work: impl AsyncFnOnce(&Arc<Vault>) -> Outcome<T>) -> Outcome<T> {
     let folders = &context.folders;
     let root = opened_vault(folders, context.output)?;
-    let header = up::vault::header(folders)?
-        .ok_or_else(|| Failure::new(Kind::NotFound, "there is no vault yet").hint("larder up"))?;
+    let header = vault_header::file::read_existing(folders)?;
     if header.vault() != root.id() {
         return Err(Failure::new(Kind::Conflict, "the agent holds another vault than this folder's")
             .hint("larder lock"));
@@ -58,11 +57,15 @@ pub fn with_vault<T>(context: &Context, work: impl AsyncFnOnce(&Arc<Vault>) -> O
     // The generation of the keys that new things are sealed under is taken from it.
     header.verify(&root).map_err(|e| {
         Failure::new(e.kind(), format!("{}: {e}", shown(&folders.vault_header_file())))
-            .hint("put the file back from a backup; or move it away, and `larder up` takes the node's copy")
+            .hint("move it away, and `larder up` takes the node's copy; or put it back from a backup")
     })?;
     run(async {
         let remote = connect(folders).await?;
         let memory = SeenMemory::open(&folders.seen_file())?;
+        vault_header::pin::observe(folders, &memory, &header)?;
+        if let Some(fingerprint) = header.fingerprint() {
+            vault_header::pin::remember(folders, header.vault(), fingerprint)?;
+        }
         let clock = Arc::new(SystemClock::new());
         let vault = Arc::new(Vault::open(remote, &root, header.generation(), memory, clock).await?);
         let result = work(&vault).await;

@@ -28,6 +28,7 @@ pub mod status;
 pub mod unlock;
 pub mod up;
 pub mod value;
+pub mod vault;
 pub mod versions;
 
 use std::ffi::OsString;
@@ -105,6 +106,8 @@ enum Verb {
     Doctor(doctor::Args),
     /// Settings, and where each comes from
     Config(config::Args),
+    /// What opens the vault: passphrase, recovery code, people and devices
+    Vault(vault::Args),
     /// The blind node itself: run it, give space back, verify what it holds
     Node(node::Args),
     /// Run the agent itself (what `up` starts)
@@ -168,6 +171,7 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Value(args) => value::run(&context, args),
         Verb::Doctor(args) => doctor::run(&context, &args),
         Verb::Config(args) => config::run(&context, &args),
+        Verb::Vault(args) => vault::run(&context, args),
         Verb::Node(args) => node::run(&context, args),
         Verb::Agent(args) => agent::run(args),
         Verb::ExitCodes => exit_codes::run(&context),

@@ -1,6 +1,7 @@
 //! `larder status`: what runs, what it holds, whether the vault is open, and what is exposed to whom.
 
 use larder_format::namespace::{Class, Namespace, Privacy};
+use larder_seal::header::VaultHeader;
 use larder_wire::v1::{RawDoor, StatusResponse};
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ use crate::life::pid_file;
 use crate::moment;
 use crate::output::{Output, Tone};
 use crate::size;
+use crate::vault_header::file;
 use crate::{session, up};
 
 /// Width of a usage bar, in characters.
@@ -33,13 +35,18 @@ struct Node {
 /// Closed if the node does not answer (what is known is shown all the same).
 pub fn run(context: &Context) -> Outcome {
     let agent = Agent::connect(&context.folders).and_then(|mut agent| agent.status()).ok();
-    let vault = up::vault::header(&context.folders)?.map(|header| header.vault().to_string());
+    // A damaged header is said, and hides nothing else.
+    let header = file::read(&context.folders);
+    let vault = header.as_ref().ok().and_then(Option::as_ref);
+    let damage = header.as_ref().err().map(Failure::message);
     let node = ask_node(context);
     context.output.document(&json!({
         "node": node.as_ref().map_or_else(|failure| node_down_json(context, failure), node_json),
         "namespaces": node.as_ref().map(|n| n.namespaces.iter().map(namespace_json).collect::<Vec<_>>()).ok(),
         "vault": {
-            "id": vault,
+            "id": vault.map(|header| header.vault().to_string()),
+            "fingerprint": vault.and_then(VaultHeader::fingerprint).map(|f| f.to_string()),
+            "damage": damage,
             "state": vault_word(vault.is_some(), agent),
             "locks_in_ms": agent.and_then(|a| a.locks_in_ms),
         },
@@ -50,9 +57,10 @@ pub fn run(context: &Context) -> Outcome {
         },
     }))?;
     if !context.output.json() {
-        context.output.text(&text(context, node.as_ref(), agent, vault.is_some()))?;
+        context.output.text(&text(context, node.as_ref(), agent, &header))?;
     }
-    node.map(|_| ())
+    node?;
+    header.map(drop)
 }
 
 /// Whether the node's process is there, whatever it answers.
@@ -186,7 +194,12 @@ fn scope_word(address: &str) -> &'static str {
     }
 }
 
-fn text(context: &Context, node: Result<&Node, &Failure>, agent: Option<AgentStatus>, vault: bool) -> String {
+fn text(
+    context: &Context,
+    node: Result<&Node, &Failure>,
+    agent: Option<AgentStatus>,
+    header: &Outcome<Option<VaultHeader>>,
+) -> String {
     let output = context.output;
     let mut out = String::new();
     match node {
@@ -200,13 +213,20 @@ fn text(context: &Context, node: Result<&Node, &Failure>, agent: Option<AgentSta
             ));
         }
     }
-    let word = vault_word(vault, agent);
+    let vault = header.as_ref().ok().and_then(Option::as_ref);
+    let word = match header {
+        Ok(_) => vault_word(vault.is_some(), agent),
+        Err(_) => "its header cannot be read",
+    };
     let tone = if word == "open" { Tone::Good } else { Tone::Warn };
     let when = match agent.and_then(|a| a.locks_in_ms) {
         Some(ms) => format!(", locks itself in {}", moment::show_rounded(ms)),
         None => String::new(),
     };
     out.push_str(&format!("vault    {}{when}\n", output.paint(tone, word)));
+    if let Some(fingerprint) = vault.and_then(VaultHeader::fingerprint) {
+        out.push_str(&format!("         fingerprint {fingerprint}\n"));
+    }
     if agent.is_none() {
         out.push_str(&format!("{AGENT}    {}\n", output.paint(Tone::Bad, "not running")));
     }
