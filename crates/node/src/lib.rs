@@ -17,6 +17,7 @@ mod audit;
 pub mod blobs;
 mod chores;
 pub mod config;
+pub mod feeds;
 mod grpc;
 pub mod identity;
 mod leases;

@@ -20,6 +20,7 @@ use tonic::transport::Server;
 use crate::blobs::Blobs;
 use crate::chores::{self, Chores};
 use crate::config::NodeConfig;
+use crate::feeds::Feeds;
 use crate::grpc::{BlobsService, NodeService, RecordsService};
 use crate::leases::Leases;
 use crate::listener::{self, TlsError};
@@ -100,10 +101,11 @@ pub async fn run(
     let opening = move || LogStore::open(&data_dir, LogConfig::default(), &mut SystemRng);
     let log = tokio::task::spawn_blocking(opening).await.map_err(|e| NodeError::Server(e.to_string()))??;
     let log = Arc::new(log);
-    let memory: Arc<dyn RecordStore> = Arc::new(MemoryTable::new(MemoryConfig {
+    let memory = Arc::new(MemoryTable::new(MemoryConfig {
         cap_bytes: config.memory_cap_bytes,
         hash_seed: SystemRng.u64(),
     }));
+    let feeds = Feeds::start(&log, memory.feed());
     // A version is a time too: one that was told must not be given out again.
     let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
     let time = Arc::new(NodeTime::resume(clock, high));
@@ -122,7 +124,7 @@ pub async fn run(
     });
 
     let services = Services {
-        records: RecordsService { registers: registers.clone() },
+        records: RecordsService { registers: registers.clone(), feeds: feeds.clone() },
         blobs: BlobsService { blobs: blobs.clone() },
         node: NodeService {
             node_id: NodeId(log.id().0),
@@ -139,7 +141,13 @@ pub async fn run(
             }),
         },
     };
+    let shutdown = async {
+        shutdown.await;
+        // Streams that never end by themselves would hold up the end of the others.
+        feeds.close();
+    };
     let result = serve(socket, tls, services, shutdown, || ready(address)).await;
+    feeds.close();
     chores.stop().await;
     let closing = move || Arc::into_inner(log).map(LogStore::close);
     match tokio::task::spawn_blocking(closing).await.map_err(|e| NodeError::Server(e.to_string()))? {
