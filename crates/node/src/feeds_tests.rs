@@ -48,9 +48,7 @@ fn ask(prefix: &'static str, cursor: Option<Position>) -> WatchAsk {
 }
 
 fn told(page: &v1::WatchPage) -> Vec<(String, v1::ChangeKind, u64)> {
-    let one = |e: &v1::WatchEvent| {
-        (String::from_utf8(e.key.to_vec()).unwrap(), e.kind(), e.version)
-    };
+    let one = |e: &v1::WatchEvent| (String::from_utf8(e.key.to_vec()).unwrap(), e.kind(), e.version);
     page.events.iter().map(one).collect()
 }
 

@@ -293,8 +293,7 @@ impl Feed {
     /// Resolves once there is an event after this position, or another life. For one task: the last that asked is
     /// woken.
     pub fn poll_past(&self, after: Position, cx: &mut Context<'_>) -> Poll<()> {
-        let past =
-            || self.newest() > after.sequence || self.life.load(Ordering::Acquire) != after.life;
+        let past = || self.newest() > after.sequence || self.life.load(Ordering::Acquire) != after.life;
         if past() {
             return Poll::Ready(());
         }

@@ -160,10 +160,7 @@ impl v1::records_server::Records for RecordsService {
 
     type WatchStream = ReceiverStream<Result<v1::WatchPage, Status>>;
 
-    async fn watch(
-        &self,
-        request: Request<v1::WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let message = request.into_inner();
         let ask = WatchAsk {
             namespace: NamespaceId(message.namespace),

@@ -27,8 +27,8 @@ use super::victim::SPARE_MAX;
 use super::{Core, Damage, LogConfig, LogStore, Time};
 use crate::api::StoreError;
 use crate::disk::real::RealDisk;
-use crate::feed::Feed;
 use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::feed::Feed;
 use crate::ticket::Progress;
 use crate::used::UsedTable;
 
