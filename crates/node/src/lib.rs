@@ -20,6 +20,7 @@ pub mod blobs;
 mod chores;
 pub mod config;
 mod descriptors;
+pub mod feeds;
 mod grpc;
 mod http;
 pub mod identity;

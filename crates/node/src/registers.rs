@@ -106,6 +106,19 @@ impl Registers {
         }
     }
 
+    /// The class of a namespace.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub(crate) fn class(&self, namespace: NamespaceId) -> Result<Class, Failure> {
+        Ok(self.namespaces.get(namespace)?.class)
+    }
+
+    /// The node's time now.
+    pub(crate) fn now(&self) -> Hlc {
+        self.time.now()
+    }
+
     /// Disk records that changed and whose leases nobody has looked at since.
     pub(crate) fn suspects(&self) -> &Suspects {
         &self.suspects

@@ -22,6 +22,7 @@ use crate::blobs::Blobs;
 use crate::chores::{self, Chores};
 use crate::config::{HttpAuth, HttpConfig, NodeConfig};
 use crate::descriptors;
+use crate::feeds::Feeds;
 use crate::grpc::{BlobsService, NodeService, RecordsService};
 use crate::http::{Door, DoorParts, Open};
 use crate::leases::Leases;
@@ -139,10 +140,11 @@ pub async fn run(
     let opening = move || LogStore::open(&data_dir, LogConfig::default(), &mut SystemRng);
     let log = tokio::task::spawn_blocking(opening).await.map_err(|e| NodeError::Server(e.to_string()))??;
     let log = Arc::new(log);
-    let memory: Arc<dyn RecordStore> = Arc::new(MemoryTable::new(MemoryConfig {
+    let memory = Arc::new(MemoryTable::new(MemoryConfig {
         cap_bytes: config.memory_cap_bytes,
         hash_seed: SystemRng.u64(),
     }));
+    let feeds = Feeds::start(&log, memory.feed());
     // A version is a time too: one that was told must not be given out again.
     let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
     let time = Arc::new(NodeTime::resume(clock, high));
@@ -181,7 +183,7 @@ pub async fn run(
     });
 
     let services = Services {
-        records: RecordsService { registers: registers.clone() },
+        records: RecordsService { registers: registers.clone(), feeds: feeds.clone() },
         blobs: BlobsService { blobs: blobs.clone() },
         node: NodeService {
             node_id: NodeId(log.id().0),
@@ -203,6 +205,8 @@ pub async fn run(
     let shutdown = async {
         shutdown.await;
         http.iter().for_each(Open::stop);
+        // Streams that never end by themselves would hold up the end of the others.
+        feeds.close();
     };
     let result = serve(socket, tls, count, services, shutdown, || {
         ready(Addresses { grpc: address, http: http_address })
@@ -211,6 +215,7 @@ pub async fn run(
     if let Some(http) = http {
         http.ended(DRAIN_TIMEOUT).await;
     }
+    feeds.close();
     chores.stop().await;
     let closing = move || Arc::into_inner(log).map(LogStore::close);
     match tokio::task::spawn_blocking(closing).await.map_err(|e| NodeError::Server(e.to_string()))? {
