@@ -1,6 +1,7 @@
 //! Whole folders in and out. Small files, which are most files, travel in one stream of records without waiting
 //! for each other; larger ones go side by side. What fails is named and the rest goes on.
 
+mod again;
 mod get;
 mod put;
 
@@ -8,8 +9,7 @@ use std::path::PathBuf;
 
 use larder_wire::answer::Failure;
 
-/// Larger files under way at once. Each holds a few chunks, so this bounds memory.
-const LARGE_AT_ONCE: usize = 8;
+use crate::local::same::Compare;
 
 /// Small files sealed or opened by one job. Many enough that a job costs nothing beside its work.
 const SMALL_BATCH: usize = 32;
@@ -17,6 +17,15 @@ const SMALL_BATCH: usize = 32;
 /// Jobs under way at once: one more than cores, so that none of them waits for work.
 fn jobs_at_once() -> usize {
     std::thread::available_parallelism().map_or(2, |n| n.get() + 1)
+}
+
+/// How to fetch a folder.
+#[derive(Debug, Clone, Default)]
+pub struct GetTreeOptions {
+    /// Sync files to disk before they get their names.
+    pub sync: bool,
+    /// By what a local file counts as unchanged.
+    pub compare: Compare,
 }
 
 /// What became of a folder.

@@ -13,12 +13,15 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
+use super::{GetTreeOptions, SMALL_BATCH, TreeReport, jobs_at_once};
 use crate::directory::{EntryNow, Standing, being_deleted, not_a_folder};
 use crate::files::{Destination, FolderReading, ListedKind, at};
+use crate::local::part;
+use crate::local::same::is_same;
 use crate::local::target::{self, Target};
 use crate::meter::Meter;
 use crate::path::VaultPath;
+use crate::transfer::pass;
 use crate::vault::{OpenFile, Vault, local_failure};
 
 /// Files below this length are opened by one thread each: several are under way at once anyway.
@@ -27,7 +30,7 @@ const ONE_THREAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// All that the workers of one run share.
 struct Run {
     vault: Arc<Vault>,
-    sync: bool,
+    options: GetTreeOptions,
     meter: Arc<Meter>,
     report: Mutex<TreeReport>,
     large_permits: Arc<Semaphore>,
@@ -57,27 +60,21 @@ struct Batch {
 }
 
 impl Vault {
-    /// Writes a folder with everything in it to a local folder, which is made if it is missing. Files that
-    /// have the name of one in the vault are replaced; nothing is deleted. Folders get the mode and time of those in
-    /// the vault, also where they were there before. A folder that is being deleted, or was while it was read, has
-    /// failed.
-    ///
-    /// # Errors
-    /// [`Failure`] if nothing could be done. What failed for single files is in the report.
-    pub async fn get_tree(
+    /// One walk of [`Vault::get_tree`].
+    pub(super) async fn get_tree_once(
         self: &Arc<Self>,
         remote: &VaultPath,
         local: &Path,
-        sync: bool,
+        options: &GetTreeOptions,
         meter: &Arc<Meter>,
     ) -> Result<TreeReport, Failure> {
         let (id, attributes) = self.folder_to_get(remote).await?;
         let run = Arc::new(Run {
             vault: self.clone(),
-            sync,
+            options: options.clone(),
             meter: meter.clone(),
             report: Mutex::default(),
-            large_permits: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            large_permits: Arc::new(Semaphore::new(self.transfers().jobs)),
         });
         let (path, local_path) = (remote.clone(), local.to_path_buf());
         let mut todo = VecDeque::from([Todo { id, path, local: local_path, attributes, reading: None }]);
@@ -103,7 +100,7 @@ impl Vault {
         }
         // Last, and children before parents: writing into a folder changes its time.
         for Todo { local, attributes, .. } in made.iter().rev() {
-            if let Err(error) = target::finish_folder(local, attributes.mode, attributes.mtime_ns) {
+            if let Err(error) = target::finish_folder(local, attributes).map(|kept| self.xattrs_kept(kept)) {
                 run.fail(local, local_failure(local, &error));
             }
         }
@@ -135,7 +132,10 @@ impl Vault {
 /// Makes a folder, or takes one that is there; never a link to one, which could lead anywhere.
 fn make_local_folder(path: &Path) -> Result<(), Failure> {
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(metadata) if metadata.is_dir() => {
+            part::remove_old(path);
+            Ok(())
+        }
         Ok(_) => {
             let message = format!("{}: is there already and is not a folder", path.display());
             Err(Failure::new(Kind::Conflict, message))
@@ -162,6 +162,9 @@ impl Run {
     ) -> Result<(), Failure> {
         let mut reading = folder.reading.take().unwrap_or_else(|| folder.read(&self.vault));
         while let Some(page) = reading.next().await? {
+            let bytes = page.entries.iter().map(|(entry, _)| entry.found.body.len() as u64).sum();
+            self.meter.fetched(bytes);
+            pass(self.vault.transfers().down.as_ref(), bytes).await;
             if page.damaged > 0 {
                 let message = format!("{}: entries that cannot be read count={}", folder.path, page.damaged);
                 self.fail(&folder.local, Failure::new(Kind::Damaged, message));
@@ -240,7 +243,7 @@ impl Run {
                 } else {
                     Width::default()
                 };
-                let destination = Destination::File { path: local.clone(), sync: run.sync };
+                let destination = Destination::File { path: local.clone(), sync: run.options.sync };
                 match run.vault.write_out(&file, destination, width, &run.meter).await {
                     Ok(()) => run.done(file.info.size),
                     Err(failure) => run.fail(&local, failure),
@@ -262,11 +265,17 @@ impl Run {
                     continue;
                 }
             };
+            if is_same(&local, &file, self.options.compare) {
+                self.meter.advance(file.info.size);
+                self.meter.file_done();
+                self.report.lock().unchanged += 1;
+                continue;
+            }
             if !matches!(file.manifest.content, Content::Inline(_)) {
                 larger.push((file, local));
                 continue;
             }
-            match write_inline(&file, &local, self.sync) {
+            match write_inline(&self.vault, &file, &local, self.options.sync) {
                 Ok(()) => {
                     self.meter.advance(file.info.size);
                     self.done(file.info.size);
@@ -286,17 +295,18 @@ impl Run {
 }
 
 /// Writes a file whose content is at hand.
-fn write_inline(file: &OpenFile, local: &Path, sync: bool) -> Result<(), Failure> {
+fn write_inline(vault: &Vault, file: &OpenFile, local: &Path, sync: bool) -> Result<(), Failure> {
     use std::os::unix::ffi::OsStrExt;
     let failed = |e: std::io::Error| local_failure(local, &e);
     let Content::Inline(data) = &file.manifest.content else {
         return Err(Failure::new(Kind::Bug, "content is not at hand"));
     };
-    if file.info.kind == larder_format::head::FileKind::Symlink {
-        return target::link(Path::new(std::ffi::OsStr::from_bytes(data)), local).map_err(failed);
-    }
     let attributes = &file.info.attributes;
-    let target = Target::create(local).map_err(failed)?;
+    if file.info.kind == larder_format::head::FileKind::Symlink {
+        let to = Path::new(std::ffi::OsStr::from_bytes(data));
+        return target::link(to, local, attributes.mtime_ns).map_err(failed);
+    }
+    let target = Target::create(local, None).map_err(failed)?;
     target.write_at(data, 0).map_err(failed)?;
-    target.finish(data.len() as u64, attributes.mode, attributes.mtime_ns, sync).map_err(failed)
+    target.finish(data.len() as u64, attributes, sync).map(|kept| vault.xattrs_kept(kept)).map_err(failed)
 }

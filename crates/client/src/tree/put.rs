@@ -25,13 +25,15 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::before::Before;
-use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
+use super::{SMALL_BATCH, TreeReport, jobs_at_once};
 use crate::directory::Described;
 use crate::files::{NewFile, PutOptions};
 use crate::local::walk::{Found, Item, Walk};
+use crate::local::xattrs;
 use crate::meter::Meter;
 use crate::path::VaultPath;
 use crate::remote::ApplySender;
+use crate::transfer::pass;
 use crate::vault::{Vault, local_failure};
 
 /// Found things that may wait to be dealt with.
@@ -121,13 +123,8 @@ struct Run {
 }
 
 impl Vault {
-    /// Stores a folder with everything in it. Files that are there already with the same length, time and
-    /// mode are left alone; others become new versions; nothing is deleted. Folders, the one named among them, get the
-    /// mode and time of the local ones; folders above it that are missing are made without any.
-    ///
-    /// # Errors
-    /// [`Failure`] if nothing could be done. What failed for single files is in the report.
-    pub async fn put_tree(
+    /// One walk of [`Vault::put_tree`].
+    pub(super) async fn put_tree_once(
         self: &Arc<Self>,
         local: &Path,
         remote: &VaultPath,
@@ -182,6 +179,7 @@ struct Filling {
 
 impl Filling {
     fn new(run: Arc<Run>, sender: ApplySender) -> Self {
+        let large_at_once = run.vault.transfers().jobs;
         Self {
             run,
             sender: Arc::new(sender),
@@ -189,7 +187,7 @@ impl Filling {
             batch: Vec::new(),
             jobs: JoinSet::new(),
             job_permits: Arc::new(Semaphore::new(jobs_at_once())),
-            large_permits: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            large_permits: Arc::new(Semaphore::new(large_at_once)),
         }
     }
 
@@ -254,11 +252,14 @@ impl Filling {
                 return Ok(());
             }
         };
-        let attributes = Attributes {
+        let mut attributes = Attributes {
             mode: item.mode(),
             mtime_ns: item.mtime_ns(),
             ..self.run.options.attributes.clone()
         };
+        if link.is_none() {
+            self.run.add_xattrs(&item.path, &mut attributes);
+        }
         let len = link.as_ref().map_or(item.metadata.len(), |t| t.len() as u64);
         let before = folder.before.as_ref().and_then(|b| b.get(&name));
         // Length and time do not tell whether what is stored can still be read: by force it is stored anew.
@@ -376,12 +377,26 @@ impl Run {
             *next
         };
         request.tag = tag;
+        if let Ask::Put(put) = &request.ask {
+            pass(self.vault.transfers().up.as_ref(), (put.head.len() + put.body.len()) as u64).await;
+        }
         self.sent.lock().insert(tag, sent);
         sender.send(request).await.inspect_err(|_| {
             // It never left.
             self.sent.lock().remove(&tag);
         })?;
         Ok(tag)
+    }
+
+    /// Adds what a file or folder has of extended attributes. That some do not fit is said once.
+    fn add_xattrs(&self, local: &Path, attributes: &mut Attributes) {
+        let found = xattrs::read_path(local);
+        xattrs::put_among(attributes, &found);
+        let what = "some extended attributes here and perhaps in other places: a thing keeps 32 of them, of 2048 bytes in all";
+        let mut report = self.report.lock();
+        if found.left_out && !report.skipped.iter().any(|(_, why)| *why == what) {
+            report.skipped.push((local.to_path_buf(), what));
+        }
     }
 
     /// A file was left as it is.

@@ -10,6 +10,7 @@ use larder_format::record::Version;
 
 use crate::cli::Context;
 use crate::cli::lifetime::parse_version;
+use crate::cli::transfer::TransferArgs;
 use crate::failure::{Failure, Outcome};
 use crate::progress::Progress;
 
@@ -22,6 +23,8 @@ pub struct Args {
     /// An older version
     #[arg(long, value_name = "VERSION", value_parser = parse_version)]
     version: Option<Version>,
+    #[command(flatten)]
+    transfer: TransferArgs,
 }
 
 /// Writes each file's content, verified piece by piece before it is shown.
@@ -30,7 +33,8 @@ pub struct Args {
 /// What the first that failed says.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let paths = args.paths.iter().map(|p| VaultPath::parse(p)).collect::<Result<Vec<_>, _>>()?;
-    crate::session::with_vault(context, async |vault| {
+    let transfers = args.transfer.transfers(context, None)?;
+    crate::session::with_vault_as(context, transfers, async |vault| {
         for path in &paths {
             print(context, vault, path, args.version).await?;
         }

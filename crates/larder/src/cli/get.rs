@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder_client::files::{Destination, ListedKind};
+use larder_client::local::same::{Compare, is_same};
+use larder_client::meter::Reading;
 use larder_client::path::VaultPath;
-use larder_client::vault::Vault;
+use larder_client::tree::GetTreeOptions;
+use larder_client::vault::{OpenFile, Vault};
 use larder_format::error::Kind;
 use larder_format::head::FileKind;
 use larder_format::record::Version;
@@ -16,6 +19,7 @@ use crate::cli::cat::Stdout;
 use crate::cli::lifetime::parse_version;
 use crate::cli::listing::hex;
 use crate::cli::report;
+use crate::cli::transfer::TransferArgs;
 use crate::failure::{Failure, Outcome, clean, shown};
 use crate::progress::Progress;
 use crate::size;
@@ -37,6 +41,14 @@ pub struct Args {
     /// Sync files to disk before they get their names
     #[arg(long)]
     sync: bool,
+    /// Files that are here count as unchanged by their content, which is read, and not by length, time and mode
+    #[arg(long, conflicts_with = "force")]
+    checksum: bool,
+    /// Fetch everything, also files that are here unchanged in length, time and mode
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    transfer: TransferArgs,
 }
 
 /// Fetches everything named.
@@ -63,7 +75,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         && (destination.as_os_str().as_encoded_bytes().ends_with(b"/")
             || destination.is_dir()
             || paths.len() > 1);
-    crate::session::with_vault(context, async |vault| {
+    let transfers = args.transfer.transfers(context, None)?;
+    crate::session::with_vault_as(context, transfers, async |vault| {
         for path in &paths {
             if to_stdout {
                 super::cat::print(context, vault, path, args.version).await?;
@@ -102,28 +115,75 @@ async fn get_one(
     }
     let progress = Progress::begin("get", context.output);
     if is_folder {
-        let done = vault.get_tree(path, local, args.sync, progress.meter()).await?;
+        let options = GetTreeOptions { sync: args.sync, compare: args.compare() };
+        let done = vault.get_tree(path, local, &options, progress.meter()).await?;
+        let moved = progress.meter().read();
         drop(progress);
-        return report::tree(context, "fetched", path, Some(local), &done);
+        return report::tree(context, "fetched", path, Some(local), &done, &moved);
     }
     let destination = Destination::File { path: local.to_owned(), sync: args.sync };
-    let done = vault.get_file(path, args.version, destination, progress.meter()).await?;
+    let file = vault.file(path, args.version).await?;
+    if unchanged(local, &file, args.compare()).await? {
+        drop(progress);
+        return say(context, path, local, &file, None);
+    }
+    let done = vault.get_opened(path, &file, destination, progress.meter()).await?;
+    let moved = progress.meter().read();
     drop(progress);
+    debug_assert_eq!(done.version, file.info.version, "what was opened was read");
+    say(context, path, local, &file, Some(&moved))
+}
+
+/// Whether a local file need not be fetched. It may have to be read for that.
+async fn unchanged(local: &Path, file: &OpenFile, compare: Compare) -> Outcome<bool> {
+    let (local, file) = (local.to_owned(), file.clone());
+    let looked = tokio::task::spawn_blocking(move || is_same(&local, &file, compare)).await;
+    looked.map_err(|e| Failure::new(Kind::Bug, e.to_string()))
+}
+
+/// Says what became of a file. Without counts it was left alone.
+fn say(
+    context: &Context,
+    path: &VaultPath,
+    local: &Path,
+    file: &OpenFile,
+    moved: Option<&Reading>,
+) -> Outcome {
+    let counts = moved.copied().unwrap_or_default();
     context.output.document(&json!({
         "path": path.to_string(),
         "local": local.to_string_lossy(),
-        "kind": if done.kind == FileKind::Symlink { "link" } else { "file" },
-        "size": done.size,
-        "version": done.version.to_string(),
-        "blake3": hex(&done.content_hash),
+        "kind": if file.info.kind == FileKind::Symlink { "link" } else { "file" },
+        "size": file.info.size,
+        "version": file.info.version.to_string(),
+        "blake3": hex(&file.manifest.content_hash),
+        "unchanged": moved.is_none(),
+        "fetched": counts.bytes_fetched,
+        "kept": counts.bytes_kept,
     }))?;
-    context.output.note(&format!(
-        "{}: {}, from {}",
-        shown(local),
-        size::show(done.size),
-        clean(&path.to_string())
-    ));
+    let from = clean(&path.to_string());
+    context.output.note(&match moved {
+        Some(_) => {
+            format!(
+                "{}: {}{}, from {from}",
+                shown(local),
+                size::show(file.info.size),
+                report::fetched(&counts)
+            )
+        }
+        None => format!("{}: unchanged ({})", shown(local), size::show(file.info.size)),
+    });
     Ok(())
+}
+
+impl Args {
+    fn compare(&self) -> Compare {
+        match (self.force, self.checksum) {
+            (true, _) => Compare::Never,
+            (false, true) => Compare::Content,
+            (false, false) => Compare::Attributes,
+        }
+    }
 }
 
 impl Stdout {

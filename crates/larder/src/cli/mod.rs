@@ -25,6 +25,7 @@ pub mod rm;
 pub mod setting_flags;
 pub mod stat;
 pub mod status;
+pub mod transfer;
 pub mod unlock;
 pub mod up;
 pub mod value;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use larder_client::files::{ListedKind, PutOptions, Reading};
 use larder_client::path::VaultPath;
@@ -16,6 +17,7 @@ use crate::cli::content::ContentArgs;
 use crate::cli::lifetime::{ConditionArgs, LifetimeArgs};
 use crate::cli::listing::hex;
 use crate::cli::report;
+use crate::cli::transfer::{self, TransferArgs};
 use crate::failure::{Failure, Outcome, clean, shown};
 use crate::progress::Progress;
 use crate::size;
@@ -37,6 +39,11 @@ pub struct Args {
     condition: ConditionArgs,
     #[command(flatten)]
     content: ContentArgs,
+    #[command(flatten)]
+    transfer: TransferArgs,
+    /// How long what an interrupted put has sent is kept for the next one: 10m to 24h
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = transfer::resume_within)]
+    resume_within: Duration,
     /// Also over a file that cannot be read, or that is older than what this machine has seen. In a folder every file is
     /// stored anew, also those that are unchanged in length and time; only chunks that the node does not hold whole
     /// are sent
@@ -66,7 +73,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         force: args.force,
         ..PutOptions::default()
     };
-    crate::session::with_vault(context, async |vault| {
+    let transfers = args.transfer.transfers(context, Some(args.resume_within))?;
+    crate::session::with_vault_as(context, transfers, async |vault| {
         let options = PutOptions { content: args.content.options(vault), ..options };
         let into_folder = !args.no_target_directory
             && (text.ends_with('/')
@@ -147,6 +155,7 @@ async fn put_one(
         Reading::File(local)
     };
     let done = vault.put_file(&path, reading, options, progress.meter()).await?;
+    let moved = progress.meter().read();
     drop(progress);
     context.output.document(&json!({
         "path": path.to_string(),
@@ -156,9 +165,15 @@ async fn put_one(
         "replaced": done.replaced.map(|v| v.to_string()),
         "expires_ms": done.expiry.ms(),
         "blake3": hex(&done.content_hash),
+        "sent": moved.bytes_sent,
+        "present": moved.bytes_present,
     }))?;
     let what = if done.replaced.is_some() { "new version" } else { "stored" };
-    context.output.note(&format!("{}: {what}, {}", clean(&path.to_string()), size::show(done.size)));
+    context.output.note(&format!(
+        "{}: {what}, {}",
+        clean(&path.to_string()),
+        size::show(done.size) + &report::sent(&moved)
+    ));
     Ok(())
 }
 
@@ -174,6 +189,7 @@ async fn put_folder(
         return Err(Failure::invalid("--if-absent and --if-version are for single files"));
     }
     let done = vault.put_tree(local, &path, options.clone(), progress.meter()).await?;
+    let moved = progress.meter().read();
     drop(progress);
-    report::tree(context, "stored", &path, None, &done)
+    report::tree(context, "stored", &path, None, &done, &moved)
 }
