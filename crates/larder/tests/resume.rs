@@ -60,8 +60,9 @@ fn a_killed_upload_goes_on_where_it_was() {
     let (mut interrupted, mut sent_before) = (0, 0);
     for attempt in 1..=kills() {
         let there = disk(&home, "blobs");
-        let child = start(&home, &["put", &file, "/large"]);
-        while disk(&home, "blobs") < there + length() / MIB / (kills() + 2) && disk(&home, "files") == 0 {
+        let mut child = start(&home, &["put", "--limit-up", "40M", &file, "/large"]);
+        let enough = there + length() / MIB / (kills() + 2);
+        while disk(&home, "blobs") < enough && child.try_wait().unwrap().is_none() {
             pause(5);
         }
         interrupted += u64::from(kill(child));

@@ -129,6 +129,26 @@ impl Vault {
         })
     }
 
+    /// Writes the content of a file that was opened with [`Vault::file`], or a part of it.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] if a range is beyond its end; as [`Vault::get_file`].
+    pub async fn read_out(
+        &self,
+        file: &OpenFile,
+        destination: Destination,
+        meter: &Arc<Meter>,
+    ) -> Result<(), Failure> {
+        if let Destination::Range { range, .. } = &destination
+            && (range.start > range.end || range.end > file.info.size)
+        {
+            let (start, end, size) = (range.start, range.end, file.info.size);
+            let message = format!("range is beyond the file start={start} end={end} size={size}");
+            return Err(Failure::new(Kind::Invalid, message));
+        }
+        self.write_out(file, destination, Width::default(), meter).await
+    }
+
     /// What proves who wrote a file (or one of its versions), to anyone who has its bytes and the vault's
     /// public key. It holds no key and nothing of the content but its hash and length.
     ///

@@ -252,18 +252,10 @@ impl Vault {
     ///
     /// # Errors
     /// [`Kind::Invalid`] if the range is beyond the file's end; as [`Vault::get_file`].
-    #[allow(clippy::missing_panics_doc, reason = "offsets were checked against a length in memory")]
     pub async fn read_range(&self, file: &OpenFile, range: Range<u64>) -> Result<Bytes, Failure> {
-        if range.start > range.end || range.end > file.info.size {
-            let message = format!(
-                "range is beyond the file start={} end={} size={}",
-                range.start, range.end, file.info.size
-            );
-            return Err(Failure::new(Kind::Invalid, message));
-        }
         let out = Collected::default();
         let destination = Destination::Range { out: Box::new(out.clone()), range };
-        self.write_out(file, destination, Width::default(), &Arc::default()).await?;
+        self.read_out(file, destination, &Arc::default()).await?;
         let bytes = std::mem::take(&mut *out.0.lock());
         Ok(bytes.into())
     }

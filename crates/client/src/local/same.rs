@@ -24,9 +24,10 @@ pub enum Compare {
     Never,
 }
 
-/// Whether the file or link at this path is as the version says. What cannot be looked at is not. May read the file.
+/// Whether the file or link at this path is as the version says. What cannot be looked at is not. May read the
+/// file. Where the content alone is compared, `may_set` lets it get its attributes.
 #[must_use]
-pub fn is_same(path: &Path, file: &OpenFile, compare: Compare) -> bool {
+pub fn is_same(path: &Path, file: &OpenFile, compare: Compare, may_set: bool) -> bool {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return false };
     let attributes = &file.info.attributes;
     if file.info.kind == FileKind::Symlink {
@@ -41,6 +42,7 @@ pub fn is_same(path: &Path, file: &OpenFile, compare: Compare) -> bool {
         Compare::Content => {
             has_content(path, file)
                 && (has_attributes(path, &metadata, attributes)
+                    || !may_set
                     || target::set_attributes(path, attributes).is_ok())
         }
     }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use larder_format::error::Kind;
 use larder_wire::answer::Failure;
 
-use super::{GetTreeOptions, TreeReport};
-use crate::files::PutOptions;
+use super::{GetTreeOptions, PutTreeOptions, TreeReport};
 use crate::meter::Meter;
 use crate::path::VaultPath;
 use crate::transfer::Outage;
@@ -28,6 +27,7 @@ impl TreeReport {
             folders: self.folders + next.folders,
             bytes: self.bytes + next.bytes,
             unchanged: next.unchanged.saturating_sub(self.files),
+            excluded: next.excluded,
             skipped: next.skipped,
             failed: next.failed,
         }
@@ -46,7 +46,7 @@ impl Vault {
         self: &Arc<Self>,
         local: &Path,
         remote: &VaultPath,
-        options: PutOptions,
+        options: PutTreeOptions,
         meter: &Arc<Meter>,
     ) -> Result<TreeReport, Failure> {
         let mut walks = Walks::default();

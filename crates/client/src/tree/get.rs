@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{GetTreeOptions, SMALL_BATCH, TreeReport, jobs_at_once};
+use super::{GetTreeOptions, Planned, PlannedFile, SMALL_BATCH, TreeReport, jobs_at_once};
 use crate::directory::{EntryNow, Standing, being_deleted, not_a_folder};
 use crate::files::{Destination, FolderReading, ListedKind, at};
 use crate::local::part;
@@ -43,6 +43,8 @@ const FOLDERS_AHEAD: usize = 4;
 struct Todo {
     id: DirId,
     path: VaultPath,
+    /// Its path below the folder that is fetched.
+    below: PathBuf,
     local: PathBuf,
     attributes: Attributes,
     reading: Option<FolderReading>,
@@ -56,7 +58,7 @@ impl Todo {
 
 /// Files found in a record, with their content or what leads to it.
 struct Batch {
-    files: Vec<(EntryNow, PathBuf)>,
+    files: Vec<(EntryNow, VaultPath, PathBuf)>,
 }
 
 impl Vault {
@@ -77,19 +79,29 @@ impl Vault {
             large_permits: Arc::new(Semaphore::new(self.transfers().jobs)),
         });
         let (path, local_path) = (remote.clone(), local.to_path_buf());
-        let mut todo = VecDeque::from([Todo { id, path, local: local_path, attributes, reading: None }]);
+        let mut todo = VecDeque::from([Todo {
+            id,
+            path,
+            below: PathBuf::new(),
+            local: local_path,
+            attributes,
+            reading: None,
+        }]);
         let mut made = Vec::new();
         let mut jobs = JoinSet::new();
         let permits = Arc::new(Semaphore::new(jobs_at_once()));
         while let Some(mut folder) = todo.pop_front() {
-            if let Err(failure) = make_local_folder(&folder.local) {
+            let planned = run.options.plan.is_some();
+            if planned {
+                run.report.lock().folders += u64::from(!folder.local.is_dir());
+            } else if let Err(failure) = make_local_folder(&folder.local) {
                 if made.is_empty() {
                     return Err(failure);
                 }
                 run.fail(&folder.local, failure);
                 continue;
             }
-            run.report.lock().folders += 1;
+            run.report.lock().folders += u64::from(!planned);
             if let Err(failure) = run.read_folder(&mut folder, &mut todo, &mut jobs, &permits).await {
                 run.fail(&folder.local, failure);
             }
@@ -99,7 +111,7 @@ impl Vault {
             job.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
         }
         // Last, and children before parents: writing into a folder changes its time.
-        for Todo { local, attributes, .. } in made.iter().rev() {
+        for Todo { local, attributes, .. } in made.iter().rev().filter(|_| run.options.plan.is_none()) {
             if let Err(error) = target::finish_folder(local, attributes).map(|kept| self.xattrs_kept(kept)) {
                 run.fail(local, local_failure(local, &error));
             }
@@ -174,14 +186,20 @@ impl Run {
                 // Checks the name once more: it becomes a local file's.
                 let path = folder.path.join(&entry.entry.name)?;
                 let local = folder.local.join(&entry.entry.name);
+                let below = folder.below.join(&entry.entry.name);
+                let is_folder = matches!(entry.entry.target, EntryTarget::Directory { .. });
+                if self.options.exclude.leaves_out(&below, is_folder) {
+                    self.report.lock().excluded += 1;
+                    continue;
+                }
                 match (&entry.entry.target, standing) {
                     (&EntryTarget::File { size, .. }, _) => {
                         self.meter.expect(1, size);
-                        files.push((entry, local));
+                        files.push((entry, path, local));
                     }
                     (EntryTarget::Directory { id, attributes }, Ok(Standing::Open)) => {
                         let (id, attributes) = (*id, attributes.clone());
-                        todo.push_back(Todo { id, path, local, attributes, reading: None });
+                        todo.push_back(Todo { id, path, below, local, attributes, reading: None });
                     }
                     (EntryTarget::Directory { .. }, Ok(Standing::Closing)) => {
                         self.fail(&local, being_deleted(&path));
@@ -257,7 +275,7 @@ impl Run {
     /// Writes those files of a batch whose content is in their record; returns the others.
     fn write_small(&self, batch: Batch) -> Vec<(OpenFile, PathBuf)> {
         let mut larger = Vec::new();
-        for (entry, local) in batch.files {
+        for (entry, path, local) in batch.files {
             let file = match self.vault.open_file(entry.key.as_bytes(), entry.found) {
                 Ok(file) => file,
                 Err(failure) => {
@@ -265,10 +283,17 @@ impl Run {
                     continue;
                 }
             };
-            if is_same(&local, &file, self.options.compare) {
+            if is_same(&local, &file, self.options.compare, self.options.plan.is_none()) {
                 self.meter.advance(file.info.size);
                 self.meter.file_done();
                 self.report.lock().unchanged += 1;
+                continue;
+            }
+            if let Some(planner) = &self.options.plan {
+                let bytes = file.info.size;
+                let what = if local.symlink_metadata().is_ok() { Planned::Replace } else { Planned::New };
+                self.done(bytes);
+                (planner.0)(PlannedFile { path, local, what, bytes });
                 continue;
             }
             if !matches!(file.manifest.content, Content::Inline(_)) {

@@ -1,7 +1,7 @@
 //! A local folder into the vault. What was there already: [`mod@before`]; how folders go: [`mod@folders`]; how one file
 //! goes: [`mod@one`]; what the node's answers settle: [`mod@settle`].
 
-mod before;
+pub(super) mod before;
 mod folders;
 mod one;
 mod settle;
@@ -25,10 +25,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::before::Before;
-use super::{SMALL_BATCH, TreeReport, jobs_at_once};
+use super::{PutTreeOptions, SMALL_BATCH, TreeReport, jobs_at_once};
 use crate::directory::Described;
 use crate::files::{NewFile, PutOptions};
-use crate::local::walk::{Found, Item, Walk};
+use crate::local::walk::{Found, Item, Rules, Walk};
 use crate::local::xattrs;
 use crate::meter::Meter;
 use crate::path::VaultPath;
@@ -104,6 +104,7 @@ impl Sent {
 struct Run {
     vault: Arc<Vault>,
     options: PutOptions,
+    rules: Rules,
     meter: Arc<Meter>,
     sent: Mutex<HashMap<u64, Sent>>,
     /// Told when a folder's request was answered, and that no more answers will come.
@@ -128,12 +129,13 @@ impl Vault {
         self: &Arc<Self>,
         local: &Path,
         remote: &VaultPath,
-        options: PutOptions,
+        options: PutTreeOptions,
         meter: &Arc<Meter>,
     ) -> Result<TreeReport, Failure> {
         let run = Arc::new(Run {
             vault: self.clone(),
-            options,
+            options: options.put,
+            rules: options.rules,
             meter: meter.clone(),
             sent: Mutex::default(),
             settled: watch::Sender::new(false),
@@ -195,8 +197,9 @@ impl Filling {
     async fn fill(mut self, local: &Path, remote: &VaultPath) -> Result<Vec<(DirId, VaultPath)>, Failure> {
         let (found_sender, mut found) = mpsc::channel(FOUND_QUEUED_MAX);
         let (root, meter) = (local.to_path_buf(), self.run.meter.clone());
+        let rules = self.run.rules.clone();
         let walking: JoinHandle<()> = tokio::task::spawn_blocking(move || {
-            for found in Walk::new(root) {
+            for found in Walk::new(root, rules) {
                 if let Found::File(item) = &found {
                     meter.expect(1, item.metadata.len());
                 }
@@ -227,6 +230,7 @@ impl Filling {
                     let target = Bytes::copy_from_slice(target.as_os_str().as_bytes());
                     self.file(item, Some(target)).await?;
                 }
+                Found::Excluded => self.run.report.lock().excluded += 1,
                 Found::Skipped { path, what } => self.run.report.lock().skipped.push((path, what)),
                 Found::Failed { path, error } => self.run.fail(path.clone(), local_failure(&path, &error)),
             }

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder_client::files::{Destination, ListedKind};
+use larder_client::local::exclude::Exclude;
 use larder_client::local::same::{Compare, is_same};
+use larder_client::local::target::Target;
 use larder_client::meter::Reading;
 use larder_client::path::VaultPath;
-use larder_client::tree::GetTreeOptions;
+use larder_client::tree::{GetTreeOptions, Planned, PlannedFile};
 use larder_client::vault::{OpenFile, Vault};
 use larder_format::error::Kind;
-use larder_format::head::FileKind;
+use larder_format::head::{Attributes, FileKind};
 use larder_format::record::Version;
 use serde_json::json;
 
@@ -19,6 +21,8 @@ use crate::cli::cat::Stdout;
 use crate::cli::lifetime::parse_version;
 use crate::cli::listing::hex;
 use crate::cli::report;
+use crate::cli::selection::{ExcludeArgs, Plan};
+use crate::cli::span::Span;
 use crate::cli::transfer::TransferArgs;
 use crate::failure::{Failure, Outcome, clean, shown};
 use crate::progress::Progress;
@@ -47,6 +51,14 @@ pub struct Args {
     /// Fetch everything, also files that are here unchanged in length, time and mode
     #[arg(long)]
     force: bool,
+    /// Only these bytes of a file: FIRST-END (END not included), FIRST-, or -LAST; like 10M-20M
+    #[arg(long, value_name = "RANGE", value_parser = Span::parse, allow_hyphen_values = true, conflicts_with_all = ["checksum", "dry_run"])]
+    range: Option<Span>,
+    #[command(flatten)]
+    exclude: ExcludeArgs,
+    /// Say what would be fetched and change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
     #[command(flatten)]
     transfer: TransferArgs,
 }
@@ -76,17 +88,18 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             || destination.is_dir()
             || paths.len() > 1);
     let transfers = args.transfer.transfers(context, None)?;
+    let exclude = args.exclude.patterns()?;
     crate::session::with_vault_as(context, transfers, async |vault| {
         for path in &paths {
             if to_stdout {
-                super::cat::print(context, vault, path, args.version).await?;
+                super::cat::print(context, vault, path, args.version, args.range).await?;
                 continue;
             }
             let local = match path.split() {
                 Some((_, name)) if into_folder => destination.join(name),
                 _ => destination.to_owned(),
             };
-            get_one(context, vault, path, &local, args).await?;
+            get_one(context, vault, path, &local, args, &exclude).await?;
         }
         Ok(())
     })
@@ -98,6 +111,7 @@ async fn get_one(
     path: &VaultPath,
     local: &Path,
     args: &Args,
+    exclude: &Exclude,
 ) -> Outcome {
     // A version can be of a file that is deleted by now, so there may be nothing to look at.
     let kind = match args.version {
@@ -115,15 +129,40 @@ async fn get_one(
     }
     let progress = Progress::begin("get", context.output);
     if is_folder {
-        let options = GetTreeOptions { sync: args.sync, compare: args.compare() };
+        if args.range.is_some() {
+            return Err(Failure::invalid(format!("--range is for files, and {path} is a folder")));
+        }
+        let plan = args.dry_run.then(|| Plan::new(context));
+        let options = GetTreeOptions {
+            sync: args.sync,
+            compare: args.compare(),
+            exclude: exclude.clone(),
+            plan: plan.as_ref().map(Plan::planner),
+        };
         let done = vault.get_tree(path, local, &options, progress.meter()).await?;
         let moved = progress.meter().read();
         drop(progress);
+        if let Some(plan) = plan {
+            plan.end()?;
+            return report::plan(context, "fetch", path, Some(local), &done);
+        }
         return report::tree(context, "fetched", path, Some(local), &done, &moved);
     }
     let destination = Destination::File { path: local.to_owned(), sync: args.sync };
     let file = vault.file(path, args.version).await?;
-    if unchanged(local, &file, args.compare()).await? {
+    if let Some(span) = args.range {
+        let counts = write_range(vault, &file, local, span, args.sync, &progress).await?;
+        drop(progress);
+        return say(context, path, local, &file, Some(&counts));
+    }
+    let same = unchanged(local, &file, args.compare(), !args.dry_run).await?;
+    if args.dry_run && !same {
+        let what = if local.symlink_metadata().is_ok() { Planned::Replace } else { Planned::New };
+        let plan = Plan::new(context);
+        plan.say(&PlannedFile { path: path.clone(), local: local.to_owned(), what, bytes: file.info.size });
+        return plan.end();
+    }
+    if same {
         drop(progress);
         return say(context, path, local, &file, None);
     }
@@ -134,10 +173,51 @@ async fn get_one(
     say(context, path, local, &file, Some(&moved))
 }
 
+/// Writes a part of a file to a local one, which appears whole or not at all.
+async fn write_range(
+    vault: &Arc<Vault>,
+    file: &OpenFile,
+    local: &Path,
+    span: Span,
+    sync: bool,
+    progress: &Progress,
+) -> Outcome<Reading> {
+    let range = span.within(file.info.size)?;
+    let len = range.end - range.start;
+    progress.meter().expect(1, len);
+    let failed = |e: std::io::Error| Failure::io("write", local, &e);
+    let target = Arc::new(Target::create(local, None).map_err(failed)?);
+    let out = Box::new(InOrder { target: target.clone(), at: 0 });
+    vault.read_out(file, Destination::Range { out, range }, progress.meter()).await?;
+    let target =
+        Arc::into_inner(target).ok_or_else(|| Failure::new(Kind::Bug, "a writer outlived its file"))?;
+    let attributes = Attributes { mode: file.info.attributes.mode, ..Attributes::default() };
+    target.finish(len, &attributes, sync).map_err(failed)?;
+    Ok(progress.meter().read())
+}
+
+/// A local file that is written from its beginning.
+struct InOrder {
+    target: Arc<Target>,
+    at: u64,
+}
+
+impl std::io::Write for InOrder {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.target.write_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Whether a local file need not be fetched. It may have to be read for that.
-async fn unchanged(local: &Path, file: &OpenFile, compare: Compare) -> Outcome<bool> {
+async fn unchanged(local: &Path, file: &OpenFile, compare: Compare, may_set: bool) -> Outcome<bool> {
     let (local, file) = (local.to_owned(), file.clone());
-    let looked = tokio::task::spawn_blocking(move || is_same(&local, &file, compare)).await;
+    let looked = tokio::task::spawn_blocking(move || is_same(&local, &file, compare, may_set)).await;
     looked.map_err(|e| Failure::new(Kind::Bug, e.to_string()))
 }
 

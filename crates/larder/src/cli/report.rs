@@ -119,6 +119,7 @@ pub fn tree(
         "folders": report.folders,
         "bytes": report.bytes,
         "unchanged": report.unchanged,
+        "excluded": report.excluded,
         "skipped": skipped,
         "failed": failed,
     });
@@ -152,8 +153,49 @@ pub fn tree(
     if report.unchanged > 0 {
         line.push_str(&format!("; {} unchanged", size::count(report.unchanged, "file")));
     }
+    if report.excluded > 0 {
+        line.push_str(&format!("; {} left out", report.excluded));
+    }
     output.note(&(line + &travelled));
     closing(path, report)
+}
+
+/// Says what would become of a folder.
+///
+/// # Errors
+/// As [`tree`].
+pub fn plan(
+    context: &Context,
+    verb: &str,
+    path: &VaultPath,
+    local: Option<&Path>,
+    report: &TreeReport,
+) -> Outcome {
+    let output = context.output;
+    let path = local.map_or_else(|| path.to_string(), shown);
+    output.document(&json!({
+        "path": path,
+        "kind": "folder",
+        "dry_run": true,
+        "files": report.files,
+        "folders": report.folders,
+        "bytes": report.bytes,
+        "unchanged": report.unchanged,
+        "excluded": report.excluded,
+        "failed": report.failed.len(),
+    }))?;
+    for (path, failure) in report.failed.iter().take(FAILURES_SHOWN_MAX) {
+        output.note(&format!("would fail {}: {}", shown(path), clean(&failure.message)));
+    }
+    output.note(&format!(
+        "{}: would {verb} {}, at most {}, and make {}; {} unchanged; nothing was done",
+        clean(&path),
+        size::count(report.files, "file"),
+        size::show(report.bytes),
+        size::count(report.folders, "folder"),
+        size::count(report.unchanged, "file"),
+    ));
+    closing(&path, report)
 }
 
 /// How many failed, and the failure that the exit code is of.

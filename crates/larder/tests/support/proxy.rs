@@ -241,10 +241,10 @@ impl blobs_server::Blobs for Between {
     ) -> Result<Response<Self::GetStream>, Status> {
         let count = self.blob_bytes.clone();
         let answers = self.blobs().get(onward(requests)).await?.into_inner();
-        Ok(Response::new(Box::pin(answers.inspect(move |answer| {
-            if let Ok(answer) = answer {
-                count.fetch_add(answer.data.len() as u64, Ordering::Relaxed);
-            }
+        Ok(Response::new(Box::pin(answers.map(move |answer: Result<v1::GetBlobResponse, Status>| {
+            let len = answer.as_ref().map_or(0, |answer| answer.data.len() as u64);
+            count.fetch_add(len, Ordering::Relaxed);
+            answer
         }))))
     }
 
