@@ -9,6 +9,7 @@ mod get;
 mod history;
 mod list;
 mod put;
+mod reading;
 mod remove;
 mod restore;
 mod trail;

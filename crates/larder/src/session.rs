@@ -9,6 +9,7 @@ use std::time::Duration;
 use larder_client::connection::ConnectOptions;
 use larder_client::memory::SeenMemory;
 use larder_client::remote::Remote;
+use larder_client::transfer::Transfers;
 use larder_client::vault::Vault;
 use larder_format::clock::SystemClock;
 use larder_format::error::Kind;
@@ -41,12 +42,24 @@ impl From<larder_client::Failure> for Failure {
     }
 }
 
-/// Runs a command's work with the opened vault. ctrl-C drops the work where it stands: local files that are being
-/// written disappear, and what was not committed on the node was never there.
+/// Runs a command's work with the opened vault. ctrl-C drops the work where it stands: no file is half there, neither
+/// here nor on the node, and what has travelled of a large one is found by the same command again.
 ///
 /// # Errors
 /// Locked; closed if agent or node do not run; what the work says.
 pub fn with_vault<T>(context: &Context, work: impl AsyncFnOnce(&Arc<Vault>) -> Outcome<T>) -> Outcome<T> {
+    with_vault_as(context, Transfers::default(), work)
+}
+
+/// As [`with_vault`], for work that moves content in the way that is said.
+///
+/// # Errors
+/// As [`with_vault`].
+pub fn with_vault_as<T>(
+    context: &Context,
+    transfers: Transfers,
+    work: impl AsyncFnOnce(&Arc<Vault>) -> Outcome<T>,
+) -> Outcome<T> {
     let folders = &context.folders;
     let root = opened_vault(folders, context.output)?;
     let header = vault_header::file::read_existing(folders)?;
@@ -67,7 +80,8 @@ pub fn with_vault<T>(context: &Context, work: impl AsyncFnOnce(&Arc<Vault>) -> O
             vault_header::pin::remember(folders, header.vault(), fingerprint)?;
         }
         let clock = Arc::new(SystemClock::new());
-        let vault = Arc::new(Vault::open(remote, &root, header.generation(), memory, clock).await?);
+        let vault = Vault::open(remote, &root, header.generation(), memory, clock).await?;
+        let vault = Arc::new(vault.with_transfers(transfers));
         let result = work(&vault).await;
         // Also after a failure: what was seen was seen.
         let saved = vault.save_memory();
@@ -111,7 +125,9 @@ async fn connect(folders: &Folders) -> Outcome<Remote> {
         certificate_pem: identity.certificate_pem,
         key_pem: identity.key_pem,
     };
-    Ok(Remote::connect(&options).await?)
+    let folders = folders.clone();
+    let locate = Arc::new(move || node_address(&folders).ok().map(|address| address.to_string()));
+    Ok(Remote::connect_where(&options, locate).await?)
 }
 
 /// Where the node listens: where the running one says, else where the settings say.

@@ -13,6 +13,9 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use larder_client::transfer::JOBS_DEFAULT;
+
+use crate::cli::transfer::Rate;
 use crate::failure::{Failure, Outcome, shown};
 use crate::life::log::LogFormat;
 
@@ -49,6 +52,12 @@ pub struct Settings {
     pub log: String,
     /// How they write them.
     pub log_format: LogFormat,
+    /// Files that a command moves side by side.
+    pub transfer_jobs: usize,
+    /// Bytes a second that a command sends to the node.
+    pub upload_rate: Rate,
+    /// Bytes a second that a command takes from the node.
+    pub download_rate: Rate,
 }
 
 impl Default for Settings {
@@ -60,6 +69,9 @@ impl Default for Settings {
             idle_lock: IdleLock::After(idle_lock::IDLE_LOCK_DEFAULT),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
+            transfer_jobs: JOBS_DEFAULT,
+            upload_rate: Rate(None),
+            download_rate: Rate(None),
         }
     }
 }

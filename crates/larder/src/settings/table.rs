@@ -1,5 +1,8 @@
 //! One entry for each setting: its name, what it means, what is allowed, and how it is read and shown.
 
+use larder_client::transfer::{JOBS_MAX, RATE_MIN};
+
+use crate::cli::transfer::{self, RATE_MAX};
 use crate::life::log::{self, LogFormat};
 use crate::settings::http::{self, BURST_MAX, HOSTS_MAX, HttpAuthSetting, HttpListen, RATE_MAX};
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
@@ -15,6 +18,8 @@ pub enum Process {
     Agent,
     /// Both.
     Both,
+    /// Every command by itself: nothing has to be started anew.
+    Command,
 }
 
 impl Process {
@@ -24,6 +29,7 @@ impl Process {
             Self::Node => "node",
             Self::Agent => "agent",
             Self::Both => "node and agent",
+            Self::Command => "command",
         }
     }
 }
@@ -188,6 +194,39 @@ pub static FIELDS: &[Field] = &[
             Ok(())
         },
         show: |settings| settings.log_format.text().to_owned(),
+    },
+    Field {
+        name: "transfer_jobs",
+        meaning: "Files that a put, get or export moves side by side; each holds a few mebibytes of memory.",
+        process: Process::Command,
+        allowed: || format!("1 to {JOBS_MAX}"),
+        set: |settings, text| {
+            settings.transfer_jobs = transfer::jobs(text)?;
+            Ok(())
+        },
+        show: |settings| settings.transfer_jobs.to_string(),
+    },
+    Field {
+        name: "upload_rate",
+        meaning: "Bytes a second that each command may send to the node, or none for no limit.",
+        process: Process::Command,
+        allowed: || format!("{} to {} a second, or none", size::show(RATE_MIN), size::show(RATE_MAX)),
+        set: |settings, text| {
+            settings.upload_rate = transfer::rate(text)?;
+            Ok(())
+        },
+        show: |settings| settings.upload_rate.to_string(),
+    },
+    Field {
+        name: "download_rate",
+        meaning: "Bytes a second that each command may take from the node, or none for no limit.",
+        process: Process::Command,
+        allowed: || format!("{} to {} a second, or none", size::show(RATE_MIN), size::show(RATE_MAX)),
+        set: |settings, text| {
+            settings.download_rate = transfer::rate(text)?;
+            Ok(())
+        },
+        show: |settings| settings.download_rate.to_string(),
     },
 ];
 
