@@ -53,7 +53,10 @@ pub struct Transfers {
 
 impl std::fmt::Debug for Transfers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transfers").field("jobs", &self.jobs).field("wait", &self.wait).finish_non_exhaustive()
+        f.debug_struct("Transfers")
+            .field("jobs", &self.jobs)
+            .field("wait", &self.wait)
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,7 +170,11 @@ impl Vault {
     /// Said once, however many wait.
     fn node_is_away(&self, failure: &Failure, wait: Duration) {
         if !std::mem::replace(&mut *self.away.lock(), true) {
-            (self.transfers.notice)(&format!("{}; waiting up to {} s for it", failure.message, wait.as_secs()));
+            (self.transfers.notice)(&format!(
+                "{}; waiting up to {} s for it",
+                failure.message,
+                wait.as_secs()
+            ));
         }
     }
 

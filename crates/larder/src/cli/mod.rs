@@ -18,6 +18,7 @@ pub mod ls;
 pub mod mkdir;
 pub mod node;
 pub mod proof;
+pub mod purge;
 pub mod put;
 pub mod report;
 pub mod restore;
@@ -25,6 +26,8 @@ pub mod rm;
 pub mod setting_flags;
 pub mod stat;
 pub mod status;
+pub mod trash;
+pub mod undelete;
 pub mod unlock;
 pub mod up;
 pub mod value;
@@ -93,6 +96,12 @@ enum Verb {
     Versions(versions::Args),
     /// Make an older version current, or bring back a deleted file
     Restore(restore::Args),
+    /// What was deleted and can be brought back, until when
+    Trash(trash::Args),
+    /// Bring back what was deleted
+    Undelete(undelete::Args),
+    /// Delete for good what was deleted, and older versions
+    Purge(purge::Args),
     /// What proves to anyone who wrote a file
     Proof(proof::Args),
     /// Check a local file against a proof; needs no vault
@@ -162,6 +171,9 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Stat(args) => stat::run(&context, &args),
         Verb::Versions(args) => versions::run(&context, &args),
         Verb::Restore(args) => restore::run(&context, &args),
+        Verb::Trash(args) => trash::run(&context, &args),
+        Verb::Undelete(args) => undelete::run(&context, &args),
+        Verb::Purge(args) => purge::run(&context, &args),
         Verb::Proof(args) => proof::run(&context, &args),
         Verb::Check(args) => proof::check(&context, &args),
         Verb::Mkdir(args) => mkdir::run(&context, &args),
