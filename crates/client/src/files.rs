@@ -2,6 +2,7 @@
 
 mod ahead;
 mod attempts;
+mod attributes;
 mod closing;
 mod content;
 mod damage;
@@ -20,6 +21,7 @@ mod versions;
 
 pub(crate) use ahead::FolderReading;
 pub(crate) use attempts::Attempts;
+pub use attributes::{AttributeChange, AttributesChanged};
 pub use content::{ContentOptions, Uploaded};
 pub use get::{Destination, GetReport, Proof};
 pub use list::{Listed, ListedKind, Listing};

@@ -47,7 +47,7 @@ fn compression(text: &str) -> Result<Compression, String> {
     }
 }
 
-fn attribute(text: &str) -> Result<(String, String), String> {
+pub fn attribute(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("want NAME=VALUE".to_owned()),

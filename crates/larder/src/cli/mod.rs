@@ -4,6 +4,7 @@
 //! [`Context`]. A new verb is a file, a line in [`Verb`] and a line in [`dispatch`].
 
 pub mod agent;
+pub mod attr;
 pub mod cat;
 pub mod config;
 pub mod content;
@@ -92,6 +93,8 @@ enum Verb {
     Rm(rm::Args),
     /// All that is known of a file or folder
     Stat(stat::Args),
+    /// Attributes and lifetime of a file or folder, shown or changed
+    Attr(attr::Args),
     /// The versions of a file
     Versions(versions::Args),
     /// Make an older version current, or bring back a deleted file
@@ -169,6 +172,7 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Cat(args) => cat::run(&context, &args),
         Verb::Rm(args) => rm::run(&context, &args),
         Verb::Stat(args) => stat::run(&context, &args),
+        Verb::Attr(args) => attr::run(&context, &args),
         Verb::Versions(args) => versions::run(&context, &args),
         Verb::Restore(args) => restore::run(&context, &args),
         Verb::Trash(args) => trash::run(&context, &args),
