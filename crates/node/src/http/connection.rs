@@ -23,8 +23,8 @@ const BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// throw away what it has not read yet.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
-/// Most bytes thrown away meanwhile.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// Most bytes thrown away meanwhile: a value that is somewhat too long arrives whole, so that its sender reads why not.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How long the last words to a slow client may take.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
