@@ -19,11 +19,9 @@ use super::service::Shared;
 use super::watch::Watch;
 use super::{answer, body, connection};
 use crate::config::HttpConfig;
-use crate::metrics::{Metrics, Sources};
+use crate::metrics::Sources;
 use crate::namespaces::Namespaces;
-use crate::registers::Registers;
 use crate::server::Health;
-use crate::time::NodeTime;
 
 /// The door's socket, open before anything else is touched.
 pub(crate) struct Door {
@@ -36,12 +34,8 @@ pub(crate) struct Door {
 
 /// What the door serves from.
 pub(crate) struct DoorParts {
-    pub(crate) node_id: NodeId,
-    pub(crate) registers: Arc<Registers>,
     pub(crate) namespaces: Arc<Namespaces>,
-    pub(crate) time: Arc<NodeTime>,
     pub(crate) health: Arc<Health>,
-    pub(crate) metrics: Arc<Metrics>,
     pub(crate) sources: Sources,
 }
 
@@ -72,12 +66,12 @@ impl Door {
             bodies: Semaphore::new(BODIES_BYTES_MAX / body::PERMIT_BYTES),
             space: OnceLock::new(),
             config: self.config,
-            node_id: parts.node_id,
-            registers: parts.registers,
+            node_id: NodeId(parts.sources.log.id().0),
+            registers: parts.sources.registers.clone(),
             namespaces: parts.namespaces,
-            time: parts.time,
+            time: parts.sources.time.clone(),
             health: parts.health,
-            metrics: parts.metrics,
+            metrics: parts.sources.metrics.clone(),
             sources: parts.sources,
         });
         let (stop, stopped) = watch::channel(false);
