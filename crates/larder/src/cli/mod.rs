@@ -4,6 +4,7 @@
 //! [`Context`]. A new verb is a file, a line in [`Verb`] and a line in [`dispatch`].
 
 pub mod agent;
+pub mod ca;
 pub mod cat;
 pub mod config;
 pub mod content;
@@ -107,6 +108,8 @@ enum Verb {
     Config(config::Args),
     /// The blind node itself: run it, give space back, verify what it holds
     Node(node::Args),
+    /// The authority: certificates for other devices, people and programs
+    Ca(ca::Args),
     /// Run the agent itself (what `up` starts)
     #[command(hide = true)]
     Agent(agent::Args),
@@ -169,6 +172,7 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Doctor(args) => doctor::run(&context, &args),
         Verb::Config(args) => config::run(&context, &args),
         Verb::Node(args) => node::run(&context, args),
+        Verb::Ca(args) => ca::run(&context, &args),
         Verb::Agent(args) => agent::run(args),
         Verb::ExitCodes => exit_codes::run(&context),
     }
