@@ -18,15 +18,17 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 
+use crate::admission::Admission;
 use crate::blobs::Blobs;
 use crate::chores::{self, Chores};
 use crate::config::{HttpAuth, NodeConfig};
+use crate::credentials::TlsError;
 use crate::descriptors;
 use crate::feeds::Feeds;
-use crate::grpc::{BlobsService, NodeService, RecordsService};
+use crate::grpc::{self, BlobsService, NodeService, RecordsService};
 use crate::http::{Door, DoorParts, Open};
 use crate::leases::Leases;
-use crate::listener::{self, TlsError};
+use crate::listener;
 use crate::maintenance::{self, Maintenance};
 use crate::metrics::{CountLayer, Metrics, Sources};
 use crate::namespaces::Namespaces;
@@ -100,8 +102,7 @@ pub struct Addresses {
     pub http: Option<std::net::SocketAddr>,
 }
 
-async fn bind_http(config: &NodeConfig) -> Result<Option<Door>, NodeError> {
-    let connections_max = descriptors::raise();
+async fn bind_http(config: &NodeConfig, connections_max: usize) -> Result<Option<Door>, NodeError> {
     let Some(http) = &config.http else { return Ok(None) };
     let door = Door::bind(http.clone(), connections_max).await;
     door.map(Some).map_err(|e| NodeError::ListenHttp { address: http.listen, reason: e.to_string() })
@@ -128,13 +129,15 @@ pub async fn run(
     ready: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NodeError> {
-    let tls = listener::server_config(&config)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let descriptors = descriptors::raise();
+    let connections_max = config.connections_max.min(descriptors);
+    let admission = Admission::open(config.certificates.clone(), connections_max, clock.clone())?;
     // The ports first: they are the quickest thing to fail, and nothing is touched yet.
     let (socket, address) = bind(config.listen).await?;
-    let http = bind_http(&config).await?;
+    let http = bind_http(&config, descriptors).await?;
     let addresses = Addresses { grpc: address, http: http.as_ref().map(|door| door.address) };
 
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let log = open_log(&config).await?;
     let memory = Arc::new(MemoryTable::new(MemoryConfig {
         cap_bytes: config.memory_cap_bytes,
@@ -159,7 +162,12 @@ pub async fn run(
         log: log.clone(),
         time: time.clone(),
     };
-    let parts = DoorParts { namespaces: namespaces.clone(), health: health.clone(), sources };
+    let parts = DoorParts {
+        namespaces: namespaces.clone(),
+        health: health.clone(),
+        sources,
+        admission: admission.clone(),
+    };
     let http = http.map(|door| door.open(parts));
     let chores = chores::start(Chores {
         metrics: metrics.clone(),
@@ -179,6 +187,7 @@ pub async fn run(
             blobs,
             namespaces,
             time: time.clone(),
+            admission: admission.clone(),
             health,
             raw_doors: raw_doors(&config, addresses),
             maintenance: Arc::new(Maintenance {
@@ -196,7 +205,9 @@ pub async fn run(
         // Streams that never end by themselves would hold up the end of the others.
         feeds.close();
     };
-    let result = serve(socket, tls, count, services, shutdown, || ready(addresses)).await;
+    let watching = tokio::spawn(admission.clone().watch());
+    let result = serve(socket, admission, count, services, shutdown, || ready(addresses)).await;
+    watching.abort();
     if let Some(http) = http {
         http.ended(DRAIN_TIMEOUT).await;
     }
@@ -238,7 +249,7 @@ struct Services {
 
 async fn serve(
     socket: TcpListener,
-    tls: rustls::ServerConfig,
+    admission: Arc<Admission>,
     count: CountLayer,
     services: Services,
     shutdown: impl Future<Output = ()>,
@@ -259,6 +270,7 @@ async fn serve(
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder()
         .layer(count)
+        .layer(tower::layer::layer_fn(grpc::guard))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
@@ -279,7 +291,7 @@ async fn serve(
                 .max_encoding_message_size(MESSAGE_LEN_MAX),
         )
         .add_service(NodeServer::new(services.node))
-        .serve_with_incoming_shutdown(listener::accept(socket, tls), async {
+        .serve_with_incoming_shutdown(listener::accept(socket, admission), async {
             let _ = stopped.await;
         });
     let mut server = std::pin::pin!(server);
