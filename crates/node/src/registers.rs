@@ -98,6 +98,16 @@ impl Registers {
         self.counts.get(count_at(class, operation))
     }
 
+    /// What is known of namespaces.
+    pub(crate) fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// The node's time, now.
+    pub(crate) fn now(&self) -> Hlc {
+        self.time.now()
+    }
+
     /// The table that holds a class of records.
     pub(crate) fn table(&self, class: Class) -> &dyn RecordStore {
         match class {
@@ -112,11 +122,6 @@ impl Registers {
     /// [`Kind::NotFound`].
     pub(crate) fn class(&self, namespace: NamespaceId) -> Result<Class, Failure> {
         Ok(self.namespaces.get(namespace)?.class)
-    }
-
-    /// The node's time now.
-    pub(crate) fn now(&self) -> Hlc {
-        self.time.now()
     }
 
     /// Disk records that changed and whose leases nobody has looked at since.
