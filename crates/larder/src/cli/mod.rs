@@ -4,6 +4,7 @@
 //! [`Context`]. A new verb is a file, a line in [`Verb`] and a line in [`dispatch`].
 
 pub mod agent;
+pub mod ca;
 pub mod cat;
 pub mod config;
 pub mod content;
@@ -113,6 +114,8 @@ enum Verb {
     Vault(vault::Args),
     /// The blind node itself: run it, give space back, verify what it holds
     Node(node::Args),
+    /// The authority: certificates for other devices, people and programs
+    Ca(ca::Args),
     /// Run the agent itself (what `up` starts)
     #[command(hide = true)]
     Agent(agent::Args),
@@ -176,6 +179,7 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Config(args) => config::run(&context, &args),
         Verb::Vault(args) => vault::run(&context, args),
         Verb::Node(args) => node::run(&context, args),
+        Verb::Ca(args) => ca::run(&context, &args),
         Verb::Agent(args) => agent::run(args),
         Verb::ExitCodes => exit_codes::run(&context),
     }
