@@ -193,7 +193,7 @@ impl Device {
         }
         let node =
             first.run(&["status", "--json"]).ends(0).json()["node"]["address"].as_str().unwrap().to_owned();
-        let settings = home.file("larder.toml", format!("listen = \"{node}\"\n").as_bytes());
+        let settings = home.file("larder.toml", format!("format = 1\nlisten = \"{node}\"\n").as_bytes());
         std::fs::copy(settings, config.join("larder.toml")).unwrap();
         let place = |name: &str| text(&home.home().join(name));
         let (socket, pid, header) =

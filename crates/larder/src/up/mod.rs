@@ -128,6 +128,7 @@ pub fn run(
     if let Some(header) = &vault.header_to_place {
         vault::put_in_place(folders, header)?;
     }
+    vault::remember(folders)?;
     kept::refresh(folders, context.output)?;
     Ok(report)
 }

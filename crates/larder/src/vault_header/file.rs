@@ -48,12 +48,13 @@ pub fn look(folders: &Folders) -> Outcome<Local> {
     };
     match VaultHeader::decode(&bytes) {
         Ok(header) => Ok(Local::Whole(header)),
+        Err(error) if error.kind() == Kind::TooNew => {
+            let failure = Failure::new(Kind::TooNew, format!("{}: {error}", shown(&path)));
+            Err(failure.hint("upgrade larder"))
+        }
         Err(error) => {
-            let failure = Failure::new(error.kind(), error.to_string()).context(&shown(&path));
-            match error.kind() {
-                Kind::TooNew => Err(failure.hint("upgrade larder")),
-                _ => Ok(Local::Damaged(Failure::new(Kind::Damaged, failure.message()))),
-            }
+            let message = format!("{} is damaged: {error}", shown(&path));
+            Ok(Local::Damaged(Failure::new(Kind::Damaged, message)))
         }
     }
 }
