@@ -91,7 +91,7 @@ pub fn ensure(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Out
     let folders = &context.folders;
     let mut agent = Agent::connect(folders)?;
     let (header, restored) = match file::look(folders)? {
-        Local::Whole(header) => (header, false),
+        Local::Whole(header) => (*header, false),
         lost => match find_lost(folders, wishes, &mut agent, &lost)? {
             Some(header) => {
                 take_back(context, &header, &lost)?;
