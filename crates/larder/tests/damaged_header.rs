@@ -119,17 +119,21 @@ fn a_change_cut_short_before_its_file_was_in_place_is_finished_by_up() {
 
 #[test]
 fn killed_anywhere_it_opens_with_the_old_passphrase_or_the_new_one() {
+    const ROUNDS: u64 = 6;
     let home = Home::up();
     home.run_with(&["put", "-", "/f"], b"kept").ends(0);
     let files = [home.path("passphrase").to_str().unwrap().to_owned(), home.file("new", b"another one\n")];
     let mut current = 0;
     let mut changed = 0;
-    for round in 0..10 {
+    for round in 0..ROUNDS {
         let (old, new) = (&files[current], &files[1 - current]);
         let arguments = ["vault", "passphrase", "--passphrase-file", old, "--new-passphrase-file", new];
         let mut command = home.command(&arguments).spawn().unwrap();
-        support::pause(60 * round);
-        command.kill().unwrap();
+        // The last one is left to finish, however slow the machine is.
+        if round + 1 < ROUNDS {
+            support::pause(200 * round);
+            command.kill().unwrap();
+        }
         command.wait().unwrap();
         let opens = |file: &str| unlock(&home, file).code == 0;
         let (by_old, by_new) = (opens(old), opens(new));
@@ -146,7 +150,7 @@ fn killed_anywhere_it_opens_with_the_old_passphrase_or_the_new_one() {
         unlock(&home, &files[current]).ends(0);
         assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "kept", "round={round}");
     }
-    assert!(changed > 0, "some of them were quicker than the kill");
+    assert!(changed > 0, "the last one was not killed");
 }
 
 #[test]
