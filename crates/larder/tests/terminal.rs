@@ -68,3 +68,61 @@ fn three_wrong_answers_are_enough() {
     session.wait_for("wrong passphrase");
     session.ends(7);
 }
+
+#[test]
+fn the_passphrase_is_changed_and_recovered_by_asking() {
+    let home = Home::up();
+    let mut session = Session::start(&home, &["vault", "passphrase"]);
+    session.wait_for("Current passphrase: ");
+    session.type_line(support::PASSPHRASE);
+    session.wait_for("New passphrase: ");
+    session.type_line("second of them");
+    session.wait_for("Again, to be sure: ");
+    session.type_line("second of them");
+    session.wait_for("the old one opens nothing any more");
+    assert!(!session.ends(0).contains("second"));
+
+    let mut session = Session::start(&home, &["vault", "recovery-code"]);
+    session.wait_for("shown this once:");
+    let code = session.next_code();
+    session.ends(0);
+
+    home.run(&["lock"]).ends(0);
+    let mut session = Session::start(&home, &["vault", "recover"]);
+    session.wait_for("Recovery code: ");
+    session.type_line(&code);
+    session.wait_for("New passphrase: ");
+    session.type_line("third of them");
+    session.wait_for("Again, to be sure: ");
+    session.type_line("third of them");
+    session.wait_for("Make a new recovery code, too, in the place of this one? [y/N] ");
+    session.type_line("y");
+    session.wait_for("shown this once:");
+    let new = session.next_code();
+    assert_ne!(new, code);
+    session.wait_for("The vault is open.");
+    session.ends(0);
+    home.run(&["ls"]).ends(0);
+    home.run(&["lock"]).ends(0);
+    let (old, new) = (home.file("old", code.as_bytes()), home.file("new", new.as_bytes()));
+    home.run(&["unlock", "--recovery-code-file", &old]).ends(7);
+    home.run(&["unlock", "--recovery-code-file", &new]).ends(0);
+    let third = home.file("third", b"third of them\n");
+    home.run(&["unlock", "--passphrase-file", &third]).ends(0);
+}
+
+#[test]
+fn a_slot_is_removed_only_after_a_yes() {
+    let home = Home::up();
+    let listed =
+        || home.run(&["vault", "slots", "--json"]).ends(0).json()["slots"].as_array().unwrap().clone();
+    let id = listed()[1]["id"].as_str().unwrap().to_owned();
+    for (answer, left, code) in [("", 2, 2), ("no", 2, 2), ("yes", 1, 0)] {
+        let mut session = Session::start(&home, &["vault", "slots", "remove", &id]);
+        session.wait_for("it does not change the key.");
+        session.wait_for("[y/N] ");
+        session.type_line(answer);
+        session.ends(code);
+        assert_eq!(listed().len(), left, "{answer:?}");
+    }
+}

@@ -344,6 +344,7 @@ impl Agent {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 fn sealing(error: SealError) -> Failure {
     Failure::new(error.kind(), error.to_string())
 }

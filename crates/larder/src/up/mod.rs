@@ -115,6 +115,7 @@ pub fn run(
     if let Some(header) = &vault.header_to_place {
         vault::put_in_place(folders, header)?;
     }
+    vault::remember(folders)?;
     match kept::refresh(folders, context.output) {
         // Another machine's node need not let us write there.
         Err(failure) if resolved.settings.connect.is_some() && failure.kind() == Some(Kind::Denied) => {}

@@ -72,6 +72,22 @@ impl Session {
         self.seen.drain(..end);
     }
 
+    /// The recovery code that comes next.
+    #[track_caller]
+    pub fn next_code(&mut self) -> String {
+        const CODE_LEN: usize = 41;
+        loop {
+            let code = self.seen.split_whitespace().find(|word| word.len() == CODE_LEN && word.contains('-'));
+            if let Some(code) = code {
+                return code.to_owned();
+            }
+            match self.screen.recv_timeout(WORDS_TIME_MAX) {
+                Ok(part) => self.seen.push_str(&String::from_utf8_lossy(&part)),
+                Err(_) => panic!("never saw a code; saw: {}", self.seen),
+            }
+        }
+    }
+
     /// What is typed on, and where the terminal's modes can be asked for.
     pub fn keyboard(&mut self) -> &mut File {
         &mut self.keyboard
