@@ -21,6 +21,7 @@ pub mod remote;
 pub mod transfer;
 pub mod tree;
 pub mod values;
+pub mod values_watch;
 pub mod vault;
 
 pub use larder_wire::answer::Failure;
