@@ -2,7 +2,7 @@
 
 use larder_client::transfer::{JOBS_MAX, RATE_MIN};
 
-use crate::cli::transfer::{self, RATE_MAX};
+use crate::cli::transfer::{self, RATE_MAX as TRANSFER_RATE_MAX};
 use crate::life::log::{self, LogFormat};
 use crate::settings::http::{self, BURST_MAX, HOSTS_MAX, HttpAuthSetting, HttpListen, RATE_MAX};
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
@@ -210,7 +210,7 @@ pub static FIELDS: &[Field] = &[
         name: "upload_rate",
         meaning: "Bytes a second that each command may send to the node, or none for no limit.",
         process: Process::Command,
-        allowed: || format!("{} to {} a second, or none", size::show(RATE_MIN), size::show(RATE_MAX)),
+        allowed: || format!("{} to {} a second, or none", size::show(RATE_MIN), size::show(TRANSFER_RATE_MAX)),
         set: |settings, text| {
             settings.upload_rate = transfer::rate(text)?;
             Ok(())
@@ -221,7 +221,7 @@ pub static FIELDS: &[Field] = &[
         name: "download_rate",
         meaning: "Bytes a second that each command may take from the node, or none for no limit.",
         process: Process::Command,
-        allowed: || format!("{} to {} a second, or none", size::show(RATE_MIN), size::show(RATE_MAX)),
+        allowed: || format!("{} to {} a second, or none", size::show(RATE_MIN), size::show(TRANSFER_RATE_MAX)),
         set: |settings, text| {
             settings.download_rate = transfer::rate(text)?;
             Ok(())
