@@ -22,6 +22,7 @@ pub mod retention;
 pub mod transfer;
 pub mod tree;
 pub mod values;
+pub mod values_watch;
 pub mod vault;
 
 pub use larder_wire::answer::Failure;

@@ -188,6 +188,20 @@ impl Vault {
         self.memory.save()
     }
 
+    /// Learns what other processes of this device have seen meanwhile.
+    ///
+    /// # Errors
+    /// [`Failure`] if the memory cannot be read.
+    pub fn refresh_memory(&self) -> Result<(), Failure> {
+        self.memory.refresh()
+    }
+
+    /// Whether this device has seen a newer version of a file's or folder's record.
+    #[must_use]
+    pub fn has_seen_newer(&self, key: SealedKey, version: Version) -> bool {
+        self.memory.check_version(self.files, key.as_bytes(), version.to_u64()).is_err()
+    }
+
     /// The node's time, in milliseconds since 1970.
     #[must_use]
     pub fn now_ms(&self) -> u64 {

@@ -25,6 +25,7 @@ mod failure;
 mod folders;
 mod life;
 mod moment;
+mod names;
 mod output;
 mod passphrase;
 mod progress;

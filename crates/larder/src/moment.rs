@@ -70,6 +70,36 @@ fn show_seconds(seconds: i64) -> String {
     }
 }
 
+/// Reads a moment as people write it, in nanoseconds since 1970: a date (`2026-01-31`), a time of it in UTC
+/// (`2026-01-31T12:00`, with seconds and a final `Z` if you like), or so long ago (`2d`).
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub fn parse_ns(text: &str, now_ms: u64) -> Result<i64, String> {
+    let ns = |ms: i128| i64::try_from(ms * 1_000_000).map_err(|_| "too far away".to_owned());
+    if let Some(seconds) = date_seconds(text) {
+        return ns(i128::from(seconds) * 1000);
+    }
+    let ago = duration::lifetime(text)
+        .map_err(|why| format!("not a date like 2026-01-31 or 2026-01-31T12:00Z, and {why}"))?;
+    ns(i128::from(now_ms) - i128::try_from(ago.as_millis()).unwrap_or(0))
+}
+
+fn date_seconds(text: &str) -> Option<i64> {
+    let (date, clock) = match text.split_once(['T', ' ']) {
+        Some((date, clock)) => (date, clock.strip_suffix('Z').unwrap_or(clock)),
+        None => (text, "00:00"),
+    };
+    let mut parts = date.splitn(3, '-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let month = time::Month::try_from(month.parse::<u8>().ok()?).ok()?;
+    let date = time::Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
+    let mut parts = clock.splitn(3, ':');
+    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next().unwrap_or("0"));
+    let clock = time::Time::from_hms(hour.parse().ok()?, minute.parse().ok()?, second.parse().ok()?).ok()?;
+    Some(OffsetDateTime::new_utc(date, clock).unix_timestamp())
+}
+
 /// What is left until an end: `in 3m 20s`, or `never`.
 pub fn show_left(expiry: Expiry, now_ms: u64) -> String {
     match left_ms(expiry, now_ms) {

@@ -117,7 +117,11 @@ fn run<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
     result
 }
 
-async fn connect(folders: &Folders) -> Outcome<Remote> {
+/// Connects to the node with this user's own certificate.
+///
+/// # Errors
+/// Closed if the node does not run; denied if it does not trust us.
+pub async fn connect(folders: &Folders) -> Outcome<Remote> {
     let address = node_address(folders)?;
     let certificates = Certificates::in_folder(folders.certificates());
     let identity = certificates.identity("client")?;

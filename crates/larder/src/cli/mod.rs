@@ -12,6 +12,7 @@ pub mod content;
 pub mod doctor;
 pub mod down;
 pub mod exit_codes;
+pub mod find;
 pub mod get;
 pub mod lifetime;
 pub mod listing;
@@ -38,6 +39,7 @@ pub mod up;
 pub mod value;
 pub mod vault;
 pub mod versions;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -92,6 +94,10 @@ enum Verb {
     Get(get::Args),
     /// List a folder
     Ls(ls::Args),
+    /// Find files and folders by name, size, time, attributes
+    Find(find::Args),
+    /// What happens in the vault, as it happens
+    Watch(watch::Args),
     /// Show contents of files
     Cat(cat::Args),
     /// Delete files and folders
@@ -178,6 +184,8 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Put(args) => put::run(&context, &args),
         Verb::Get(args) => get::run(&context, &args),
         Verb::Ls(args) => ls::run(&context, &args),
+        Verb::Find(args) => find::run(&context, &args),
+        Verb::Watch(args) => watch::run(&context, &args),
         Verb::Cat(args) => cat::run(&context, &args),
         Verb::Rm(args) => rm::run(&context, &args),
         Verb::Stat(args) => stat::run(&context, &args),
@@ -196,7 +204,7 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Vault(args) => vault::run(&context, args),
         Verb::Node(args) => node::run(&context, args),
         Verb::Ca(args) => ca::run(&context, &args),
-        Verb::Agent(args) => agent::run(args),
+        Verb::Agent(args) => agent::run(&context, args),
         Verb::ExitCodes => exit_codes::run(&context),
     }
 }
