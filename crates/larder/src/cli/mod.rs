@@ -8,6 +8,7 @@ pub mod attr;
 pub mod cat;
 pub mod config;
 pub mod content;
+pub mod cp;
 pub mod doctor;
 pub mod down;
 pub mod exit_codes;
@@ -17,6 +18,7 @@ pub mod listing;
 pub mod lock;
 pub mod ls;
 pub mod mkdir;
+pub mod mv;
 pub mod node;
 pub mod proof;
 pub mod purge;
@@ -95,6 +97,10 @@ enum Verb {
     Cat(cat::Args),
     /// Delete files and folders
     Rm(rm::Args),
+    /// Give files and folders other names, or other folders to be in
+    Mv(mv::Args),
+    /// Copy files and folders inside the vault, without sending their content
+    Cp(cp::Args),
     /// All that is known of a file or folder
     Stat(stat::Args),
     /// Attributes and lifetime of a file or folder, shown or changed
@@ -177,6 +183,8 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Ls(args) => ls::run(&context, &args),
         Verb::Cat(args) => cat::run(&context, &args),
         Verb::Rm(args) => rm::run(&context, &args),
+        Verb::Mv(args) => mv::run(&context, &args),
+        Verb::Cp(args) => cp::run(&context, &args),
         Verb::Stat(args) => stat::run(&context, &args),
         Verb::Attr(args) => attr::run(&context, &args),
         Verb::Versions(args) => versions::run(&context, &args),
