@@ -22,6 +22,7 @@ use larder_format::head::{DirId, EntryTarget};
 use larder_format::record::Version;
 use larder_wire::answer::Failure;
 
+pub(crate) use self::carry::{Carried, same_content};
 pub use self::copy::{CopyOptions, CopyReport};
 use crate::directory::Standing;
 use crate::path::VaultPath;
@@ -72,6 +73,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    pub(crate) fn new(dir: DirId, path: VaultPath) -> Self {
+        Self { dir, path }
+    }
+
     pub(crate) fn name(&self) -> &str {
         self.path.names().last().map_or("", String::as_str)
     }

@@ -310,3 +310,140 @@ fn what_is_put_under_the_old_name_meanwhile_is_moved_too() {
     let older = version(&kept[1]).to_u64().to_string();
     assert_eq!(home.run(&["cat", "/to", "--version", &older]).ends(0).out, "1");
 }
+
+/// The faults that a check finds, by name.
+fn faults(said: &support::Said) -> Vec<(String, String)> {
+    let text = |line: &Value, field: &str| line[field].as_str().unwrap().to_owned();
+    let lines = said.json_lines();
+    lines.iter().filter(|l| l["fault"].is_string()).map(|l| (text(l, "fault"), text(l, "path"))).collect()
+}
+
+#[test]
+fn a_whole_vault_fits_and_a_check_says_so() {
+    let home = Home::up();
+    put(&home, "/a/b/one", "1");
+    put(&home, "/a/b/one", "2");
+    put(&home, "/a/gone", "3");
+    home.run(&["rm", "/a/gone"]).ends(0);
+    home.run(&["rm", "-r", "/a/b"]).ends(0);
+    home.run(&["mv", "/a", "/c"]).ends(0);
+    home.run(&["fsck"]).ends(0).says("all names fit");
+    let said = home.run(&["fsck", "--json", "--repair"]).ends(0);
+    assert_eq!(said.json_lines().last().unwrap()["left"], 0, "{}", said.out);
+    home.run(&["restore", "/c/b"]).ends(0);
+    assert_eq!(cat(&home, "/c/b/one"), "2");
+}
+
+#[test]
+fn a_check_finishes_what_a_cut_off_move_of_a_file_left() {
+    let home = Home::up();
+    for cut in 0..8 {
+        let (from, to) = (format!("/d{cut}/from"), format!("/e{cut}/to"));
+        put(&home, &from, "1");
+        put(&home, &from, "2");
+        put(&home, &to, "before");
+        let proxy = Proxy::before(&home);
+        cut_after(&proxy, cut);
+        let code = home.run(&["mv", &from, &to]).code;
+        drop(proxy);
+        let moved = home.run(&["cat", &to]).ends(0).out == "2";
+        let before = home.run(&["fsck", "--json"]);
+        assert_eq!(before.code == 0, faults(&before).is_empty());
+        home.run(&["fsck", "--repair"]).ends(0);
+        home.run(&["fsck"]).ends(0);
+        let now = if moved { &to } else { &from };
+        assert_eq!(cat(&home, now), "2", "cut={cut} code={code} {before:?}");
+        assert_eq!(home.run(&["cat", &from]).code, if moved { 3 } else { 0 }, "cut={cut}");
+        assert_eq!(versions(&home, now).len(), if moved { 3 } else { 2 }, "cut={cut}");
+    }
+}
+
+#[test]
+fn a_file_written_to_under_its_old_name_after_a_cut_off_move_is_not_lost() {
+    let home = Home::up();
+    put(&home, "/d/from", "1");
+    home.run(&["mkdir", "/e"]).ends(0);
+    let proxy = Proxy::before(&home);
+    cut_after(&proxy, 1);
+    home.run(&["mv", "/d/from", "/e/to"]);
+    drop(proxy);
+    put(&home, "/d/from", "newer");
+    let said = home.run(&["fsck", "--json"]).ends(6);
+    assert_eq!(faults(&said), [("double".to_owned(), "/d/from".to_owned())]);
+    home.run(&["fsck", "--repair"]).ends(0).says("a file of its own");
+    assert_eq!((cat(&home, "/d/from"), cat(&home, "/e/to")), ("newer".into(), "1".into()));
+    home.run(&["fsck"]).ends(0);
+}
+
+#[test]
+fn lost_folders_and_files_are_found_again() {
+    let home = Home::up();
+    put(&home, "/a/keep/file", "kept");
+    put(&home, "/b/sub/deep", "deep");
+    put(&home, "/b/file", "file");
+    put(&home, "/c/in", "in");
+    put(&home, "/c/in", "in2");
+    put(&home, "/d/x", "x");
+    let inside = Inside::of(&home);
+    // An entry is gone, a folder's own record is gone, both are gone, a file is gone and its versions are not.
+    assert!(inside.delete(inside.key("/a/keep").as_bytes()));
+    let (record, entry) = (inside.folder_key("/b"), inside.key("/b"));
+    assert!(inside.delete(record.as_bytes()) && inside.delete(entry.as_bytes()));
+    assert!(inside.delete(inside.folder_key("/d").as_bytes()));
+    assert!(inside.delete(inside.key("/c/in").as_bytes()));
+    let said = home.run(&["fsck", "--json"]).ends(6);
+    let found = faults(&said);
+    let has = |fault: &str| found.iter().any(|(name, _)| name == fault);
+    assert!(has("lost_folder") && has("no_folder") && has("lost_versions"), "{found:?}");
+    home.run(&["fsck", "/elsewhere"]).ends(0);
+    home.run(&["fsck", "--repair"]).ends(0);
+    home.run(&["fsck"]).ends(0);
+    assert_eq!(cat(&home, "/a/keep/file"), "kept");
+    assert_eq!(cat(&home, "/d/x"), "x");
+    let all = paths(&home);
+    for name in ["deep", "file"] {
+        let path = all.iter().find(|p| p.starts_with("/lost+found/") && p.ends_with(&format!("/{name}")));
+        assert_eq!(cat(&home, path.unwrap_or_else(|| panic!("{name} in {all:?}"))), name);
+    }
+    home.run(&["restore", "/c/in"]).ends(0);
+    assert_eq!(cat(&home, "/c/in"), "in");
+}
+
+#[test]
+fn a_file_of_a_folder_that_nothing_tells_of_goes_to_lost_and_found() {
+    let home = Home::up();
+    put(&home, "/a/file", "1");
+    put(&home, "/a/file", "2");
+    let inside = Inside::of(&home);
+    let (record, entry) = (inside.folder_key("/a"), inside.key("/a"));
+    assert!(inside.delete(record.as_bytes()) && inside.delete(entry.as_bytes()));
+    let said = home.run(&["fsck", "--json"]).ends(6);
+    assert_eq!(faults(&said), [("lost_file".to_owned(), "(lost)/file".to_owned())]);
+    home.run(&["fsck", "--repair"]).ends(0).says("/lost+found");
+    assert_eq!(cat(&home, "/lost+found/file"), "2");
+    assert_eq!(versions(&home, "/lost+found/file").len(), 2);
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_left_alone() {
+    let home = Home::up();
+    put(&home, "/a/bad", "bad");
+    put(&home, "/a/good", "good");
+    let inside = Inside::of(&home);
+    inside.spoil(inside.files, inside.key("/a/bad").as_bytes());
+    let said = home.run(&["fsck", "--json", "--repair"]).ends(6);
+    assert_eq!(faults(&said), [("unreadable".to_owned(), "/a/?".to_owned())]);
+    assert_eq!(cat(&home, "/a/good"), "good");
+}
+
+#[test]
+fn an_interrupted_deletion_is_named_and_not_undone_while_it_may_go_on() {
+    let home = Home::up();
+    put(&home, "/a/file", "f");
+    let inside = Inside::of(&home);
+    inside.close("/a");
+    let said = home.run(&["fsck", "--json", "--repair"]).ends(6);
+    assert_eq!(faults(&said), [("interrupted_deletion".to_owned(), "/a".to_owned())]);
+    home.run(&["restore", "/a"]).ends(0);
+    home.run(&["fsck"]).ends(0);
+}

@@ -18,9 +18,9 @@ use crate::vault::{OpenFile, Vault, unexpected};
 
 /// Older versions under way to another key.
 #[derive(Debug, Default)]
-pub(super) struct Carried {
+pub(crate) struct Carried {
     /// The records they had, and the versions of those: deleted when the file itself is through.
-    pub(super) old: Vec<(Key, Version)>,
+    pub(crate) old: Vec<(Key, Version)>,
     /// The records this made, and the versions of those: deleted when the move is taken back.
     pub(super) new: Vec<(Key, Version)>,
     /// How many cannot be read, and stay.
@@ -38,7 +38,7 @@ fn goes_along(kept: &KeptRecord, id: FileId, expiry: Expiry) -> bool {
 
 impl Vault {
     /// Copies the older versions of a file to another key. What is there already is left as it is.
-    pub(super) async fn carry(
+    pub(crate) async fn carry(
         &self,
         key: SealedKey,
         to: &Place,
@@ -119,7 +119,7 @@ impl Vault {
     }
 
     /// Deletes records that are still what they were.
-    pub(super) async fn drop_kept(&self, records: &[(Key, Version)]) -> Result<(), Failure> {
+    pub(crate) async fn drop_kept(&self, records: &[(Key, Version)]) -> Result<(), Failure> {
         for (record, version) in records {
             let ask = Ask::Delete { condition: Condition::Version(*version) };
             match self.change(self.files, record.as_bytes(), ask).await? {

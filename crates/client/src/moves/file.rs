@@ -64,6 +64,24 @@ impl Vault {
         moving.run().await
     }
 
+    /// Moves a file whose folder is not known any more.
+    pub(crate) async fn move_lost_file(&self, key: SealedKey, to: &Place) -> Result<MoveReport, Failure> {
+        let from = Place { dir: to.dir, path: to.path.clone() };
+        let mut moving = Moving {
+            vault: self,
+            from: &from,
+            to,
+            source_key: key,
+            target_key: self.names.entry_key(to.dir, to.name()),
+            options: MoveOptions { no_clobber: true, if_version: None },
+            placed: None,
+            same: None,
+            replaced: None,
+            carried: Carried::default(),
+        };
+        moving.run().await
+    }
+
     /// There is no source: if an earlier move deleted it and did not get to its older versions, those follow now.
     pub(super) async fn finish_file(&self, from: &Place, to: &Place) -> Result<MoveReport, Failure> {
         let key = self.names.entry_key(from.dir, from.name());
@@ -94,7 +112,7 @@ impl Vault {
 
     /// The request that puts a file under a key, as what it is: the same content and identity, signed anew because what
     /// was under that name before may be newer than it. It takes its place in the same chain of versions.
-    fn file_again(
+    pub(crate) fn file_again(
         &self,
         key: SealedKey,
         name: &str,

@@ -147,7 +147,7 @@ impl Vault {
     }
 
     /// Writes a folder's entry in the place it is to go to. `None` if something else is there.
-    pub(super) async fn enter(
+    pub(crate) async fn enter(
         &self,
         plan: &MovePlan,
         attributes: Attributes,

@@ -12,6 +12,7 @@ pub mod cp;
 pub mod doctor;
 pub mod down;
 pub mod exit_codes;
+pub mod fsck;
 pub mod get;
 pub mod lifetime;
 pub mod listing;
@@ -101,6 +102,8 @@ enum Verb {
     Mv(mv::Args),
     /// Copy files and folders inside the vault, without sending their content
     Cp(cp::Args),
+    /// Check all names of the vault, and mend what interrupted commands left
+    Fsck(fsck::Args),
     /// All that is known of a file or folder
     Stat(stat::Args),
     /// Attributes and lifetime of a file or folder, shown or changed
@@ -185,6 +188,7 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Rm(args) => rm::run(&context, &args),
         Verb::Mv(args) => mv::run(&context, &args),
         Verb::Cp(args) => cp::run(&context, &args),
+        Verb::Fsck(args) => fsck::run(&context, &args),
         Verb::Stat(args) => stat::run(&context, &args),
         Verb::Attr(args) => attr::run(&context, &args),
         Verb::Versions(args) => versions::run(&context, &args),
