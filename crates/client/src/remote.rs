@@ -162,7 +162,9 @@ impl Remote {
         Ok(Self::over(connect_where(options, locate).await?))
     }
 
-    fn over(channel: Channel) -> Self {
+    /// To a node at the other end of a channel that is there already.
+    #[must_use]
+    pub fn over(channel: Channel) -> Self {
         Self {
             records: v1::records_client::RecordsClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_LEN_MAX)

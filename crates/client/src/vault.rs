@@ -363,7 +363,7 @@ impl Vault {
         }
         match head {
             Head::Entry(entry) => Ok(entry),
-            Head::Directory(_) | Head::Value(_) => Err(Failure::new(
+            Head::Directory(_) | Head::Value(_) | Head::Move(_) => Err(Failure::new(
                 Kind::Damaged,
                 "the node shows another kind of record where an entry belongs",
             )),

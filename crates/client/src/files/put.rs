@@ -281,7 +281,12 @@ impl Vault {
 
     /// Writes a record and, if the connection fails, looks whether it was written: sealed bytes are never
     /// the same twice, so they tell. Sets `may_be_listed` unless it is certain that no record came of it.
-    async fn put_once(&self, key: SealedKey, ask: Ask, may_be_listed: &mut bool) -> Result<Outcome, Failure> {
+    pub(crate) async fn put_once(
+        &self,
+        key: SealedKey,
+        ask: Ask,
+        may_be_listed: &mut bool,
+    ) -> Result<Outcome, Failure> {
         let Ask::Put(put) = &ask else { return Err(Failure::new(Kind::Bug, "not a put")) };
         let head = put.head.clone();
         let result = self.change(self.files, key.as_bytes(), ask).await;

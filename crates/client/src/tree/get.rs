@@ -204,7 +204,7 @@ impl Run {
                     (EntryTarget::Directory { .. }, Ok(Standing::Closing)) => {
                         self.fail(&local, being_deleted(&path));
                     }
-                    (EntryTarget::Directory { .. }, Ok(Standing::Gone)) => {}
+                    (EntryTarget::Directory { .. }, Ok(Standing::Gone | Standing::Elsewhere)) => {}
                     (EntryTarget::Directory { .. }, Err(failure)) => self.fail(&local, at(&path, failure)),
                 }
             }

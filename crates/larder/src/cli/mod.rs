@@ -9,16 +9,19 @@ pub mod ca;
 pub mod cat;
 pub mod config;
 pub mod content;
+pub mod cp;
 pub mod doctor;
 pub mod down;
 pub mod exit_codes;
 pub mod find;
+pub mod fsck;
 pub mod get;
 pub mod lifetime;
 pub mod listing;
 pub mod lock;
 pub mod ls;
 pub mod mkdir;
+pub mod mv;
 pub mod node;
 pub mod proof;
 pub mod purge;
@@ -102,6 +105,12 @@ enum Verb {
     Cat(cat::Args),
     /// Delete files and folders
     Rm(rm::Args),
+    /// Give files and folders other names, or other folders to be in
+    Mv(mv::Args),
+    /// Copy files and folders inside the vault, without sending their content
+    Cp(cp::Args),
+    /// Check all names of the vault, and mend what interrupted commands left
+    Fsck(fsck::Args),
     /// All that is known of a file or folder
     Stat(stat::Args),
     /// Attributes and lifetime of a file or folder, shown or changed
@@ -188,6 +197,9 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Watch(args) => watch::run(&context, &args),
         Verb::Cat(args) => cat::run(&context, &args),
         Verb::Rm(args) => rm::run(&context, &args),
+        Verb::Mv(args) => mv::run(&context, &args),
+        Verb::Cp(args) => cp::run(&context, &args),
+        Verb::Fsck(args) => fsck::run(&context, &args),
         Verb::Stat(args) => stat::run(&context, &args),
         Verb::Attr(args) => attr::run(&context, &args),
         Verb::Versions(args) => versions::run(&context, &args),

@@ -117,7 +117,7 @@ pub(super) fn one_name(no_target_directory: bool, sources: usize) -> Outcome {
     }
 }
 
-async fn is_folder(vault: &Arc<Vault>, path: &VaultPath) -> Outcome<bool> {
+pub(super) async fn is_folder(vault: &Arc<Vault>, path: &VaultPath) -> Outcome<bool> {
     match vault.stat(path).await {
         Ok(listed) => Ok(matches!(listed.kind, ListedKind::Folder { .. })),
         // What cannot be read or is in the way is for the put itself to judge: it may be replaced by force.
