@@ -20,6 +20,7 @@ pub(crate) use ahead::FolderReading;
 pub(crate) use attempts::Attempts;
 pub use content::{ContentOptions, Uploaded};
 pub use get::{Destination, GetReport, Proof};
+pub(crate) use history::History;
 pub use list::{Listed, ListedKind, Listing};
 pub(crate) use put::{NewFile, at, refused};
 pub use put::{PutOptions, PutReport, Reading};

@@ -19,6 +19,61 @@ pub fn show_ns(ns: i64) -> String {
     if ns == 0 { "-".to_owned() } else { show_seconds(ns.div_euclid(1_000_000_000)) }
 }
 
+/// Reads a moment, in UTC unless it says otherwise, as milliseconds since 1970: `2026-11-21`, `2026-11-21 09:30`,
+/// `2026-11-21T09:30:00Z`, `2026-11-21T09:30:00+01:00`, or seconds since 1970 as `@1790000000`.
+///
+/// # Errors
+/// A sentence that says what is expected.
+pub fn parse_ms(text: &str) -> Result<u64, String> {
+    let expected =
+        || "expected a time like 2026-11-21, \"2026-11-21 09:30\" (UTC) or 2026-11-21T09:30:00Z".to_owned();
+    if let Some(seconds) = text.strip_prefix('@') {
+        return seconds.parse::<u64>().ok().and_then(|s| s.checked_mul(1000)).ok_or_else(expected);
+    }
+    let (date, rest) = text.split_at_checked(10).ok_or_else(expected)?;
+    let mut numbers = date.split('-').map(|number| number.parse::<u16>().ok());
+    let (Some(Some(year)), Some(Some(month)), Some(Some(day)), None) =
+        (numbers.next(), numbers.next(), numbers.next(), numbers.next())
+    else {
+        return Err(expected());
+    };
+    let month = u8::try_from(month).ok().and_then(|m| time::Month::try_from(m).ok()).ok_or_else(expected)?;
+    let day = u8::try_from(day).map_err(|_| expected())?;
+    let date = time::Date::from_calendar_date(year.into(), month, day).map_err(|_| expected())?;
+    let (of_day, offset) = seconds_of_day(rest).ok_or_else(expected)?;
+    let seconds = date.midnight().assume_utc().unix_timestamp() + of_day - offset;
+    u64::try_from(seconds).map(|seconds| seconds * 1000).map_err(|_| expected())
+}
+
+/// Seconds since midnight and the offset from UTC, from what follows a date.
+fn seconds_of_day(text: &str) -> Option<(i64, i64)> {
+    let Some(text) = text.strip_prefix(['T', ' ']) else { return text.is_empty().then_some((0, 0)) };
+    let zone = text.find(['Z', '+', '-']).unwrap_or(text.len());
+    let (clock, zone) = text.split_at(zone);
+    let offset = match zone {
+        "" | "Z" => 0,
+        _ => {
+            let (sign, rest) =
+                if let Some(rest) = zone.strip_prefix('+') { (1, rest) } else { (-1, &zone[1..]) };
+            sign * clock_seconds(rest)?
+        }
+    };
+    Some((clock_seconds(clock)?, offset))
+}
+
+/// `HH:MM` or `HH:MM:SS` in seconds.
+fn clock_seconds(text: &str) -> Option<i64> {
+    let parts: Vec<i64> = text
+        .split(':')
+        .map(|part| part.parse::<u8>().ok().filter(|_| part.len() == 2).map(i64::from))
+        .collect::<Option<_>>()?;
+    match parts[..] {
+        [hours @ 0..24, minutes @ 0..60] => Some(hours * 3600 + minutes * 60),
+        [hours @ 0..24, minutes @ 0..60, seconds @ 0..60] => Some(hours * 3600 + minutes * 60 + seconds),
+        _ => None,
+    }
+}
+
 fn show_seconds(seconds: i64) -> String {
     match OffsetDateTime::from_unix_timestamp(seconds) {
         Ok(t) => format!(
@@ -70,6 +125,27 @@ mod tests {
         assert_eq!(left_ms_of(LifetimeRequest::Ttl(600), end, 1_000), Some(501));
         assert_eq!(left_ms_of(LifetimeRequest::Default, end, 1_000), Some(501));
         assert_eq!(left_ms_of(LifetimeRequest::Never, Expiry::NEVER, 1_000), None);
+    }
+
+    #[test]
+    fn moments_are_read_strictly() {
+        assert_eq!(parse_ms("2026-09-21"), Ok(1_789_948_800_000));
+        assert_eq!(parse_ms("2026-09-21 14:13:20"), Ok(1_790_000_000_000));
+        assert_eq!(parse_ms("2026-09-21T14:13:20Z"), Ok(1_790_000_000_000));
+        assert_eq!(parse_ms("2026-09-21T16:13:20+02:00"), Ok(1_790_000_000_000));
+        assert_eq!(parse_ms("@1790000000"), Ok(1_790_000_000_000));
+        for bad in [
+            "",
+            "now",
+            "2026-13-01",
+            "2026-02-30",
+            "2026-09-21 25:00",
+            "2026-09-21x",
+            "1969-01-01",
+            "2026-9-21",
+        ] {
+            assert!(parse_ms(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

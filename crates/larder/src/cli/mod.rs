@@ -10,6 +10,7 @@ pub mod content;
 pub mod doctor;
 pub mod down;
 pub mod exit_codes;
+pub mod export;
 pub mod get;
 pub mod lifetime;
 pub mod listing;
@@ -85,6 +86,8 @@ enum Verb {
     Put(put::Args),
     /// Fetch files and folders
     Get(get::Args),
+    /// Everything to plain files, with an index
+    Export(export::Args),
     /// List a folder
     Ls(ls::Args),
     /// Show contents of files
@@ -162,6 +165,7 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Unlock(args) => unlock::run(&context, &args),
         Verb::Put(args) => put::run(&context, &args),
         Verb::Get(args) => get::run(&context, &args),
+        Verb::Export(args) => export::run(&context, &args),
         Verb::Ls(args) => ls::run(&context, &args),
         Verb::Cat(args) => cat::run(&context, &args),
         Verb::Rm(args) => rm::run(&context, &args),
