@@ -110,7 +110,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     home.run(&["get", "/tree", text(&out)]).ends(0);
     home.file("out/src/a.rs", b"changed here");
     let before = all(&out);
-    let said = home.run(&["get", "--json", "-n", "/tree", text(&out)]).ends(0).json_lines();
+    let said = home.run(&["get", "--json", "-nT", "/tree", text(&out)]).ends(0).json_lines();
     assert_eq!((&said[0]["would"], &said[1]["unchanged"]), (&json!("replace"), &json!(5)));
     assert_eq!(all(&out), before);
 }
