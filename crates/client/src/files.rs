@@ -26,6 +26,7 @@ pub use attributes::{AttributeChange, AttributesChanged};
 pub use content::{ContentOptions, Uploaded};
 pub(crate) use damage::damaged;
 pub use get::{Destination, GetReport, Proof};
+pub(crate) use history::History;
 pub(crate) use history::Kept as KeptRecord;
 pub use list::{Listed, ListedKind, Listing};
 pub use purge::{Superfluous, VersionsReport};

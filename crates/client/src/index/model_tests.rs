@@ -158,7 +158,8 @@ impl World {
             None => FileId(self.rng.array()),
         };
         let size = self.rng.below(1000);
-        let expiry = if self.rng.below(4) == 0 { Expiry::at_ms(1 + self.rng.below(500)) } else { Expiry::NEVER };
+        let expiry =
+            if self.rng.below(4) == 0 { Expiry::at_ms(1 + self.rng.below(500)) } else { Expiry::NEVER };
         let target = EntryTarget::File { id, kind: FileKind::File, size, attributes: Attributes::default() };
         self.put(key, Head::Entry(Entry { name, moves: 0, target }), expiry);
     }

@@ -263,7 +263,9 @@ impl Certificates {
     pub fn client_ends_ms(&self) -> Outcome<Option<u64>> {
         let own = self.identity(CLIENT_NAME)?;
         let der = certificate_der(&own.certificate_pem);
-        Ok(der.and_then(|der| larder_node::identity::Identity::of_certificate(&der).ok()).map(|own| own.not_after_ms))
+        Ok(der
+            .and_then(|der| larder_node::identity::Identity::of_certificate(&der).ok())
+            .map(|own| own.not_after_ms))
     }
 
     /// The authority's certificate, PEM.

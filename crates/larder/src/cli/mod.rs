@@ -13,6 +13,7 @@ pub mod cp;
 pub mod doctor;
 pub mod down;
 pub mod exit_codes;
+pub mod export;
 pub mod find;
 pub mod fsck;
 pub mod get;
@@ -95,6 +96,8 @@ enum Verb {
     Put(put::Args),
     /// Fetch files and folders
     Get(get::Args),
+    /// Everything to plain files, with an index
+    Export(export::Args),
     /// List a folder
     Ls(ls::Args),
     /// Find files and folders by name, size, time, attributes
@@ -192,6 +195,7 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Unlock(args) => unlock::run(&context, &args),
         Verb::Put(args) => put::run(&context, &args),
         Verb::Get(args) => get::run(&context, &args),
+        Verb::Export(args) => export::run(&context, &args),
         Verb::Ls(args) => ls::run(&context, &args),
         Verb::Find(args) => find::run(&context, &args),
         Verb::Watch(args) => watch::run(&context, &args),

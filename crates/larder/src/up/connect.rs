@@ -41,9 +41,8 @@ pub fn check(folders: &Folders, wishes: &Wishes, resolved: &Resolved) -> Outcome
             .hint("choose another home with --home DIR"));
     }
     if wishes.certificates.is_none() && !certificates.certificate_file(CLIENT_NAME).exists() {
-        return Err(Failure::invalid("the node of another machine asks for a certificate").hint(
-            "there: larder ca issue NAME; here: larder up --connect ADDR:PORT --certificates FOLDER",
-        ));
+        return Err(Failure::invalid("the node of another machine asks for a certificate")
+            .hint("there: larder ca issue NAME; here: larder up --connect ADDR:PORT --certificates FOLDER"));
     }
     Ok(())
 }
@@ -84,7 +83,9 @@ pub fn node(address: SocketAddr) -> Up {
 /// What the node says.
 pub fn namespaces(folders: &Folders) -> Outcome<Vec<String>> {
     match own_namespaces::ensure(folders) {
-        Err(failure) if failure.kind() == Some(Kind::Denied) && failure.message().contains("lacks the right") => {
+        Err(failure)
+            if failure.kind() == Some(Kind::Denied) && failure.message().contains("lacks the right") =>
+        {
             Ok(Vec::new())
         }
         ensured => ensured,

@@ -49,7 +49,12 @@ pub struct Vault {
 ///
 /// # Errors
 /// If a new vault needs a passphrase and there is none; if the recovery code's file is there already.
-pub fn check_before_start(folders: &Folders, wishes: &Wishes, passphrase: &Passphrase, connected: bool) -> Outcome {
+pub fn check_before_start(
+    folders: &Folders,
+    wishes: &Wishes,
+    passphrase: &Passphrase,
+    connected: bool,
+) -> Outcome {
     match file::look(folders)? {
         Local::Whole(_) => return Ok(()),
         // Where a store is, or another machine's node is used, a lost header may come back from it, and then nothing new is made.
