@@ -2,7 +2,6 @@
 
 use std::io::{BufWriter, Write};
 
-use larder_client::path::VaultPath;
 use larder_format::error::Kind;
 
 use crate::cli::{Context, listing, report};
@@ -13,9 +12,9 @@ use crate::size;
 /// Flags of `ls`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder or file in the vault
-    #[arg(default_value = "/", value_name = "PATH")]
-    path: String,
+    /// Folder or file in the vault [default: /]
+    #[arg(value_name = "PATH")]
+    path: Option<String>,
     /// Mode, size, time and lifetime too
     #[arg(short, long)]
     long: bool,
@@ -30,7 +29,7 @@ pub struct Args {
 /// Not found; damaged if something in the folder cannot be read (the rest is listed).
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let output = context.output;
-    let path = VaultPath::parse(&args.path)?;
+    let path = context.path_or_here(args.path.as_deref())?;
     crate::session::with_vault(context, async |vault| {
         let mut out = BufWriter::new(std::io::stdout().lock());
         let now_ms = vault.now_ms();
