@@ -346,17 +346,20 @@ fn object(rule: &Rule) -> Value {
 
 fn text(rule: &Rule) -> String {
     let time = |ms: u64| duration::show(Duration::from_millis(ms));
+    let above = |default: &str| {
+        if rule.folder == "/" { format!("{default} (default)") } else { "as above".to_owned() }
+    };
     let keep = match rule.keep {
-        None => "as above".to_owned(),
+        None => above("all"),
         Some(KeepRule::All) => "all".to_owned(),
         Some(KeepRule::Some(keep)) => keep_words(&keep),
     };
     let lifetime = match rule.lifetime {
-        None => "as above".to_owned(),
+        None => above("no end"),
         Some(LifetimeRule::Never) => "no end".to_owned(),
         Some(LifetimeRule::Ttl(ms)) => time(ms),
     };
-    let trash = rule.trash_ms.map_or_else(|| "as above".to_owned(), time);
+    let trash = rule.trash_ms.map_or_else(|| above(&time(TRASH_MS_DEFAULT)), time);
     let folder = clean(&rule.folder);
     format!("{folder}\n  older versions  {keep}\n  trash time      {trash}\n  new files live  {lifetime}\n")
 }

@@ -67,6 +67,8 @@ pub fn prompt(shell: &mut Shell, no_history: bool) -> Outcome {
                     let _ = editor.append_history(file);
                 }
                 if shell.line(&line) == Next::Quit {
+                    shell.last =
+                        if shell.stop.load(Ordering::SeqCst) { Reason::Interrupted.code() } else { 0 };
                     return Ok(());
                 }
                 if let Some(helper) = editor.helper_mut() {

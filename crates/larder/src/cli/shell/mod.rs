@@ -2,7 +2,7 @@
 //! code as on the command line; only a few, in [`own`], exist here alone. Paths in the vault begin at a working folder.
 //!
 //! A script (standard input, or `-c`) ends at the first command that fails, with its exit code. At the prompt the exit
-//! code of a failed command is shown, and the shell itself ends with that of the last one.
+//! code of a failed command is shown before the next one, and the shell itself ends with 0.
 
 mod editor;
 mod own;
@@ -59,7 +59,7 @@ enum Next {
 ///
 /// # Errors
 /// Only if the shell itself cannot run: what its commands say is their own. Ends the process with the exit code of a
-/// script's failed command, or of the last command typed.
+/// script's failed command.
 pub fn run(context: &Context, home: Option<&Path>, args: &Args) -> Outcome {
     let mut shell = Shell {
         home: home.map(Path::to_owned),
