@@ -11,6 +11,7 @@ mod history;
 mod list;
 mod purge;
 mod put;
+mod reading;
 mod remove;
 mod restore;
 mod survey;

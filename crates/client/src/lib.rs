@@ -5,11 +5,14 @@
 //! - [`vault`]: the open vault, what [`path`]s mean in it and how records are sealed and opened;
 //! - [`directory`]: folders; [`files`]: one file; [`tree`]: whole folders in and out; [`values`]: what expires;
 //! - [`local`]: the user's own files; [`memory`]: what this device has seen, so that nothing older is accepted;
+//! - [`feed`]: what changes on the node, pushed; [`index`]: names and attributes kept at hand, fed by it;
 //! - progress is counted in a [`meter`]; how much, how fast and how patiently: [`transfer`].
 
 pub mod connection;
 pub mod directory;
+pub mod feed;
 pub mod files;
+pub mod index;
 pub mod local;
 pub mod memory;
 pub mod meter;

@@ -66,6 +66,8 @@ pub struct Vault {
     pub(crate) transfers: Transfers,
     /// Whether somebody was told that the node is away.
     pub(crate) away: Mutex<bool>,
+    /// Whether somebody was told that extended attributes could not be kept.
+    pub(crate) xattrs_lost: Mutex<bool>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The node's time, and ours when we asked for it: all deadlines are in the node's time.
     node_ms: u64,
@@ -162,6 +164,7 @@ impl Vault {
             memory,
             transfers: Transfers::default(),
             away: Mutex::default(),
+            xattrs_lost: Mutex::default(),
             node_ms: Hlc::from_u64(status.time).ms(),
             connected: asked,
             clock,

@@ -1,6 +1,7 @@
 //! The program `larder`: parses what was asked, does it, and ends with an exit code that means something.
 //!
 //! - [`cli`]: one verb, one file. Start there.
+//! - [`vault_header`]: the wrapped keys on this machine and on the node, and how they are changed.
 //! - [`up`]: the steps of the first start, each its own file.
 //! - [`agent`]: the process that holds the opened vault; [`life`]: how background processes start, are found, and stop.
 //! - [`failure`], [`exit`], [`output`]: what a command says when it is done or failed, for people and for programs.
@@ -34,6 +35,7 @@ mod size;
 mod suggest;
 mod terminal;
 mod up;
+mod vault_header;
 
 use std::process::ExitCode;
 

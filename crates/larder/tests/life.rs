@@ -40,7 +40,7 @@ fn up_shows_the_recovery_code_once_and_a_second_up_changes_nothing() {
     assert_eq!(code.len(), 41, "six groups of six with hyphens");
     assert_eq!(std::fs::read_to_string(&code_file).unwrap().trim(), code);
     assert_eq!(std::fs::metadata(&code_file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(first["namespaces_created"], serde_json::json!(["files", "values", "keys"]));
+    assert_eq!(first["namespaces_created"], serde_json::json!(["files", "values", "keys", "raw"]));
 
     let (node, agent) = (home.pid("node"), home.pid("agent"));
     let second = home.run(&["--json", "up"]).ends(0).json();

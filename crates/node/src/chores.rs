@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::audit::LeaseAudit;
 use crate::leases::Leases;
+use crate::metrics::Metrics;
 use crate::registers::Registers;
 use crate::time::NodeTime;
 
@@ -56,6 +57,7 @@ pub(crate) struct Chores {
     pub(crate) log: Arc<LogStore>,
     pub(crate) leases: Arc<Leases>,
     pub(crate) audit: Mutex<LeaseAudit>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Running chores.
@@ -105,10 +107,12 @@ fn every(
                 Ok(Err(StoreError::Closed { .. })) => return,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "background work failed; it is tried again");
+                    chores.metrics.chores.failures.add(1);
                     interval * 10
                 }
                 Err(error) => {
                     tracing::error!(%error, "background work panicked; it is tried again");
+                    chores.metrics.chores.failures.add(1);
                     interval * 10
                 }
             };
@@ -144,6 +148,9 @@ impl Chores {
                     other => other?,
                 }
             }
+            let counts = &self.metrics.chores;
+            let expired = if class == Class::Disk { &counts.expired_disk } else { &counts.expired_memory };
+            expired.add((due.len() - damaged) as u64);
             if damaged > 0 {
                 tracing::debug!(damaged, "expired records cannot be read yet");
                 more &= damaged < due.len();
@@ -199,6 +206,7 @@ impl Chores {
     fn give_space_back(&self) -> Result<bool, StoreError> {
         let collected = self.log.collect(COLLECT_PORTION_BLOBS)?;
         let compacted = self.log.compact(SPACE_PORTION_BYTES)?;
+        self.metrics.chores.gave_back(&collected, &compacted);
         Ok(collected.more || compacted.more)
     }
 

@@ -3,8 +3,19 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use larder_door::bucket::Rate;
+
 /// Default port for gRPC.
 pub const PORT_DEFAULT: u16 = 7447;
+
+/// Default port for HTTP.
+pub const HTTP_PORT_DEFAULT: u16 = 7448;
+
+/// The raw namespace that the HTTP door serves.
+pub const RAW_NAMESPACE: &str = "raw";
+
+/// Requests a second, and at once, that one address of strangers may make over HTTP.
+pub const HTTP_RATE_DEFAULT: Rate = Rate { per_second: 100, burst: 200 };
 
 /// Default cap on values in memory, in bytes, overhead counted.
 pub const MEMORY_CAP_BYTES_DEFAULT: u64 = 1 << 30;
@@ -26,5 +37,37 @@ pub struct NodeConfig {
     pub memory_cap_bytes: u64,
     /// Largest value accepted, in bytes, what sealing adds not counted; at most
     /// `larder_format::limits::VALUE_LEN_MAX`, all counted.
+    pub value_len_max: usize,
+    /// The HTTP door; `None`: none.
+    pub http: Option<HttpConfig>,
+}
+
+/// Whom the HTTP door lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpAuth {
+    /// Whoever can reach the address; plain HTTP.
+    None,
+    /// Programs with a certificate of the node's own authority; HTTPS with mutual TLS.
+    Certificate,
+}
+
+/// Settings of the HTTP door.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Whom to let in.
+    pub auth: HttpAuth,
+    /// How much one address of strangers may ask.
+    pub rate: Rate,
+    /// The rate holds for loopback and for identities as well.
+    pub rate_for_all: bool,
+    /// Lifetimes out of range are brought into it (and that is said) instead of refused.
+    pub clamp_ttl: bool,
+    /// Names this node answers to, beside `localhost` and addresses.
+    pub hosts: Vec<String>,
+    /// The raw namespace it serves.
+    pub namespace: String,
+    /// Longest value taken, in bytes, as [`NodeConfig::value_len_max`].
     pub value_len_max: usize,
 }

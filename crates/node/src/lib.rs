@@ -4,6 +4,8 @@
 //! The way of a request, from the outside in:
 //! - [`listener`] accepts connections and admits only mutual TLS 1.3 from its own authority;
 //! - [`identity`] says who is at the other end, and what the certificate lets them do;
+//! - `http` is the other door: plain values of a raw namespace, health, metrics; what is decoded and refused there is
+//!   in `larder-door`;
 //! - `grpc` turns messages into checked types (by `larder-wire`) and outcomes into messages;
 //! - [`registers`] joins the register's rules (`larder-mesh`) with this machine's storage (`larder-store`);
 //!   [`blobs`] does the same for blobs and leases;
@@ -17,16 +19,20 @@ mod audit;
 pub mod blobs;
 mod chores;
 pub mod config;
+mod descriptors;
+pub mod feeds;
 mod grpc;
+mod http;
 pub mod identity;
 mod leases;
 pub mod listener;
 mod maintenance;
+mod metrics;
 pub mod namespaces;
 pub mod registers;
 pub mod server;
 mod suspects;
 pub mod time;
 
-pub use config::NodeConfig;
-pub use server::{NodeError, run};
+pub use config::{HttpAuth, HttpConfig, NodeConfig};
+pub use server::{Addresses, NodeError, run};

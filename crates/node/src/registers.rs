@@ -19,12 +19,30 @@ use larder_store::log::LogStore;
 use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, AskPut, RecordRequest};
 
+use crate::metrics::Cells;
 use crate::namespaces::{Namespaces, slot_of};
 use crate::suspects::Suspects;
 use crate::time::NodeTime;
 
 /// Records a scan page holds when the client leaves it to the node.
 const SCAN_PAGE_RECORDS_DEFAULT: usize = 1_000;
+
+/// What may be asked of a record, by name, as it is counted.
+pub(crate) const OPERATIONS: [&str; 6] = ["get", "put", "touch", "delete", "take", "scan"];
+
+fn operation_at(ask: &Ask) -> usize {
+    match ask {
+        Ask::Get { .. } => 0,
+        Ask::Put(_) => 1,
+        Ask::Touch { .. } => 2,
+        Ask::Delete { .. } => 3,
+        Ask::Take => 4,
+    }
+}
+
+fn count_at(class: Class, operation: usize) -> usize {
+    operation + if class == Class::Disk { OPERATIONS.len() } else { 0 }
+}
 
 /// All records of this node.
 pub struct Registers {
@@ -33,6 +51,7 @@ pub struct Registers {
     namespaces: Arc<Namespaces>,
     time: Arc<NodeTime>,
     suspects: Suspects,
+    counts: Cells,
     value_len_max: usize,
 }
 
@@ -70,7 +89,13 @@ impl Registers {
         time: Arc<NodeTime>,
         value_len_max: usize,
     ) -> Self {
-        Self { memory, disk, namespaces, time, suspects: Suspects::default(), value_len_max }
+        let counts = Cells::new(2 * OPERATIONS.len());
+        Self { memory, disk, namespaces, time, suspects: Suspects::default(), counts, value_len_max }
+    }
+
+    /// How many operations of a kind ([`OPERATIONS`]) there were on records of a class.
+    pub(crate) fn operations(&self, class: Class, operation: usize) -> u64 {
+        self.counts.get(count_at(class, operation))
     }
 
     /// The table that holds a class of records.
@@ -79,6 +104,19 @@ impl Registers {
             Class::Memory => self.memory.as_ref(),
             Class::Disk => self.disk.as_ref(),
         }
+    }
+
+    /// The class of a namespace.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub(crate) fn class(&self, namespace: NamespaceId) -> Result<Class, Failure> {
+        Ok(self.namespaces.get(namespace)?.class)
+    }
+
+    /// The node's time now.
+    pub(crate) fn now(&self) -> Hlc {
+        self.time.now()
     }
 
     /// Disk records that changed and whose leases nobody has looked at since.
@@ -110,6 +148,7 @@ impl Registers {
     /// [`Failure`]; then nothing was changed.
     pub fn begin(&self, request: RecordRequest) -> Result<(Outcome, Ticket), Failure> {
         let namespace = self.namespaces.get(request.namespace)?;
+        self.counts.add(count_at(namespace.class, operation_at(&request.ask)), 1);
         self.check_value(&namespace, &request.ask)?;
         let at = Address {
             namespace: request.namespace,
@@ -206,6 +245,7 @@ impl Registers {
     /// [`Failure`].
     pub async fn scan(&self, ask: &ScanAsk) -> Result<Page, Failure> {
         let namespace = self.namespaces.get(ask.namespace)?;
+        self.counts.add(count_at(namespace.class, OPERATIONS.len() - 1), 1);
         let request = ScanRequest {
             prefix: ask.prefix.clone(),
             cursor: ask.cursor.clone(),

@@ -9,6 +9,7 @@ use larder_format::rng::{Rng, SystemRng};
 use larder_store::api::{RecordStore, StoreError};
 use larder_store::log::{LogConfig, LogStore};
 use larder_store::memory::{MemoryConfig, MemoryTable};
+use larder_wire::v1;
 use larder_wire::v1::blobs_server::BlobsServer;
 use larder_wire::v1::node_server::NodeServer;
 use larder_wire::v1::records_server::RecordsServer;
@@ -19,11 +20,15 @@ use tonic::transport::Server;
 
 use crate::blobs::Blobs;
 use crate::chores::{self, Chores};
-use crate::config::NodeConfig;
+use crate::config::{HttpAuth, HttpConfig, NodeConfig};
+use crate::descriptors;
+use crate::feeds::Feeds;
 use crate::grpc::{BlobsService, NodeService, RecordsService};
+use crate::http::{Door, DoorParts, Open};
 use crate::leases::Leases;
 use crate::listener::{self, TlsError};
 use crate::maintenance::{self, Maintenance};
+use crate::metrics::{CountLayer, Metrics, Sources};
 use crate::namespaces::Namespaces;
 use crate::registers::Registers;
 use crate::time::NodeTime;
@@ -40,6 +45,14 @@ pub enum NodeError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {reason}; choose another with --listen")]
     Listen {
+        /// Address asked for.
+        address: std::net::SocketAddr,
+        /// The system's message.
+        reason: String,
+    },
+    /// The HTTP door's address cannot be listened on.
+    #[error("cannot listen on {address} for HTTP: {reason}; choose another with --http-listen, or off")]
+    ListenHttp {
         /// Address asked for.
         address: std::net::SocketAddr,
         /// The system's message.
@@ -78,14 +91,39 @@ impl Health {
     }
 }
 
-/// Runs a node until `shutdown` resolves. `ready` is called once, with the address it listens on, when it
+/// Where a node listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// For gRPC.
+    pub grpc: std::net::SocketAddr,
+    /// For HTTP, if that door is open.
+    pub http: Option<std::net::SocketAddr>,
+}
+
+async fn open_http(config: &NodeConfig) -> Result<Option<Door>, NodeError> {
+    let connections_max = descriptors::raise();
+    let Some(http) = &config.http else { return Ok(None) };
+    let door = Door::bind(http.clone(), connections_max).await;
+    door.map(Some).map_err(|e| NodeError::ListenHttp { address: http.listen, reason: e.to_string() })
+}
+
+fn raw_door(config: &HttpConfig, address: std::net::SocketAddr) -> v1::RawDoor {
+    v1::RawDoor {
+        protocol: "http".to_owned(),
+        address: address.to_string(),
+        namespace: config.namespace.clone(),
+        needs_certificate: config.auth == HttpAuth::Certificate,
+    }
+}
+
+/// Runs a node until `shutdown` resolves. `ready` is called once, with the addresses it listens on, when it
 /// answers.
 ///
 /// # Errors
 /// [`NodeError`].
 pub async fn run(
     config: NodeConfig,
-    ready: impl FnOnce(std::net::SocketAddr),
+    ready: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NodeError> {
     let tls = listener::server_config(&config)?;
@@ -94,16 +132,19 @@ pub async fn run(
         |e: std::io::Error| NodeError::Listen { address: config.listen, reason: e.to_string() };
     let socket = TcpListener::bind(config.listen).await.map_err(listen_error)?;
     let address = socket.local_addr().map_err(listen_error)?;
+    let http = open_http(&config).await?;
+    let http_address = http.as_ref().map(|door| door.address);
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let data_dir = config.data_dir.clone();
     let opening = move || LogStore::open(&data_dir, LogConfig::default(), &mut SystemRng);
     let log = tokio::task::spawn_blocking(opening).await.map_err(|e| NodeError::Server(e.to_string()))??;
     let log = Arc::new(log);
-    let memory: Arc<dyn RecordStore> = Arc::new(MemoryTable::new(MemoryConfig {
+    let memory = Arc::new(MemoryTable::new(MemoryConfig {
         cap_bytes: config.memory_cap_bytes,
         hash_seed: SystemRng.u64(),
     }));
+    let feeds = Feeds::start(&log, memory.feed());
     // A version is a time too: one that was told must not be given out again.
     let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
     let time = Arc::new(NodeTime::resume(clock, high));
@@ -113,7 +154,27 @@ pub async fn run(
     let leases =
         Arc::new(Leases { registers: registers.clone(), namespaces: namespaces.clone(), log: log.clone() });
     let blobs = Arc::new(Blobs::new(log.clone(), namespaces.clone(), time.clone(), leases.clone()));
+    let metrics = Arc::new(Metrics::new());
+    let health = Arc::new(Health { log: log.clone() });
+    let http = http.map(|door| {
+        door.open(DoorParts {
+            node_id: NodeId(log.id().0),
+            registers: registers.clone(),
+            namespaces: namespaces.clone(),
+            time: time.clone(),
+            health: health.clone(),
+            metrics: metrics.clone(),
+            sources: Sources {
+                metrics: metrics.clone(),
+                registers: registers.clone(),
+                blobs: blobs.clone(),
+                log: log.clone(),
+                time: time.clone(),
+            },
+        })
+    });
     let chores = chores::start(Chores {
+        metrics: metrics.clone(),
         registers: registers.clone(),
         time: time.clone(),
         log: log.clone(),
@@ -122,15 +183,16 @@ pub async fn run(
     });
 
     let services = Services {
-        records: RecordsService { registers: registers.clone() },
+        records: RecordsService { registers: registers.clone(), feeds: feeds.clone() },
         blobs: BlobsService { blobs: blobs.clone() },
         node: NodeService {
             node_id: NodeId(log.id().0),
             registers,
             blobs,
             namespaces,
-            time,
-            health: Arc::new(Health { log: log.clone() }),
+            time: time.clone(),
+            health,
+            raw_doors: config.http.iter().zip(http_address).map(|(http, at)| raw_door(http, at)).collect(),
             maintenance: Arc::new(Maintenance {
                 log: log.clone(),
                 leases,
@@ -139,7 +201,21 @@ pub async fn run(
             }),
         },
     };
-    let result = serve(socket, tls, services, shutdown, || ready(address)).await;
+    let count = CountLayer { metrics, time };
+    let shutdown = async {
+        shutdown.await;
+        http.iter().for_each(Open::stop);
+        // Streams that never end by themselves would hold up the end of the others.
+        feeds.close();
+    };
+    let result = serve(socket, tls, count, services, shutdown, || {
+        ready(Addresses { grpc: address, http: http_address })
+    })
+    .await;
+    if let Some(http) = http {
+        http.ended(DRAIN_TIMEOUT).await;
+    }
+    feeds.close();
     chores.stop().await;
     let closing = move || Arc::into_inner(log).map(LogStore::close);
     match tokio::task::spawn_blocking(closing).await.map_err(|e| NodeError::Server(e.to_string()))? {
@@ -159,6 +235,7 @@ struct Services {
 async fn serve(
     socket: TcpListener,
     tls: rustls::ServerConfig,
+    count: CountLayer,
     services: Services,
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(),
@@ -177,6 +254,7 @@ async fn serve(
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder()
+        .layer(count)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)

@@ -19,6 +19,7 @@ use larder_wire::request::{Ask, AskPut};
 use super::content::{ContentOptions, Uploaded};
 use super::damage::damaged;
 use crate::local::source::Source;
+use crate::local::xattrs;
 use crate::meter::Meter;
 use crate::path::VaultPath;
 use crate::retention::lifetime_by;
@@ -197,11 +198,12 @@ impl Vault {
             let uploaded = self.upload(key, Box::new(reader), &options.content, meter).await?;
             let whole = uploaded.size == source.len();
             if whole && source.unchanged().map_err(|e| local_failure(local, &e))? {
-                let attributes = Attributes {
+                let mut attributes = Attributes {
                     mode: source.mode(),
                     mtime_ns: source.mtime_ns(),
                     ..options.attributes.clone()
                 };
+                xattrs::put_among(&mut attributes, &source.xattrs());
                 return Ok(NewFile { kind: FileKind::File, attributes, uploaded });
             }
             meter.rewind(uploaded.size);

@@ -139,12 +139,14 @@ impl Agent {
     }
 }
 
-fn unexpected(response: &Response) -> Failure {
+/// The answer makes no sense as one to what was asked.
+pub fn unexpected(response: &Response) -> Failure {
     let name = match response {
         Response::Done => "done",
         Response::Status(_) => "status",
         Response::Root { .. } => "root",
         Response::Created { .. } => "created",
+        Response::Changed { .. } => "changed",
         Response::Failed { .. } => "failed",
     };
     Failure::new(Kind::Bug, format!("the agent answered something else answer={name}"))

@@ -13,19 +13,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder_format::clock::SystemClock;
+use larder_format::clock::{Clock, SystemClock};
 use larder_format::error::Kind;
 use larder_format::rng::SystemRng;
 use larder_seal::SealError;
+use larder_seal::header::notes::Note;
 use larder_seal::header::{VAULT_HEADER_LEN_MAX, VaultHeader};
 use larder_seal::keys::VaultRoot;
 use larder_seal::recovery::RecoveryCode;
-use larder_seal::slots::{Argon2Cost, Unlock};
+use larder_seal::slots::{Argon2Cost, Slot, Unlock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, Semaphore};
 use zeroize::Zeroizing;
 
+use crate::agent::change::{self, Change};
 use crate::agent::open_vault::OpenVault;
 use crate::agent::protocol::{self, Request, Response, Secret, Status};
 use crate::agent::{client, hardening};
@@ -91,6 +93,7 @@ pub fn run(config: AgentConfig, mode: Mode) -> Outcome {
 fn start(config: AgentConfig, mode: Mode) -> Outcome {
     let address = config.socket.to_string_lossy().into_owned();
     let running = Running {
+        http: None,
         pid: rustix::process::getpid().as_raw_pid(),
         address: address.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -236,6 +239,7 @@ impl Agent {
                 Ok(Response::Done)
             }
             Request::Create(passphrase) => self.create(passphrase).await,
+            Request::Change(change) => self.change(*change).await,
             Request::Stop => Ok(Response::Done),
         };
         result.unwrap_or_else(|failure| Response::Failed {
@@ -269,21 +273,10 @@ impl Agent {
             .ok_or_else(|| Failure::new(Kind::NotFound, "there is no vault yet; `larder up` makes one"))?;
         let root = self
             .derive(move || {
-                let header = VaultHeader::decode(&Bytes::from(bytes))?;
-                match &secret {
-                    Secret::Passphrase(passphrase) => header.open(Unlock::Passphrase(passphrase)),
-                    Secret::RecoveryCode(text) => {
-                        let text = std::str::from_utf8(text).unwrap_or_default();
-                        // A mistyped code opens nothing, like a wrong one, but says more.
-                        match RecoveryCode::parse(text) {
-                            Ok(code) => header.open(Unlock::RecoveryCode(&code)),
-                            Err(bad) => return Ok(Err(Failure::new(bad.kind(), bad.to_string()))),
-                        }
-                    }
-                }
-                .map(Ok)
+                let header = VaultHeader::decode(&Bytes::from(bytes)).map_err(sealing)?;
+                change::open_with(&header, &secret).map(|(root, _)| root)
             })
-            .await??;
+            .await?;
         self.opened(&root);
         Ok(Response::Done)
     }
@@ -296,19 +289,42 @@ impl Agent {
         if self.with_vault(|vault| vault.vault(&self.clock)).is_some() {
             return Err(Failure::new(Kind::Conflict, "a vault is open; lock it before another one is made"));
         }
+        let created_ms = self.clock.wall_ms();
         let (root, header, code) = self
             .derive(move || {
                 let rng = &mut SystemRng;
                 let root = VaultRoot::generate(rng);
                 let cost = Argon2Cost::default();
-                let mut header = VaultHeader::create(&root, Unlock::Passphrase(&passphrase), cost, rng)?;
+                let unlock = Unlock::Passphrase(&passphrase);
+                let mut header = VaultHeader::create(&root, unlock, cost, rng).map_err(sealing)?;
                 let code = RecoveryCode::generate(rng);
-                header.add_slot(&root, Unlock::RecoveryCode(&code), cost, rng)?;
+                header.add_slot(&root, Unlock::RecoveryCode(&code), cost, rng).map_err(sealing)?;
+                for id in header.slots().iter().map(Slot::id).collect::<Vec<_>>() {
+                    let note = Note { created_ms, ..Note::default() };
+                    header.annotate(&root, id, note, rng).map_err(sealing)?;
+                }
                 Ok((root, header.encode(), code.to_text()))
             })
             .await?;
         self.opened(&root);
         Ok(Response::Created { header, recovery_code: Zeroizing::new(code.as_bytes().to_vec()) })
+    }
+
+    /// Makes a changed header. What is open stays open; what the proof opened on the way is forgotten again.
+    async fn change(&self, change: Change) -> Outcome<Response> {
+        let open = self.with_vault(|vault| {
+            let (vault, root) = vault.use_root(&self.clock)?;
+            Some(VaultRoot::from_parts(vault, larder_seal::Secret::new(*root)))
+        });
+        let now_ms = self.clock.wall_ms();
+        let changed = self.derive(move || change.apply(open, now_ms, &mut SystemRng)).await?;
+        tracing::info!(slot = %changed.slot, "a changed vault header was made");
+        let code = changed.recovery_code.map(|code| code.to_text());
+        Ok(Response::Changed {
+            header: changed.header.encode(),
+            slot: changed.slot,
+            recovery_code: Zeroizing::new(code.map_or_else(Vec::new, |code| code.as_bytes().to_vec())),
+        })
     }
 
     fn opened(&self, root: &VaultRoot) {
@@ -320,13 +336,14 @@ impl Agent {
     /// Runs a key derivation on a thread of its own, one at a time.
     async fn derive<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, SealError> + Send + 'static,
+        work: impl FnOnce() -> Outcome<T> + Send + 'static,
     ) -> Outcome<T> {
         let ended = |_| Failure::new(Kind::Bug, "the key derivation ended unexpectedly");
         let _turn = self.derivation.acquire().await.map_err(|_| Failure::new(Kind::Closed, "stopping"))?;
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(ended)?
-            .map_err(|error| Failure::new(error.kind(), error.to_string()))
+        tokio::task::spawn_blocking(work).await.map_err(ended)?
     }
+}
+
+fn sealing(error: SealError) -> Failure {
+    Failure::new(error.kind(), error.to_string())
 }

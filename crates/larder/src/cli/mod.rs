@@ -27,15 +27,19 @@ pub mod report;
 pub mod restore;
 pub mod retention;
 pub mod rm;
+pub mod selection;
 pub mod setting_flags;
 pub mod shell;
+pub mod span;
 pub mod stat;
 pub mod status;
+pub mod transfer;
 pub mod trash;
 pub mod undelete;
 pub mod unlock;
 pub mod up;
 pub mod value;
+pub mod vault;
 pub mod versions;
 
 use std::ffi::OsString;
@@ -124,6 +128,8 @@ enum Verb {
     Doctor(doctor::Args),
     /// Settings, and where each comes from
     Config(config::Args),
+    /// What opens the vault: passphrase, recovery code, people and devices
+    Vault(vault::Args),
     /// The blind node itself: run it, give space back, verify what it holds
     Node(node::Args),
     /// Type commands one after the other, with a working folder, history and completion
@@ -249,6 +255,7 @@ fn dispatch(cli: Cli, output: Output, working_folder: Option<VaultPath>) -> Outc
         Verb::Value(args) => value::run(&context, args),
         Verb::Doctor(args) => doctor::run(&context, &args),
         Verb::Config(args) => config::run(&context, &args),
+        Verb::Vault(args) => vault::run(&context, args),
         Verb::Node(args) => node::run(&context, args),
         Verb::Shell(args) => shell::run(&context, cli.global.home.as_deref(), &args),
         Verb::Completions(args) => completions::run(&context, &args),

@@ -1,6 +1,7 @@
 //! Flags that name settings: `--set NAME=VALUE` for any of them, and a flag of its own for the few that are asked for
 //! most. A flag wins over the environment and the file.
 
+use crate::settings::http::HttpListen;
 use crate::settings::{Given, IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN};
 use crate::size;
 
@@ -10,6 +11,9 @@ pub struct SettingFlags {
     /// Address and port of the node
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<std::net::SocketAddr>,
+    /// Address and port of the HTTP door, auto (beside the node's own) or off
+    #[arg(long, value_name = "ADDR:PORT", value_parser = HttpListen::parse)]
+    http_listen: Option<HttpListen>,
     /// Most memory that expiring values may take
     #[arg(long, value_name = "SIZE", value_parser = parse_memory_cap)]
     memory_cap: Option<u64>,
@@ -30,6 +34,7 @@ impl SettingFlags {
     pub fn given(&self) -> Vec<Given> {
         let mut given = self.set.clone();
         given.extend(self.listen.map(|address| Given::by_flag("listen", address.to_string())));
+        given.extend(self.http_listen.map(|listen| Given::by_flag("http_listen", listen.text())));
         given.extend(self.memory_cap.map(|bytes| Given::by_flag("memory_cap", size::text(bytes))));
         given.extend(self.idle_lock.map(|lock| Given::by_flag("idle_lock", lock.text())));
         given

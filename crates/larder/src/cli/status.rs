@@ -1,7 +1,8 @@
 //! `larder status`: what runs, what it holds, whether the vault is open, and what is exposed to whom.
 
 use larder_format::namespace::{Class, Namespace, Privacy};
-use larder_wire::v1::StatusResponse;
+use larder_seal::header::VaultHeader;
+use larder_wire::v1::{RawDoor, StatusResponse};
 use serde_json::{Value, json};
 
 use crate::agent::client::{Agent, NAME as AGENT};
@@ -14,6 +15,7 @@ use crate::life::pid_file;
 use crate::moment;
 use crate::output::{Output, Tone};
 use crate::size;
+use crate::vault_header::file;
 use crate::{session, up};
 
 /// Width of a usage bar, in characters.
@@ -33,26 +35,32 @@ struct Node {
 /// Closed if the node does not answer (what is known is shown all the same).
 pub fn run(context: &Context) -> Outcome {
     let agent = Agent::connect(&context.folders).and_then(|mut agent| agent.status()).ok();
-    let vault = up::vault::header(&context.folders)?.map(|header| header.vault().to_string());
+    // A damaged header is said, and hides nothing else.
+    let header = file::read(&context.folders);
+    let vault = header.as_ref().ok().and_then(Option::as_ref);
+    let damage = header.as_ref().err().map(Failure::message);
     let node = ask_node(context);
     context.output.document(&json!({
         "node": node.as_ref().map_or_else(|failure| node_down_json(context, failure), node_json),
         "namespaces": node.as_ref().map(|n| n.namespaces.iter().map(namespace_json).collect::<Vec<_>>()).ok(),
         "vault": {
-            "id": vault,
+            "id": vault.map(|header| header.vault().to_string()),
+            "fingerprint": vault.and_then(VaultHeader::fingerprint).map(|f| f.to_string()),
+            "damage": damage,
             "state": vault_word(vault.is_some(), agent),
             "locks_in_ms": agent.and_then(|a| a.locks_in_ms),
         },
         "agent": { "running": agent.is_some(), "pid": agent.map(|a| a.pid) },
-        "exposed": node.as_ref().map(|n| exposure_json(&n.address)).ok(),
+        "exposed": node.as_ref().map(exposure_json).ok(),
         "folders": {
             "config": context.folders.config(), "data": context.folders.data(), "state": context.folders.state(),
         },
     }))?;
     if !context.output.json() {
-        context.output.text(&text(context, node.as_ref(), agent, vault.is_some()))?;
+        context.output.text(&text(context, node.as_ref(), agent, &header))?;
     }
-    node.map(|_| ())
+    node?;
+    header.map(drop)
 }
 
 /// Whether the node's process is there, whatever it answers.
@@ -119,8 +127,41 @@ fn namespace_json(namespace: &Namespace) -> Value {
     })
 }
 
-fn exposure_json(address: &str) -> Value {
-    json!([{ "door": "grpc", "address": address, "needs": "certificate", "scope": scope_word(address) }])
+fn exposure_json(node: &Node) -> Value {
+    let address = &node.address;
+    let grpc = json!({
+        "door": "grpc", "address": address, "needs": "certificate", "scope": scope_word(address),
+        "readable_by_node": false,
+    });
+    let raw = node.status.raw_doors.iter().map(|door| {
+        json!({
+            "door": door.protocol,
+            "address": door.address,
+            "needs": if door.needs_certificate { "certificate" } else { "nothing" },
+            "scope": scope_word(&door.address),
+            "namespace": door.namespace,
+            "readable_by_node": true,
+        })
+    });
+    std::iter::once(grpc).chain(raw).collect()
+}
+
+/// What a raw door exposes, in one line: to whom, and that nothing in it is secret from the node.
+fn raw_door_text(door: &RawDoor, output: Output) -> String {
+    let scope = scope_word(&door.address);
+    let (protocol, whom) = match (door.needs_certificate, scope) {
+        (true, scope) => ("HTTPS", format!("{scope}, certificate needed")),
+        (false, "this machine") => ("HTTP", "every program of this machine".to_owned()),
+        (false, scope) => {
+            ("HTTP", output.paint(Tone::Bad, &format!("everyone on {scope}, no certificate needed")))
+        }
+    };
+    format!(
+        "         {protocol} on {} to {whom}: values of {} {}\n",
+        clean(&door.address),
+        clean(&door.namespace),
+        output.paint(Tone::Warn, "(raw: readable by the node)"),
+    )
 }
 
 fn privacy_word(privacy: Privacy) -> &'static str {
@@ -153,7 +194,12 @@ fn scope_word(address: &str) -> &'static str {
     }
 }
 
-fn text(context: &Context, node: Result<&Node, &Failure>, agent: Option<AgentStatus>, vault: bool) -> String {
+fn text(
+    context: &Context,
+    node: Result<&Node, &Failure>,
+    agent: Option<AgentStatus>,
+    header: &Outcome<Option<VaultHeader>>,
+) -> String {
     let output = context.output;
     let mut out = String::new();
     match node {
@@ -167,13 +213,20 @@ fn text(context: &Context, node: Result<&Node, &Failure>, agent: Option<AgentSta
             ));
         }
     }
-    let word = vault_word(vault, agent);
+    let vault = header.as_ref().ok().and_then(Option::as_ref);
+    let word = match header {
+        Ok(_) => vault_word(vault.is_some(), agent),
+        Err(_) => "its header cannot be read",
+    };
     let tone = if word == "open" { Tone::Good } else { Tone::Warn };
     let when = match agent.and_then(|a| a.locks_in_ms) {
         Some(ms) => format!(", locks itself in {}", moment::show_rounded(ms)),
         None => String::new(),
     };
     out.push_str(&format!("vault    {}{when}\n", output.paint(tone, word)));
+    if let Some(fingerprint) = vault.and_then(VaultHeader::fingerprint) {
+        out.push_str(&format!("         fingerprint {fingerprint}\n"));
+    }
     if agent.is_none() {
         out.push_str(&format!("{AGENT}    {}\n", output.paint(Tone::Bad, "not running")));
     }
@@ -199,6 +252,9 @@ fn node_text(out: &mut String, node: &Node, output: Output) {
     }
     let scope = scope_word(&node.address);
     out.push_str(&format!("exposed  gRPC on {} to {scope}, certificate needed\n", node.address));
+    for door in &status.raw_doors {
+        out.push_str(&raw_door_text(door, output));
+    }
     let disk_total = status.store_bytes.saturating_add(status.disk_free_bytes);
     out.push_str(&format!(
         "disk     {} {} used, {} free; {} records, {} blobs\n",

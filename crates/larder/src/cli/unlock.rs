@@ -1,8 +1,9 @@
-//! `larder unlock`: open the vault with the passphrase or the recovery code. The key is derived in the agent.
+//! `larder unlock`: open the vault with the passphrase, the recovery code or an identity. The key is derived in the agent.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use larder_format::error::Kind;
+use larder_seal::fingerprint::Fingerprint;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -10,10 +11,12 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::{RECOVERY_CODE_LEN_MAX, Request, Secret};
 use crate::atomic_file;
 use crate::cli::Context;
+use crate::cli::vault::key_file;
 use crate::failure::{Failure, Outcome, shown};
 use crate::moment;
 use crate::passphrase::{Passphrase, PassphraseArgs};
 use crate::terminal::Terminal;
+use crate::vault_header::{file, pin};
 
 /// Flags of `unlock`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +29,17 @@ pub struct Args {
     /// Read the recovery code from a file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["passphrase_file", "passphrase_fd", "recovery"])]
     recovery_code_file: Option<PathBuf>,
+    /// Open it with the secret identity in this file (`larder vault recipient new` makes one)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["passphrase_file", "passphrase_fd", "recovery", "recovery_code_file"])]
+    identity: Option<PathBuf>,
+    /// Open it only if it is the vault with this fingerprint (`larder vault slots` shows it)
+    #[arg(long, value_name = "TEXT", value_parser = parse_fingerprint)]
+    fingerprint: Option<Fingerprint>,
+}
+
+fn parse_fingerprint(text: &str) -> Result<Fingerprint, String> {
+    Fingerprint::parse(text)
+        .ok_or_else(|| "a fingerprint has 32 letters and digits in eight groups".to_owned())
 }
 
 /// Opens the vault; without flags on a terminal, asks up to three times.
@@ -36,8 +50,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     // First, before anything else in this process opens a file: an inherited descriptor is taken over here.
     let source = args.passphrase.resolve()?;
     let mut agent = Agent::connect(&context.folders)?;
-    let result = if args.recovery || args.recovery_code_file.is_some() {
-        let code = recovery_code(args)?;
+    check_header(context, args)?;
+    let result = if let Some(path) = &args.identity {
+        agent.tell(&Request::Unlock(Secret::Identity(key_file::read(path)?)))
+    } else if args.recovery || args.recovery_code_file.is_some() {
+        let code = recovery_code(args.recovery_code_file.as_deref())?;
         agent.tell(&Request::Unlock(Secret::RecoveryCode(code)))
     } else {
         match source {
@@ -46,12 +63,15 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         }
     };
     result.map_err(|failure| {
-        if failure.kind() == Some(Kind::Denied) && !args.recovery {
+        if failure.kind() == Some(Kind::Denied) && !args.recovery && args.identity.is_none() {
             failure.hint("larder unlock --recovery opens it with the recovery code")
         } else {
             failure
         }
     })?;
+    if let Ok(Some(header)) = file::read(&context.folders) {
+        pin::remember_header(&context.folders, &header)?;
+    }
     let status = agent.status()?;
     context
         .output
@@ -66,8 +86,23 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     Ok(())
 }
 
-fn recovery_code(args: &Args) -> Outcome<Zeroizing<Vec<u8>>> {
-    if let Some(path) = &args.recovery_code_file {
+/// Before a secret is used: the header is not an older one, and the vault's for whose fingerprint was asked.
+fn check_header(context: &Context, args: &Args) -> Outcome {
+    let Some(header) = file::read(&context.folders)? else { return Ok(()) };
+    pin::refuse_older_here(&context.folders, &header)?;
+    let Some(fingerprint) = &args.fingerprint else { return Ok(()) };
+    header.verify_pinned(fingerprint).map_err(|e| {
+        Failure::new(e.kind(), e.to_string())
+            .hint("ask the vault's owner for its fingerprint: larder vault slots")
+    })
+}
+
+/// A recovery code from a file, or asked for.
+///
+/// # Errors
+/// Invalid, naming the flag, if there is neither a file nor somebody to ask.
+pub fn recovery_code(file: Option<&Path>) -> Outcome<Zeroizing<Vec<u8>>> {
+    if let Some(path) = file {
         return match atomic_file::read(path, RECOVERY_CODE_LEN_MAX)? {
             Some(bytes) => Ok(Zeroizing::new(bytes)),
             None => Err(Failure::new(Kind::NotFound, format!("{} is missing", shown(path)))),

@@ -35,6 +35,9 @@ pub struct Running {
     pub pid: i32,
     /// Where it listens: an address, or a socket's path.
     pub address: String,
+    /// Where its HTTP door is, if it has one open.
+    #[serde(default)]
+    pub http: Option<String>,
     /// Its program version.
     pub version: String,
     /// The settings that it goes by, as [`crate::settings::table::Field::show`] writes them.
@@ -56,7 +59,12 @@ impl Running {
                 continue;
             }
             let running = self.settings.get(&setting);
-            if running == Some(&value) || (setting == "listen" && self.address == value) {
+            let is_there = match setting.as_str() {
+                "listen" => self.address == value,
+                "http_listen" => self.http.as_ref() == Some(&value),
+                _ => false,
+            };
+            if running == Some(&value) || is_there {
                 continue;
             }
             let running = running.map_or("something else", String::as_str);
@@ -192,7 +200,13 @@ mod tests {
     use super::*;
 
     fn me() -> Running {
-        Running { pid: 7, address: "x".to_owned(), version: "1".to_owned(), settings: BTreeMap::new() }
+        Running {
+            pid: 7,
+            address: "x".to_owned(),
+            http: None,
+            version: "1".to_owned(),
+            settings: BTreeMap::new(),
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! pages that explain them all go by it. A new setting is a field of [`Settings`] and an entry of the table.
 
 pub mod file;
+pub mod http;
 pub mod idle_lock;
 pub mod table;
 
@@ -12,9 +13,13 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use larder_client::transfer::JOBS_DEFAULT;
+
+use crate::cli::transfer::Rate;
 use crate::failure::{Failure, Outcome, shown};
 use crate::life::log::LogFormat;
 
+pub use http::HttpSettings;
 pub use idle_lock::IdleLock;
 pub use table::Process;
 
@@ -39,12 +44,20 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Cap on values in the node's memory, in bytes.
     pub memory_cap_bytes: u64,
+    /// The HTTP door.
+    pub http: HttpSettings,
     /// When an open vault locks itself.
     pub idle_lock: IdleLock,
     /// Which events the daemons log.
     pub log: String,
     /// How they write them.
     pub log_format: LogFormat,
+    /// Files that a command moves side by side.
+    pub transfer_jobs: usize,
+    /// Bytes a second that a command sends to the node.
+    pub upload_rate: Rate,
+    /// Bytes a second that a command takes from the node.
+    pub download_rate: Rate,
 }
 
 impl Default for Settings {
@@ -52,9 +65,13 @@ impl Default for Settings {
         Self {
             listen: LISTEN_DEFAULT,
             memory_cap_bytes: MEMORY_CAP_DEFAULT,
+            http: HttpSettings::default(),
             idle_lock: IdleLock::After(idle_lock::IDLE_LOCK_DEFAULT),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
+            transfer_jobs: JOBS_DEFAULT,
+            upload_rate: Rate(None),
+            download_rate: Rate(None),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! One entry for each setting: its name, what it means, what is allowed, and how it is read and shown.
 
+use larder_client::transfer::{JOBS_MAX, RATE_MIN};
+
+use crate::cli::transfer::{self, RATE_MAX};
 use crate::life::log::{self, LogFormat};
+use crate::settings::http::{self, BURST_MAX, HOSTS_MAX, HttpAuthSetting, HttpListen, RATE_MAX};
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
 use crate::settings::{IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings};
 use crate::{duration, size};
@@ -14,6 +18,8 @@ pub enum Process {
     Agent,
     /// Both.
     Both,
+    /// Every command by itself: nothing has to be started anew.
+    Command,
 }
 
 impl Process {
@@ -23,6 +29,7 @@ impl Process {
             Self::Node => "node",
             Self::Agent => "agent",
             Self::Both => "node and agent",
+            Self::Command => "command",
         }
     }
 }
@@ -82,6 +89,77 @@ pub static FIELDS: &[Field] = &[
         show: |settings| size::text(settings.memory_cap_bytes),
     },
     Field {
+        name: "http_listen",
+        meaning: "Address and port of the HTTP door, which serves the raw namespace in the clear; auto is 127.0.0.1 and the \
+                  port after that of listen (7448), or any free one; off closes it.",
+        process: Process::Node,
+        allowed: || "auto, off, or ADDRESS:PORT of this machine".to_owned(),
+        set: |settings, text| {
+            settings.http.listen = HttpListen::parse(text)?;
+            Ok(())
+        },
+        show: |settings| settings.http.listen.text(),
+    },
+    Field {
+        name: "http_auth",
+        meaning: "Whom the HTTP door lets in: certificate (HTTPS, programs with a certificate of this authority) or none \
+                  (plain HTTP, whoever reaches the address); auto is none on loopback and certificate elsewhere.",
+        process: Process::Node,
+        allowed: || "auto, certificate or none".to_owned(),
+        set: |settings, text| {
+            settings.http.auth = HttpAuthSetting::parse(text)?;
+            Ok(())
+        },
+        show: |settings| settings.http.auth.text().to_owned(),
+    },
+    Field {
+        name: "http_rate",
+        meaning: "Requests a second that one address may make over HTTP, and how many at once after a pause; 0/0 is no limit. \
+                  Programs of this machine and those with a certificate have no limit unless http_rate_for says so.",
+        process: Process::Node,
+        allowed: || format!("RATE/BURST, each at most {RATE_MAX} and {BURST_MAX}"),
+        set: |settings, text| {
+            settings.http.rate = http::parse_rate(text)?;
+            Ok(())
+        },
+        show: |settings| format!("{}/{}", settings.http.rate.per_second, settings.http.rate.burst),
+    },
+    Field {
+        name: "http_rate_for",
+        meaning: "For whom http_rate holds: strangers, or all (also this machine's programs and those with a certificate).",
+        process: Process::Node,
+        allowed: || "strangers or all".to_owned(),
+        set: |settings, text| {
+            settings.http.rate_for_all = http::one_of(text, ["strangers", "all"])? == 1;
+            Ok(())
+        },
+        show: |settings| if settings.http.rate_for_all { "all" } else { "strangers" }.to_owned(),
+    },
+    Field {
+        name: "http_ttl",
+        meaning: "What becomes of a lifetime out of range over HTTP: refuse it, or clamp it to the nearest that is allowed and \
+                  say so in the answer.",
+        process: Process::Node,
+        allowed: || "refuse or clamp".to_owned(),
+        set: |settings, text| {
+            settings.http.clamp_ttl = http::one_of(text, ["refuse", "clamp"])? == 1;
+            Ok(())
+        },
+        show: |settings| if settings.http.clamp_ttl { "clamp" } else { "refuse" }.to_owned(),
+    },
+    Field {
+        name: "http_hosts",
+        meaning: "Host names that the HTTP door answers to, beside localhost and addresses. Others are refused, because a page \
+                  of a stranger may be behind them.",
+        process: Process::Node,
+        allowed: || format!("names with commas between them, at most {HOSTS_MAX}; or nothing"),
+        set: |settings, text| {
+            settings.http.hosts = http::parse_hosts(text)?;
+            Ok(())
+        },
+        show: |settings| settings.http.hosts.join(","),
+    },
+    Field {
         name: "idle_lock",
         meaning: "The vault locks itself after this long without a command, or never.",
         process: Process::Agent,
@@ -116,6 +194,39 @@ pub static FIELDS: &[Field] = &[
             Ok(())
         },
         show: |settings| settings.log_format.text().to_owned(),
+    },
+    Field {
+        name: "transfer_jobs",
+        meaning: "Files that a put, get or export moves side by side; each holds a few mebibytes of memory.",
+        process: Process::Command,
+        allowed: || format!("1 to {JOBS_MAX}"),
+        set: |settings, text| {
+            settings.transfer_jobs = transfer::jobs(text)?;
+            Ok(())
+        },
+        show: |settings| settings.transfer_jobs.to_string(),
+    },
+    Field {
+        name: "upload_rate",
+        meaning: "Bytes a second that each command may send to the node, or none for no limit.",
+        process: Process::Command,
+        allowed: || format!("{} to {} a second, or none", size::show(RATE_MIN), size::show(RATE_MAX)),
+        set: |settings, text| {
+            settings.upload_rate = transfer::rate(text)?;
+            Ok(())
+        },
+        show: |settings| settings.upload_rate.to_string(),
+    },
+    Field {
+        name: "download_rate",
+        meaning: "Bytes a second that each command may take from the node, or none for no limit.",
+        process: Process::Command,
+        allowed: || format!("{} to {} a second, or none", size::show(RATE_MIN), size::show(RATE_MAX)),
+        set: |settings, text| {
+            settings.download_rate = transfer::rate(text)?;
+            Ok(())
+        },
+        show: |settings| settings.download_rate.to_string(),
     },
 ];
 

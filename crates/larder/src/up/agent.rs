@@ -17,7 +17,7 @@ pub fn ensure(folders: &Folders, resolved: &Resolved) -> Outcome<Up> {
     if let Some(running) = pid_file::look(&pid_file)? {
         if Agent::connect(folders).and_then(|mut agent| agent.status()).is_ok() {
             running.check_settings(NAME, Process::Agent, resolved)?;
-            return Ok(Up { address: running.address, started: false });
+            return Ok(Up { address: running.address, http: None, started: false });
         }
         // It lives but cannot be reached: its socket was cleared away, as happens to runtime folders at log-out.
         process::stop(NAME, &pid_file)?;
@@ -43,5 +43,5 @@ pub fn ensure(folders: &Folders, resolved: &Resolved) -> Outcome<Up> {
         ],
         log_file: folders.logs().join("agent.log"),
     };
-    Ok(Up { address: daemon.start()?, started: true })
+    Ok(Up { address: daemon.start()?, http: None, started: true })
 }

@@ -26,6 +26,7 @@ use crate::failure::Outcome;
 use crate::life::{pid_file, process};
 use crate::passphrase::Passphrase;
 use crate::settings::{self, Given, Resolved};
+use crate::vault_header::kept;
 
 /// The node's pid file name, and what people call it.
 pub const NODE: &str = "node";
@@ -46,6 +47,8 @@ pub struct Wishes {
 pub struct Up {
     /// Where it listens.
     pub address: String,
+    /// Where its HTTP door is, if it has one open.
+    pub http: Option<String>,
     /// Whether this command started it.
     pub started: bool,
 }
@@ -125,7 +128,7 @@ pub fn run(
     if let Some(header) = &vault.header_to_place {
         vault::put_in_place(folders, header)?;
     }
-    namespaces::keep_header(folders)?;
+    kept::refresh(folders, context.output)?;
     Ok(report)
 }
 

@@ -38,6 +38,7 @@ struct Between {
     rule: Arc<Mutex<Rule>>,
     stream_answers_max: Arc<AtomicU64>,
     status_delay_ms: Arc<AtomicU64>,
+    blob_bytes: Arc<AtomicU64>,
 }
 
 /// A running proxy. Commands of its home go through it until it is dropped.
@@ -76,6 +77,7 @@ impl Proxy {
                 rule: Arc::new(Mutex::new(Box::new(|_| Fate::Pass))),
                 stream_answers_max: Arc::new(AtomicU64::new(u64::MAX)),
                 status_delay_ms: Arc::default(),
+                blob_bytes: Arc::default(),
             };
             let socket = tokio::net::TcpListener::bind(config.listen).await.unwrap();
             let address = socket.local_addr().unwrap();
@@ -108,6 +110,11 @@ impl Proxy {
     /// Breaks every stream of operations off after this many answers.
     pub fn break_streams_after(&self, answers: u64) {
         self.between.stream_answers_max.store(answers, Ordering::Relaxed);
+    }
+
+    /// Bytes of blobs that went to the node and came from it since the last time this was asked.
+    pub fn blob_bytes(&self) -> u64 {
+        self.between.blob_bytes.swap(0, Ordering::Relaxed)
     }
 
     /// Keeps the question for the node's time back for so long.
@@ -216,16 +223,29 @@ impl blobs_server::Blobs for Between {
         &self,
         requests: Request<Streaming<v1::PutBlobRequest>>,
     ) -> Result<Response<Self::PutStream>, Status> {
-        self.blobs().put(onward(requests)).await
+        let count = self.blob_bytes.clone();
+        let counted = onward(requests).map(move |request: v1::PutBlobRequest| {
+            count.fetch_add(request.data.len() as u64, Ordering::Relaxed);
+            request
+        });
+        self.blobs().put(counted).await
     }
 
-    type GetStream = Streaming<v1::GetBlobResponse>;
+    type GetStream = std::pin::Pin<
+        Box<dyn tokio_stream::Stream<Item = Result<v1::GetBlobResponse, Status>> + Send + 'static>,
+    >;
 
     async fn get(
         &self,
         requests: Request<Streaming<v1::GetBlobRequest>>,
     ) -> Result<Response<Self::GetStream>, Status> {
-        self.blobs().get(onward(requests)).await
+        let count = self.blob_bytes.clone();
+        let answers = self.blobs().get(onward(requests)).await?.into_inner();
+        Ok(Response::new(Box::pin(answers.map(move |answer: Result<v1::GetBlobResponse, Status>| {
+            let len = answer.as_ref().map_or(0, |answer| answer.data.len() as u64);
+            count.fetch_add(len, Ordering::Relaxed);
+            answer
+        }))))
     }
 
     async fn lease(&self, request: Request<v1::LeaseRequest>) -> Result<Response<v1::LeaseResponse>, Status> {

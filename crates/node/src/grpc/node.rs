@@ -29,6 +29,7 @@ pub(crate) struct NodeService {
     pub(crate) time: Arc<NodeTime>,
     pub(crate) health: Arc<Health>,
     pub(crate) maintenance: Arc<Maintenance>,
+    pub(crate) raw_doors: Vec<v1::RawDoor>,
 }
 
 /// Steps of long work that may be told ahead of a slow reader.
@@ -114,6 +115,7 @@ impl v1::node_server::Node for NodeService {
             memory_cap_bytes: memory.cap_bytes,
             closed_reason: health.closed_reason,
             damage: health.damage,
+            raw_doors: self.raw_doors.clone(),
         }))
     }
 

@@ -51,7 +51,10 @@ impl DoorMetrics {
         operations: &'static [&'static str],
         outcomes: &'static [(&'static str, bool)],
     ) -> Self {
-        let len = operations.len() * (outcomes.len() + HISTOGRAM) + 3 + Refusal::NAMES.len() + Suspicion::NAMES.len();
+        let len = operations.len() * (outcomes.len() + HISTOGRAM)
+            + 3
+            + Refusal::NAMES.len()
+            + Suspicion::NAMES.len();
         Self { name, operations, outcomes, cells: Cells::new(len), open: AtomicI64::new(0) }
     }
 
@@ -214,7 +217,13 @@ impl Families {
                 "Time from a request's head to its answer's head",
                 self.durations,
             ),
-            family(network, "larder_received_bytes_total", Kind::Counter, "Bytes of request bodies", self.received),
+            family(
+                network,
+                "larder_received_bytes_total",
+                Kind::Counter,
+                "Bytes of request bodies",
+                self.received,
+            ),
             family(network, "larder_sent_bytes_total", Kind::Counter, "Bytes of answer bodies", self.sent),
             family(
                 network,
@@ -223,7 +232,7 @@ impl Families {
                 "Connections accepted",
                 self.connections,
             ),
-            family(network, "larder_connections", Kind::Gauge, "Connections open now", self.open),
+            family(network, "larder_open_connections", Kind::Gauge, "Connections open now", self.open),
             family(
                 Section::Errors,
                 "larder_refused_total",

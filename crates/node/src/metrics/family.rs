@@ -94,7 +94,13 @@ pub(crate) struct Family {
 
 impl Family {
     /// One number without labels.
-    pub(crate) fn one(section: Section, kind: Kind, name: &'static str, help: &'static str, value: Value) -> Self {
+    pub(crate) fn one(
+        section: Section,
+        kind: Kind,
+        name: &'static str,
+        help: &'static str,
+        value: Value,
+    ) -> Self {
         Self { section, name, kind, help, samples: vec![Sample { labels: Vec::new(), value }] }
     }
 

@@ -17,7 +17,12 @@ pub(crate) fn families() -> Vec<Family> {
     }
     let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let cpu_s = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
-    out.push(one(Kind::Counter, "larder_process_cpu_seconds_total", "Processor time, user and system", cpu_s));
+    out.push(one(
+        Kind::Counter,
+        "larder_process_cpu_seconds_total",
+        "Processor time, user and system",
+        cpu_s,
+    ));
     out
 }
 

@@ -76,7 +76,13 @@ mod tests {
 
     #[test]
     fn as_prometheus_reads_it() {
-        let family = |name, kind, samples| Family { section: Section::Network, name, kind, help: "Some help", samples };
+        let family = |name, kind, samples| Family {
+            section: Section::Network,
+            name,
+            kind,
+            help: "Some help",
+            samples,
+        };
         let mut buckets = vec![0; BOUNDS_NS.len() + 1];
         (buckets[0], buckets[BOUNDS_NS.len()]) = (2, 1);
         let text = text(vec![

@@ -160,7 +160,13 @@ mod tests {
                     value: Value::Histogram { buckets, sum_ns: 9_000_000 },
                 }],
             },
-            Family::by((Section::Errors, Kind::Counter), "larder_refused_total", "h", "reason", &[("x", 0), ("y", 2)]),
+            Family::by(
+                (Section::Errors, Kind::Counter),
+                "larder_refused_total",
+                "h",
+                "reason",
+                &[("x", 0), ("y", 2)],
+            ),
         ]
     }
 

@@ -81,7 +81,7 @@ impl Run {
 
     /// How long a file lives: as asked for, else as the vault's rules say.
     pub(super) fn lifetime(&self, path: &VaultPath) -> LifetimeRequest {
-        lifetime_by(&self.rules, path, self.options.lifetime)
+        lifetime_by(&self.retention, path, self.options.lifetime)
     }
 
     /// The request that makes a new file's record, and its revision.

@@ -1,12 +1,11 @@
 //! `larder node run`: the blind node, in the foreground or as `larder up` starts it. It is told where its store, its
 //! certificate and its port are, and nothing about any vault.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use larder_format::error::Kind;
 use larder_format::limits::VALUE_LEN_DEFAULT_MAX;
-use larder_node::{NodeConfig, NodeError};
+use larder_node::{Addresses, NodeConfig, NodeError};
 
 use crate::certificates::Certificates;
 use crate::cli::Context;
@@ -79,6 +78,7 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
         pid: rustix::process::getpid().as_raw_pid(),
         address: settings.listen.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        http: None,
         settings: resolved.of(Process::Node),
     };
     let mut held = pid_file::hold(&pid_file, &running)?;
@@ -92,6 +92,7 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
         key_pem: identity.key_pem,
         memory_cap_bytes: settings.memory_cap_bytes,
         value_len_max: VALUE_LEN_DEFAULT_MAX,
+        http: settings.http.config(settings.listen),
     };
     crate::allocator::give_back_soon();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -100,10 +101,15 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
         .build()
         .map_err(|e| Failure::io_text(format!("cannot start the node's runtime: {e}"), &e))?;
     runtime.block_on(async {
-        let ready = |address: SocketAddr| {
-            tracing::info!(%address, "ready");
+        let ready = |addresses: Addresses| {
+            let address = addresses.grpc;
+            match addresses.http {
+                Some(http) => tracing::info!(%address, %http, "ready"),
+                None => tracing::info!(%address, "ready"),
+            }
             // With port 0 only now it is known which one it became.
             running.address = address.to_string();
+            running.http = addresses.http.map(|http| http.to_string());
             if let Err(failure) = held.write(&running) {
                 tracing::warn!("{failure}");
             }
@@ -133,6 +139,14 @@ fn node_failure(error: &NodeError) -> Failure {
             ),
         )
         .hint("another address or port: larder up --listen ADDR:PORT"),
+        NodeError::ListenHttp { address, reason } => Failure::new(
+            Kind::Conflict,
+            format!(
+                "cannot listen on {address} for HTTP: {}",
+                reason.split(" (os error").next().unwrap_or(reason).to_lowercase()
+            ),
+        )
+        .hint("another address or port, or none: larder up --http-listen ADDR:PORT, or off"),
         NodeError::Tls(error) => Failure::new(Kind::Invalid, error.to_string())
             .hint("remove the certificates folder; `larder up` makes new ones"),
         NodeError::Store(error) => {

@@ -1,0 +1,243 @@
+//! The settings of the HTTP door: `http_listen`, `http_auth`, `http_rate`, `http_rate_for`, `http_ttl`, `http_hosts`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use larder_door::bucket::Rate;
+use larder_format::limits::VALUE_LEN_DEFAULT_MAX;
+use larder_node::config::{HTTP_PORT_DEFAULT, HTTP_RATE_DEFAULT, RAW_NAMESPACE};
+use larder_node::{HttpAuth, HttpConfig};
+
+pub use larder_door::bucket::{BURST_MAX, RATE_MAX};
+
+/// Most names of `http_hosts`: each is compared with every request's.
+pub const HOSTS_MAX: usize = 16;
+/// Longest name, in bytes, as in the domain name system.
+const HOST_LEN_MAX: usize = 253;
+
+/// Where the HTTP door listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpListen {
+    /// On loopback, beside the node's own port.
+    Auto,
+    /// Nowhere.
+    Off,
+    /// Here.
+    At(SocketAddr),
+}
+
+impl HttpListen {
+    /// Parses `auto`, `off` or an address.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            text => text.parse().map(Self::At).map_err(|_| "expected ADDRESS:PORT, auto or off".to_owned()),
+        }
+    }
+
+    /// As [`HttpListen::parse`] reads it.
+    pub fn text(self) -> String {
+        match self {
+            Self::Auto => "auto".to_owned(),
+            Self::Off => "off".to_owned(),
+            Self::At(address) => address.to_string(),
+        }
+    }
+
+    /// The address, for a node that listens at `listen` for gRPC. Two nodes of one machine with ports apart so have
+    /// HTTP ports apart, and one on any free port has its HTTP door on any free port.
+    pub fn address(self, listen: SocketAddr) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::At(address) => Some(address),
+            Self::Auto => {
+                let port = match listen.port() {
+                    0 => 0,
+                    port => port.checked_add(1).unwrap_or(HTTP_PORT_DEFAULT),
+                };
+                Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+            }
+        }
+    }
+}
+
+/// Whom the HTTP door lets in, as it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpAuthSetting {
+    /// By the address.
+    Auto,
+    /// As said.
+    Always(HttpAuth),
+}
+
+impl HttpAuthSetting {
+    /// Parses `auto`, `certificate` or `none`.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Ok(match one_of(text, ["auto", "certificate", "none"])? {
+            0 => Self::Auto,
+            1 => Self::Always(HttpAuth::Certificate),
+            _ => Self::Always(HttpAuth::None),
+        })
+    }
+
+    /// As [`HttpAuthSetting::parse`] reads it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always(HttpAuth::Certificate) => "certificate",
+            Self::Always(HttpAuth::None) => "none",
+        }
+    }
+
+    fn at(self, address: SocketAddr) -> HttpAuth {
+        match self {
+            Self::Always(auth) => auth,
+            Self::Auto if address.ip().is_loopback() => HttpAuth::None,
+            Self::Auto => HttpAuth::Certificate,
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Where it listens.
+    pub listen: HttpListen,
+    /// Whom it lets in.
+    pub auth: HttpAuthSetting,
+    /// What one address may ask.
+    pub rate: Rate,
+    /// Also of this machine's programs and those with a certificate.
+    pub rate_for_all: bool,
+    /// Lifetimes out of range are clamped.
+    pub clamp_ttl: bool,
+    /// Further host names.
+    pub hosts: Vec<String>,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            listen: HttpListen::Auto,
+            auth: HttpAuthSetting::Auto,
+            rate: HTTP_RATE_DEFAULT,
+            rate_for_all: false,
+            clamp_ttl: false,
+            hosts: Vec::new(),
+        }
+    }
+}
+
+impl HttpSettings {
+    /// As the node is told them; `None`: no door.
+    pub fn config(&self, listen: SocketAddr) -> Option<HttpConfig> {
+        let address = self.listen.address(listen)?;
+        Some(HttpConfig {
+            listen: address,
+            auth: self.auth.at(address),
+            rate: self.rate,
+            rate_for_all: self.rate_for_all,
+            clamp_ttl: self.clamp_ttl,
+            hosts: self.hosts.clone(),
+            namespace: RAW_NAMESPACE.to_owned(),
+            value_len_max: VALUE_LEN_DEFAULT_MAX,
+        })
+    }
+}
+
+/// Which of these words it is.
+///
+/// # Errors
+/// A sentence that lists them.
+pub fn one_of<const N: usize>(text: &str, words: [&str; N]) -> Result<usize, String> {
+    words.iter().position(|word| *word == text).ok_or_else(|| format!("expected {}", words.join(" or ")))
+}
+
+/// Parses `100/200`.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub fn parse_rate(text: &str) -> Result<Rate, String> {
+    let number = |text: &str, max: u32| text.parse::<u32>().ok().filter(|number| *number <= max);
+    let parsed = text.split_once('/').and_then(|(rate, burst)| {
+        Some(Rate { per_second: number(rate, RATE_MAX)?, burst: number(burst, BURST_MAX)? })
+    });
+    match parsed {
+        Some(Rate { per_second, burst: 0 }) if per_second > 0 => {
+            Err("a burst of 0 would let nobody in: expected RATE/BURST, like 100/200".to_owned())
+        }
+        Some(rate) => Ok(rate),
+        None => Err("expected RATE/BURST, like 100/200".to_owned()),
+    }
+}
+
+/// Parses names with commas between them.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub fn parse_hosts(text: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> =
+        text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+    let good = |name: &String| name.len() <= HOST_LEN_MAX && name.bytes().all(allowed);
+    if names.len() > HOSTS_MAX || !names.iter().all(good) {
+        return Err(format!(
+            "expected at most {HOSTS_MAX} host names, without ports, with commas between them"
+        ));
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(listen: &str) -> String {
+        let address = HttpListen::Auto.address(listen.parse().unwrap()).unwrap();
+        address.to_string()
+    }
+
+    #[test]
+    fn the_port_follows_that_of_the_node_and_the_address_does_not() {
+        assert_eq!(at("127.0.0.1:7447"), "127.0.0.1:7448");
+        assert_eq!(at("0.0.0.0:9000"), "127.0.0.1:9001");
+        assert_eq!(at("127.0.0.1:0"), "127.0.0.1:0");
+        assert_eq!(at("127.0.0.1:65535"), "127.0.0.1:7448");
+        assert_eq!(HttpListen::Off.address("127.0.0.1:1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn elsewhere_than_on_loopback_a_certificate_is_needed_unless_said_otherwise() {
+        let auth = |listen: &str, auth: &str| {
+            let settings = HttpSettings {
+                listen: HttpListen::parse(listen).unwrap(),
+                auth: HttpAuthSetting::parse(auth).unwrap(),
+                ..HttpSettings::default()
+            };
+            settings.config("127.0.0.1:7447".parse().unwrap()).unwrap().auth
+        };
+        assert_eq!(auth("auto", "auto"), HttpAuth::None);
+        assert_eq!(auth("[::1]:80", "auto"), HttpAuth::None);
+        assert_eq!(auth("0.0.0.0:80", "auto"), HttpAuth::Certificate);
+        assert_eq!(auth("0.0.0.0:80", "none"), HttpAuth::None);
+        assert_eq!(auth("127.0.0.1:80", "certificate"), HttpAuth::Certificate);
+    }
+
+    #[test]
+    fn slips_are_refused() {
+        assert!(HttpListen::parse("7448").is_err());
+        for rate in ["100", "a/b", "100/0", "-1/2", "2000000/1", "1/2/3"] {
+            assert!(parse_rate(rate).is_err(), "{rate}");
+        }
+        assert_eq!(parse_rate("0/0"), Ok(Rate { per_second: 0, burst: 0 }));
+        assert!(parse_hosts("a:1").is_err() && parse_hosts("a b").is_err());
+        assert_eq!(parse_hosts(" larder.home.arpa, nas ").unwrap(), ["larder.home.arpa", "nas"]);
+        assert!(parse_hosts("").unwrap().is_empty());
+    }
+}

@@ -1,0 +1,117 @@
+//! Answers: one shape for values, documents and errors, with the headers that every answer has.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use larder_door::Refusal;
+use larder_door::http::{headers, problem};
+use larder_format::error::Kind;
+use larder_wire::answer::Failure;
+
+/// What the door answers with.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// An answer of these bytes.
+pub(crate) fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let all = answer.headers_mut();
+    all.reserve(12);
+    all.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers::secure(all);
+    answer
+}
+
+/// An answer of one JSON document, with a line end for people at terminals.
+pub(crate) fn json(status: StatusCode, document: &serde_json::Value) -> Answer {
+    bytes(status, "application/json", format!("{document}\n"))
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::new()));
+    *answer.status_mut() = status;
+    headers::secure(answer.headers_mut());
+    answer
+}
+
+/// An error.
+pub(crate) fn error(status: StatusCode, kind: &str, detail: &str) -> Answer {
+    bytes(status, problem::CONTENT_TYPE, problem::document(status, kind, detail))
+}
+
+/// An error in the request itself.
+pub(crate) fn bad(detail: &str) -> Answer {
+    error(StatusCode::BAD_REQUEST, Kind::Invalid.name(), detail)
+}
+
+/// What is not there.
+pub(crate) fn absent() -> Answer {
+    let detail = "there is no value under this key, or its time is up";
+    error(StatusCode::NOT_FOUND, Kind::NotFound.name(), detail)
+}
+
+/// The wrong method for this path.
+pub(crate) fn wrong_method(allow: &'static str) -> Answer {
+    let detail = format!("this path takes {allow}");
+    let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, Kind::Invalid.name(), &detail);
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    answer
+}
+
+/// A refusal.
+pub(crate) fn refusal(refusal: Refusal) -> Answer {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut answer = error(status, refusal.name(), &refusal.to_string());
+    if let Some(seconds) = refusal.retry_after_s() {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if refusal.closes() {
+        close(&mut answer);
+    }
+    answer
+}
+
+/// Ends the connection after this answer.
+pub(crate) fn close(answer: &mut Answer) {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// The one table from kinds of failure to HTTP statuses.
+pub(crate) fn failure(failure: &Failure) -> Answer {
+    let status = match failure.kind {
+        Kind::Invalid => StatusCode::BAD_REQUEST,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Full => StatusCode::INSUFFICIENT_STORAGE,
+        Kind::Denied | Kind::Locked => StatusCode::FORBIDDEN,
+        Kind::Retry | Kind::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        // It may or may not have happened: what was asked is accepted and not yet known to be done.
+        Kind::Unknown => StatusCode::ACCEPTED,
+        Kind::TooNew => StatusCode::NOT_IMPLEMENTED,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let mut answer = error(status, failure.kind.name(), &failure.message);
+    if failure.kind == Kind::Retry {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(1_u64));
+    }
+    answer
+}
+
+/// What a client gets that is answered before it could ask: a whole answer as bytes.
+pub(crate) fn in_full(refusal: Refusal) -> Vec<u8> {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let body = problem::document(status, refusal.name(), &refusal.to_string());
+    let retry = refusal.retry_after_s().map(|s| format!("retry-after: {s}\r\n")).unwrap_or_default();
+    let mut out = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nx-content-type-options: nosniff\r\n{retry}connection: close\r\n\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default(),
+        problem::CONTENT_TYPE,
+        body.len(),
+    )
+    .into_bytes();
+    out.extend_from_slice(&body);
+    out
+}

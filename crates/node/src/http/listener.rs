@@ -1,0 +1,173 @@
+//! Accepts connections for the HTTP door, up to its caps, and takes the door down without cutting off what is under
+//! way.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use larder_door::bucket::Buckets;
+use larder_door::connections::{Caps, Connections, Place};
+use larder_door::http::limits::{BODIES_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_NETWORK_MAX};
+use larder_door::http::origin::Hosts;
+use larder_door::{Caller, Refusal};
+use larder_format::ids::NodeId;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::service::Shared;
+use super::watch::Watch;
+use super::{answer, body, connection};
+use crate::config::HttpConfig;
+use crate::metrics::{Metrics, Sources};
+use crate::namespaces::Namespaces;
+use crate::registers::Registers;
+use crate::server::Health;
+use crate::time::NodeTime;
+
+/// The door's socket, open before anything else is touched.
+pub(crate) struct Door {
+    socket: TcpListener,
+    config: HttpConfig,
+    connections_max: usize,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+/// What the door serves from.
+pub(crate) struct DoorParts {
+    pub(crate) node_id: NodeId,
+    pub(crate) registers: Arc<Registers>,
+    pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) time: Arc<NodeTime>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) sources: Sources,
+}
+
+/// A door that is open.
+pub(crate) struct Open {
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+    watching: JoinHandle<()>,
+}
+
+impl Door {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) async fn bind(config: HttpConfig, connections_max: usize) -> std::io::Result<Self> {
+        let socket = TcpListener::bind(config.listen).await?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, config, connections_max: connections_max.min(CONNECTIONS_MAX), address })
+    }
+
+    /// Begins to serve.
+    pub(crate) fn open(self, parts: DoorParts) -> Open {
+        let watch = Arc::new(Watch::default());
+        let shared = Arc::new(Shared {
+            hosts: Hosts::new(&self.config.hosts),
+            buckets: Buckets::new(self.config.rate),
+            bodies: Semaphore::new(BODIES_BYTES_MAX / body::PERMIT_BYTES),
+            space: OnceLock::new(),
+            config: self.config,
+            node_id: parts.node_id,
+            registers: parts.registers,
+            namespaces: parts.namespaces,
+            time: parts.time,
+            health: parts.health,
+            metrics: parts.metrics,
+            sources: parts.sources,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let caps = Caps { all: self.connections_max, per_network: CONNECTIONS_PER_NETWORK_MAX };
+        let watching = tokio::spawn(watch.clone().run());
+        let accepting = tokio::spawn(accept(self.socket, shared, watch, caps, stopped));
+        Open { stop, accepting, watching }
+    }
+}
+
+impl Open {
+    /// Takes no new connections and closes those without a request; the others after their answer.
+    pub(crate) fn stop(&self) {
+        let _ = self.stop.send(true);
+    }
+
+    /// Waits until all have ended, at most this long; what is left is cut off.
+    pub(crate) async fn ended(self, within: Duration) {
+        self.stop();
+        let mut accepting = self.accepting;
+        if tokio::time::timeout(within, &mut accepting).await.is_err() {
+            tracing::warn!("some HTTP clients did not finish in time");
+            accepting.abort();
+        }
+        self.watching.abort();
+        let _ = self.watching.await;
+    }
+}
+
+async fn accept(
+    socket: TcpListener,
+    shared: Arc<Shared>,
+    watch: Arc<Watch>,
+    caps: Caps,
+    mut stop: watch::Receiver<bool>,
+) {
+    let connections = Connections::new(caps);
+    // Whoever holds an end of this is still serving.
+    let (serving, mut served) = mpsc::channel::<()>(1);
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        while tasks.try_join_next().is_some() {}
+        let (stream, peer) = match accepted {
+            Ok(pair) => pair,
+            Err(error) => {
+                // Out of descriptors, or the peer left already: wait a little rather than spin.
+                tracing::warn!(%error, "cannot accept an HTTP connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let caller = Caller::at(peer.ip());
+        match connections.enter(&caller) {
+            Ok(place) => {
+                let watched = watch.begin();
+                let (shared, stop, serving) = (shared.clone(), stop.clone(), serving.clone());
+                tasks.spawn(async move {
+                    // Latency matters more than packet count: answers are written whole.
+                    let _ = stream.set_nodelay(true);
+                    shared.metrics.http.opened();
+                    let _counted = Counted { shared: shared.clone(), _place: place };
+                    connection::serve(shared, stream, caller, watched, stop).await;
+                    drop(serving);
+                });
+            }
+            Err(_) => turn_away(&shared, &stream),
+        }
+    }
+    drop((socket, serving));
+    // Nothing is ever sent: this ends when the last connection has.
+    let _ = served.recv().await;
+}
+
+/// Says in passing that there is no room; nobody waits for a client here.
+fn turn_away(shared: &Shared, stream: &TcpStream) {
+    shared.metrics.http.refused(Refusal::Crowded);
+    let _ = stream.try_write(&answer::in_full(Refusal::Crowded));
+}
+
+struct Counted {
+    shared: Arc<Shared>,
+    _place: Place,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.shared.metrics.http.closed();
+    }
+}

@@ -1,0 +1,18 @@
+//! The HTTP door: plain values of one raw namespace, and what there is to know of the node. HTTP/1.1 with keep-alive
+//! and pipelining on bare `hyper`; protection and decoding are `larder-door`'s.
+//!
+//! The way of a request: [`listener`] accepts and caps connections, [`connection`] drives one and [`watch`] its
+//! time, [`service`] checks, decodes and counts, [`values`] and [`about`] carry out, [`answer`] has the shapes of
+//! answers and [`body`] reads within limits. [`operation`] has the names for counting.
+
+mod about;
+mod answer;
+mod body;
+mod connection;
+mod listener;
+pub(crate) mod operation;
+mod service;
+mod values;
+mod watch;
+
+pub(crate) use listener::{Door, DoorParts, Open};

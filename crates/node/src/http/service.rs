@@ -1,0 +1,247 @@
+//! One request: checked, decoded, carried out, counted.
+//!
+//! A read of a value in memory is answered without a future of its own; everything that may wait is boxed.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, StatusCode};
+use hyper::body::{Body, Incoming};
+use larder_door::bucket::Buckets;
+use larder_door::http::origin::Hosts;
+use larder_door::http::suspicion;
+use larder_door::http::target::{self, Asked, Unroutable};
+use larder_door::{Caller, Refusal};
+use larder_format::error::Kind;
+use larder_format::ids::{NamespaceId, NodeId};
+use larder_format::namespace::{Namespace, Privacy};
+use larder_wire::answer::Failure;
+use tokio::sync::Semaphore;
+
+use super::answer::{self, Answer};
+use super::operation;
+use super::values::{PutHead, is_json};
+use super::watch::{Phase, Watched};
+use crate::config::HttpConfig;
+use crate::metrics::{Metrics, Sources};
+use crate::namespaces::Namespaces;
+use crate::registers::Registers;
+use crate::server::Health;
+use crate::time::NodeTime;
+
+/// The namespace this door serves.
+pub(super) struct Space {
+    pub(super) id: NamespaceId,
+    pub(super) settings: Arc<Namespace>,
+}
+
+/// What all connections of the door share.
+pub(crate) struct Shared {
+    pub(super) config: HttpConfig,
+    pub(super) node_id: NodeId,
+    pub(super) registers: Arc<Registers>,
+    pub(super) namespaces: Arc<Namespaces>,
+    pub(super) time: Arc<NodeTime>,
+    pub(super) health: Arc<Health>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) sources: Sources,
+    pub(super) hosts: Hosts,
+    pub(super) buckets: Option<Buckets>,
+    /// Memory for bodies, in units of [`super::body::PERMIT_BYTES`].
+    pub(super) bodies: Semaphore,
+    pub(super) space: OnceLock<Space>,
+}
+
+/// An answer, or one that has to be waited for.
+pub(super) enum Begun {
+    Now(Answer),
+    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+}
+
+impl Shared {
+    /// The namespace; looked up by name once, since a namespace never goes and never changes what it is.
+    ///
+    /// # Errors
+    /// [`Kind::Closed`] while it is not there; [`Kind::Denied`] if it is sealed.
+    pub(super) fn space(&self) -> Result<&Space, Failure> {
+        if let Some(space) = self.space.get() {
+            return Ok(space);
+        }
+        let name = &self.config.namespace;
+        let settings = self.namespaces.get(NamespaceId::of(name)).map_err(|failure| match failure.kind {
+            Kind::NotFound => {
+                let message = format!("this node has no namespace {name:?} yet; `larder up` makes it");
+                Failure::new(Kind::Closed, message)
+            }
+            _ => failure,
+        })?;
+        if settings.privacy != Privacy::Raw {
+            let message = format!("the namespace {name:?} is sealed: plain HTTP neither reads nor writes it");
+            return Err(Failure::new(Kind::Denied, message));
+        }
+        Ok(self.space.get_or_init(|| Space { id: settings.id(), settings }))
+    }
+
+    /// What a request's head alone decides.
+    fn admit(&self, caller: &Caller, request: &Request<Incoming>) -> Result<(), Refusal> {
+        let authority = request.uri().authority().map(http::uri::Authority::as_str);
+        self.hosts.check(request.method(), request.version(), authority, request.headers())?;
+        let limited = caller.is_stranger() || self.config.rate_for_all;
+        if let Some(buckets) = self.buckets.as_ref().filter(|_| limited) {
+            buckets
+                .take(caller.network(), self.time.monotonic())
+                .map_err(|retry_after| Refusal::RateLimited { retry_after })?;
+        }
+        Ok(())
+    }
+
+    /// Begins a request; answers which operation it is, too.
+    fn begin(self: &Arc<Self>, caller: &Caller, request: Request<Incoming>) -> (usize, Begun) {
+        if let Err(refusal) = self.admit(caller, &request) {
+            return (operation::NONE, Begun::Now(self.refuse(refusal)));
+        }
+        let uri = request.uri();
+        match target::decode(request.method(), uri.path(), uri.query()) {
+            Ok(asked) => (operation::at(&asked), self.carry_out(asked, request)),
+            Err(unroutable) => (operation::NONE, Begun::Now(self.unroutable(&unroutable, &request))),
+        }
+    }
+
+    fn carry_out(self: &Arc<Self>, asked: Asked, request: Request<Incoming>) -> Begun {
+        let shared = self.clone();
+        match asked {
+            Asked::Get { key, as_json } => self.get(key, as_json),
+            Asked::Put { key, ttl_ms, may_be_json } => {
+                let is_json = may_be_json && is_json(request.headers());
+                let head = PutHead { key: Some(key), ttl_ms, is_json };
+                Begun::Later(Box::pin(shared.put_or_refuse(head, request)))
+            }
+            Asked::PutRaw => {
+                let head = PutHead { key: None, ttl_ms: None, is_json: true };
+                Begun::Later(Box::pin(shared.put_or_refuse(head, request)))
+            }
+            Asked::Delete { key } => Begun::Later(Box::pin(shared.delete(key))),
+            Asked::Keys(page) => Begun::Later(Box::pin(shared.keys(page))),
+            Asked::Health { v1 } => Begun::Now(self.health(v1)),
+            Asked::Status { v1 } => Begun::Now(self.status(v1)),
+            Asked::Topology => Begun::Now(self.topology()),
+            Asked::Metrics(form) => Begun::Now(self.metrics(form)),
+        }
+    }
+
+    async fn put_or_refuse(self: Arc<Self>, head: PutHead, request: Request<Incoming>) -> Answer {
+        let (parts, incoming) = request.into_parts();
+        match self.clone().put(head, parts.headers, incoming).await {
+            Ok(answer) => answer,
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    /// Counts a refusal and answers it.
+    pub(super) fn refuse(&self, refusal: Refusal) -> Answer {
+        self.metrics.http.refused(refusal);
+        answer::refusal(refusal)
+    }
+
+    fn unroutable(&self, unroutable: &Unroutable, request: &Request<Incoming>) -> Answer {
+        if let Some(suspicion) = suspicion::look(request.method(), request.uri()) {
+            self.metrics.http.suspicious(suspicion);
+            tracing::debug!(kind = suspicion.name(), "suspicious request");
+        }
+        let mut answer = match unroutable {
+            Unroutable::NoRoute => {
+                let detail = "there is nothing here; values are under /v1/data/KEY, and docs/doors/http.md has all paths";
+                answer::error(StatusCode::NOT_FOUND, Kind::NotFound.name(), detail)
+            }
+            Unroutable::Method { allow } => answer::wrong_method(allow),
+            Unroutable::Bad(bad) => answer::bad(&bad.0),
+        };
+        if has_body(request.method(), request.headers(), request.body()) {
+            // Nobody reads it: what follows on this connection would be taken for a request.
+            answer::close(&mut answer);
+        }
+        answer
+    }
+
+    fn count(&self, operation: usize, began: Duration, answer: &Answer, is_head: bool) {
+        let took = self.time.monotonic().saturating_sub(began);
+        self.metrics.http.request(operation, operation::status_at(answer.status().as_u16()), took);
+        if !is_head {
+            self.metrics.http.sent(answer.body().size_hint().exact().unwrap_or(0));
+        }
+    }
+}
+
+fn has_body(method: &Method, headers: &HeaderMap, body: &Incoming) -> bool {
+    *method != Method::GET && (!body.is_end_stream() || headers.contains_key(http::header::TRANSFER_ENCODING))
+}
+
+/// The requests of one connection.
+pub(super) struct Service {
+    pub(super) shared: Arc<Shared>,
+    pub(super) caller: Caller,
+    pub(super) watched: Arc<Watched>,
+}
+
+/// An answer on its way.
+pub(super) enum Answering {
+    /// Known already; taken when it is polled.
+    Now(Option<Answer>),
+    /// Waited for, then counted.
+    Later {
+        future: Pin<Box<dyn Future<Output = Answer> + Send>>,
+        shared: Arc<Shared>,
+        watched: Arc<Watched>,
+        operation: usize,
+        began: Duration,
+        is_head: bool,
+    },
+}
+
+impl Future for Answering {
+    type Output = Result<Answer, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Answering::Now(answer) => match answer.take() {
+                Some(answer) => Poll::Ready(Ok(answer)),
+                // Not polled again after it was ready.
+                None => Poll::Pending,
+            },
+            Answering::Later { future, shared, watched, operation, began, is_head } => {
+                future.as_mut().poll(cx).map(|answer| {
+                    shared.count(*operation, *began, &answer, *is_head);
+                    watched.enter(Phase::Answering);
+                    Ok(answer)
+                })
+            }
+        }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        self.watched.enter(Phase::Working);
+        let shared = &self.shared;
+        let began = shared.time.monotonic();
+        let is_head = *request.method() == Method::HEAD;
+        match shared.begin(&self.caller, request) {
+            (operation, Begun::Now(answer)) => {
+                shared.count(operation, began, &answer, is_head);
+                self.watched.enter(Phase::Answering);
+                Answering::Now(Some(answer))
+            }
+            (operation, Begun::Later(future)) => {
+                let (shared, watched) = (shared.clone(), self.watched.clone());
+                Answering::Later { future, shared, watched, operation, began, is_head }
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Asks store, registers and process how things are.
+
+use std::sync::Arc;
+
+use larder_format::namespace::Class;
+use larder_store::log::LogStore;
+
+use super::door::Families;
+use super::family::{Family, Kind, Sample, Section, Value, label};
+use super::{Metrics, Report, process};
+use crate::blobs::Blobs;
+use crate::registers::{OPERATIONS, Registers};
+use crate::time::NodeTime;
+
+/// Where figures come from.
+pub(crate) struct Sources {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) registers: Arc<Registers>,
+    pub(crate) blobs: Arc<Blobs>,
+    pub(crate) log: Arc<LogStore>,
+    pub(crate) time: Arc<NodeTime>,
+}
+
+fn gauge(section: Section, name: &'static str, help: &'static str, value: u64) -> Family {
+    Family::one(section, Kind::Gauge, name, help, Value::Number(value as f64))
+}
+
+fn counter(section: Section, name: &'static str, help: &'static str, value: u64) -> Family {
+    Family::one(section, Kind::Counter, name, help, Value::Count(value))
+}
+
+impl Sources {
+    /// All there is, now.
+    pub(crate) fn report(&self) -> Report {
+        let mut all = self.held();
+        all.extend(self.operations());
+        let mut doors = Families::default();
+        self.metrics.http.collect(&mut doors);
+        self.metrics.grpc.collect(&mut doors);
+        all.extend(doors.finish());
+        all.extend(self.space());
+        all.extend(self.background());
+        let uptime_s = self.time.monotonic().as_secs_f64();
+        let build =
+            Sample { labels: vec![label("version", env!("CARGO_PKG_VERSION"))], value: Value::Number(1.0) };
+        all.extend([
+            Family::one(
+                Section::System,
+                Kind::Gauge,
+                "larder_uptime_seconds",
+                "Time since start",
+                Value::Number(uptime_s),
+            ),
+            Family {
+                section: Section::System,
+                name: "larder_build_info",
+                kind: Kind::Gauge,
+                help: "1, with the program's version",
+                samples: vec![build],
+            },
+            // This node is alone; rules about peers are ready for when it is not.
+            gauge(Section::Network, "larder_peers", "Peers that answer", 0),
+            gauge(Section::Network, "larder_peers_expected", "Peers there should be", 0),
+        ]);
+        all.extend(process::families());
+        Report(all)
+    }
+
+    /// What the node holds.
+    fn held(&self) -> Vec<Family> {
+        let disk = self.registers.table(Class::Disk).usage();
+        let memory = self.registers.table(Class::Memory).usage();
+        let blobs = self.blobs.store().usage();
+        let both = |section, name, help, disk, memory| {
+            Family::by((section, Kind::Gauge), name, help, "class", &[("disk", disk), ("memory", memory)])
+        };
+        vec![
+            both(Section::Storage, "larder_stored_items", "Records held", disk.records, memory.records),
+            both(
+                Section::Storage,
+                "larder_stored_bytes",
+                "Bytes of keys and values of records held",
+                disk.payload_bytes,
+                memory.payload_bytes,
+            ),
+            gauge(
+                Section::Files,
+                "larder_file_records",
+                "Records on disk: files, versions, folders",
+                disk.records,
+            ),
+            gauge(Section::Files, "larder_blobs", "Chunks of files held", blobs.blobs),
+            gauge(Section::Files, "larder_blob_bytes", "Bytes of chunks held", blobs.blob_bytes),
+            gauge(
+                Section::Files,
+                "larder_orphan_blobs",
+                "Chunks that nothing keeps, not collected yet",
+                blobs.orphans,
+            ),
+            gauge(Section::Files, "larder_orphan_bytes", "Bytes of those", blobs.orphan_bytes),
+            gauge(Section::Files, "larder_leases", "Leases on chunks", blobs.leases),
+            gauge(Section::Values, "larder_value_records", "Values in memory", memory.records),
+            gauge(
+                Section::Values,
+                "larder_value_bytes",
+                "Bytes of their keys and values",
+                memory.payload_bytes,
+            ),
+        ]
+    }
+
+    /// Operations on records, through whichever door.
+    fn operations(&self) -> Vec<Family> {
+        let of = |class: Class| {
+            let counts: Vec<(&str, u64)> = OPERATIONS
+                .iter()
+                .enumerate()
+                .map(|(at, name)| (*name, self.registers.operations(class, at)))
+                .collect();
+            counts
+        };
+        let help = "Operations on records, through whichever door";
+        vec![
+            Family::by(
+                (Section::Values, Kind::Counter),
+                "larder_value_operations_total",
+                help,
+                "operation",
+                &of(Class::Memory),
+            ),
+            Family::by(
+                (Section::Files, Kind::Counter),
+                "larder_file_operations_total",
+                help,
+                "operation",
+                &of(Class::Disk),
+            ),
+        ]
+    }
+
+    fn space(&self) -> Vec<Family> {
+        let memory = self.registers.table(Class::Memory).usage();
+        let blobs = self.blobs.store().usage();
+        let storage = Section::Storage;
+        vec![
+            gauge(storage, "larder_store_bytes", "Bytes of the store's files", blobs.disk_bytes),
+            gauge(
+                storage,
+                "larder_disk_free_bytes",
+                "Bytes the store's disk has left",
+                blobs.disk_free_bytes,
+            ),
+            gauge(
+                storage,
+                "larder_memory_accounted_bytes",
+                "Bytes of values in memory with overhead, as the cap counts them",
+                memory.accounted_bytes,
+            ),
+            gauge(storage, "larder_memory_cap_bytes", "The cap on those; 0: none", memory.cap_bytes),
+        ]
+    }
+
+    fn background(&self) -> Vec<Family> {
+        let chores = &self.metrics.chores;
+        let expired = [("disk", chores.expired_disk.get()), ("memory", chores.expired_memory.get())];
+        let storage = Section::Storage;
+        let closed = u64::from(self.log.closed().is_some());
+        let damaged = u64::from(self.log.has_unaccepted_damage());
+        vec![
+            Family::by(
+                (storage, Kind::Counter),
+                "larder_expired_records_total",
+                "Records removed because their time was up",
+                "class",
+                &expired,
+            ),
+            counter(
+                storage,
+                "larder_collected_blobs_total",
+                "Chunks removed because nothing kept them",
+                chores.collected_blobs.get(),
+            ),
+            counter(storage, "larder_collected_bytes_total", "Bytes of those", chores.collected_bytes.get()),
+            counter(
+                storage,
+                "larder_compaction_read_bytes_total",
+                "Bytes of the log looked at to give space back",
+                chores.compaction_read_bytes.get(),
+            ),
+            counter(
+                storage,
+                "larder_compaction_copied_bytes_total",
+                "Bytes of those that were needed and copied",
+                chores.compaction_copied_bytes.get(),
+            ),
+            counter(
+                storage,
+                "larder_freed_segments_total",
+                "Files of the log given back",
+                chores.freed_segments.get(),
+            ),
+            counter(
+                Section::Errors,
+                "larder_background_failures_total",
+                "Times that background work failed and was tried again",
+                chores.failures.get(),
+            ),
+            gauge(
+                Section::Errors,
+                "larder_store_closed",
+                "1 if the store has stopped itself and serves nothing",
+                closed,
+            ),
+            gauge(
+                Section::Errors,
+                "larder_store_damaged",
+                "1 if parts of the log are lost and nobody accepted it",
+                damaged,
+            ),
+        ]
+    }
+}
