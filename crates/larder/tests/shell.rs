@@ -105,7 +105,7 @@ fn the_prompt_completes_and_remembers_and_shows_exit_codes() {
     // What was typed before is there again.
     let mut session = Session::start(&home, &["shell"]);
     session.wait_for("larder:/> ");
-    std::io::Write::write_all(session.keyboard(), b"\x1b[A").unwrap();
+    std::io::Write::write_all(session.keyboard(), b"\x1b[A\x1b[A").unwrap();
     session.wait_for("cat nothing");
     std::io::Write::write_all(session.keyboard(), b"\x15\x04").unwrap();
     session.ends(0);
