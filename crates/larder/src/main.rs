@@ -8,6 +8,7 @@
 //! - [`folders`], [`settings`], [`certificates`], [`atomic_file`]: what lies on this machine.
 //! - [`passphrase`], [`terminal`], [`descriptor`]: asking for secrets.
 //! - [`session`]: an opened vault and a connection for a verb; [`progress`]: how far it is.
+//! - [`suggest`]: names to complete what is typed with.
 //! - [`duration`], [`moment`], [`size`]: how people write lengths of time, moments and sizes.
 
 #![allow(unreachable_pub, reason = "in a binary, `pub` says that an item is for other files of it")]
@@ -32,6 +33,7 @@ mod progress;
 mod session;
 mod settings;
 mod size;
+mod suggest;
 mod terminal;
 mod up;
 mod vault_header;

@@ -22,6 +22,7 @@ use crate::local::source::Source;
 use crate::local::xattrs;
 use crate::meter::Meter;
 use crate::path::VaultPath;
+use crate::retention::lifetime_by;
 use crate::transfer::Outage;
 use crate::vault::{OpenFile, Vault, local_failure, unexpected};
 
@@ -117,6 +118,9 @@ impl Vault {
                 check_condition(options.condition, current.map(|found| found.version), path)?;
             }
         }
+        let rules = self.retention_if_readable().await?;
+        let options =
+            &PutOptions { lifetime: lifetime_by(&rules, path, options.lifetime), ..options.clone() };
         let result = match reading {
             Reading::File(local) => self.put_local(dir, path, name, &local, options, meter).await,
             Reading::Stream(source) => {
@@ -262,6 +266,9 @@ impl Vault {
                         self.change(self.files, key.as_bytes(), Ask::Delete { condition }).await?;
                         let message = format!("{path}: its folder is being deleted");
                         return Err(Failure::new(Kind::Conflict, message).into());
+                    }
+                    if version.is_some() {
+                        self.thin_out_after_put(key, path).await;
                     }
                     return Ok(PutReport {
                         version: written,

@@ -39,7 +39,7 @@ pub struct Args {
 /// # Errors
 /// Not found; a conflict for a folder without `-r`, or if something is in the way; damaged if content is missing.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let destination = Destination::parse(&args.paths, args.no_target_directory)?;
+    let destination = Destination::parse(context, &args.paths, args.no_target_directory)?;
     let options = CopyOptions {
         recursive: args.recursive,
         lifetime: args.lifetime.ttl.map(|_| args.lifetime.request()),
@@ -90,13 +90,13 @@ impl Destination {
     ///
     /// # Errors
     /// Invalid.
-    pub(super) fn parse(paths: &[String], no_target_directory: bool) -> Outcome<Self> {
+    pub(super) fn parse(context: &Context, paths: &[String], no_target_directory: bool) -> Outcome<Self> {
         let [sources @ .., destination] = paths else {
             return Err(Failure::invalid("name what to take and where to"));
         };
         one_name(no_target_directory, sources.len())?;
-        let sources = sources.iter().map(|p| VaultPath::parse(p)).collect::<Result<Vec<_>, _>>()?;
-        let target = VaultPath::parse(destination)?;
+        let sources = sources.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
+        let target = context.path(destination)?;
         let surely_folder = destination.ends_with('/') || target.is_root() || sources.len() > 1;
         Ok(Self { sources, target, surely_folder, never_folder: no_target_directory })
     }

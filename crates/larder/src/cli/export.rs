@@ -30,8 +30,8 @@ pub struct Args {
     #[arg(value_name = "FOLDER")]
     to: PathBuf,
     /// Only this folder of the vault
-    #[arg(long, value_name = "PATH", default_value = "/")]
-    path: String,
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
     /// Older versions too, each as versions/PATH/VERSION
     #[arg(long)]
     versions: bool,
@@ -55,7 +55,7 @@ pub struct Args {
 /// # Errors
 /// The kind of the first thing that is missing from the export, if there is any.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let path = VaultPath::parse(&args.path)?;
+    let path = context.path_or_here(args.path.as_deref())?;
     let options = ExportOptions {
         versions: args.versions,
         deleted: args.deleted,

@@ -20,8 +20,8 @@ use crate::{duration, moment, size};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder in the vault
-    #[arg(default_value = "/", value_name = "PATH")]
-    path: String,
+    #[arg(value_name = "PATH")]
+    path: Option<String>,
     /// Names like this: `*` any characters, `?` one, `[a-z]` one of these
     #[arg(long, value_name = "PATTERN")]
     name: Option<String>,
@@ -95,7 +95,7 @@ impl Bound {
 /// # Errors
 /// Invalid for conditions that make no sense; not found; damaged if something below cannot be read (the rest is shown).
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let path = VaultPath::parse(&args.path)?;
+    let path = context.path_or_here(args.path.as_deref())?;
     let filter = filter(args)?;
     let after = args.after.as_deref().map(VaultPath::parse).transpose()?;
     let out = BufWriter::new(std::io::stdout().lock());

@@ -13,8 +13,8 @@ use crate::size;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only what is here or below; all records are looked at in any case
-    #[arg(default_value = "/", value_name = "PATH")]
-    path: String,
+    #[arg(value_name = "PATH")]
+    path: Option<String>,
     /// Mend what can be mended: finish moves, hang lost folders where they belong or in /lost+found, undo deletions that
     /// rest for ten minutes. Nothing is lost by it
     #[arg(long)]
@@ -26,7 +26,7 @@ pub struct Args {
 /// # Errors
 /// Damaged, if something does not fit in the end.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let below = VaultPath::parse(&args.path)?;
+    let below = context.path_or_here(args.path.as_deref())?;
     crate::session::with_vault(context, async |vault| {
         let mut said = Ok(());
         let report = vault

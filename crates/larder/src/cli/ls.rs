@@ -17,9 +17,9 @@ use crate::size;
 /// Flags of `ls`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder or file in the vault
-    #[arg(default_value = "/", value_name = "PATH")]
-    path: String,
+    /// Folder or file in the vault [default: /]
+    #[arg(value_name = "PATH")]
+    path: Option<String>,
     /// Mode, size, time and lifetime too
     #[arg(short, long)]
     long: bool,
@@ -87,7 +87,7 @@ impl Shown<'_> {
 /// # Errors
 /// Not found; damaged if something in the folder cannot be read (the rest is listed).
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let path = VaultPath::parse(&args.path)?;
+    let path = context.path_or_here(args.path.as_deref())?;
     let out = BufWriter::new(std::io::stdout().lock());
     let mut shown = Shown { args, output: context.output, out, total: Listing::default(), last: None };
     let mut range = Range { after: args.after.clone(), most: args.limit };

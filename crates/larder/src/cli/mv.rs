@@ -34,7 +34,7 @@ pub struct Args {
 /// # Errors
 /// Not found; a conflict if something is in the way; what the first that failed says.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let destination = Destination::parse(&args.paths, args.no_target_directory)?;
+    let destination = Destination::parse(context, &args.paths, args.no_target_directory)?;
     if args.if_version.is_some() && destination.sources.len() > 1 {
         return Err(Failure::invalid("--if-version is for a single file"));
     }

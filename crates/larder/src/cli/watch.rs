@@ -30,8 +30,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only what happens to this or below it
-    #[arg(default_value = "/", value_name = "PATH")]
-    path: String,
+    #[arg(value_name = "PATH")]
+    path: Option<String>,
     /// Go on where an earlier watch was, as its last line says
     #[arg(long, value_name = "CURSOR")]
     from: Option<String>,
@@ -102,7 +102,7 @@ impl Teller {
 /// # Errors
 /// Interrupted; locked; what the agent says.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let top = VaultPath::parse(&args.path)?;
+    let top = context.path_or_here(args.path.as_deref())?;
     let from = args.from.as_deref().map(parse_cursor).transpose()?;
     let left = Mutex::new(args.limit.unwrap_or(u64::MAX));
     let teller = Arc::new(Teller { output: context.output, cursor: Mutex::new(from), left });

@@ -86,7 +86,7 @@ pub fn run(
     passphrase: Passphrase,
     hand_over: impl FnOnce(&Report) -> Outcome,
 ) -> Outcome<Report> {
-    let Context { folders, output } = context;
+    let Context { folders, output, .. } = context;
     folders.create()?;
     let _turn = pid_file::wait_for_turn(&folders.work_lock(), || {
         output.note("Another `larder up` or `down` is at work here; waiting for it.");

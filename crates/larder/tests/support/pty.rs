@@ -93,6 +93,18 @@ impl Session {
         &mut self.keyboard
     }
 
+    /// The process that the terminal belongs to: the program, below `setsid`.
+    pub fn pid_of(&self, name: &str) -> rustix::process::Pid {
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = std::fs::read_to_string(children).unwrap();
+        let all = std::iter::once(self.child.id().to_string())
+            .chain(children.split_whitespace().map(str::to_owned));
+        let pid = all.into_iter().find(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+        });
+        rustix::process::Pid::from_raw(pid.expect("it runs").parse().unwrap()).unwrap()
+    }
+
     /// Types a line.
     pub fn type_line(&mut self, line: &str) {
         self.keyboard.write_all(line.as_bytes()).unwrap();
