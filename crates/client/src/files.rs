@@ -2,6 +2,7 @@
 
 mod ahead;
 mod attempts;
+mod candidates;
 mod closing;
 mod content;
 mod damage;
@@ -17,6 +18,7 @@ mod versions;
 
 pub(crate) use ahead::FolderReading;
 pub(crate) use attempts::Attempts;
+pub use candidates::{Candidate, CandidateKind, Candidates, Total};
 pub use content::{ContentOptions, Uploaded};
 pub use get::{Destination, GetReport, Proof};
 pub use list::{Listed, ListedKind, Listing};

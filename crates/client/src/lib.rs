@@ -10,6 +10,7 @@
 pub mod connection;
 pub mod directory;
 pub mod files;
+mod keeping;
 pub mod local;
 pub mod memory;
 pub mod meter;

@@ -28,7 +28,7 @@ const BLOBS_QUEUED_MAX: usize = 2;
 pub struct Remote {
     records: v1::records_client::RecordsClient<Channel>,
     blobs: v1::blobs_client::BlobsClient<Channel>,
-    node: v1::node_client::NodeClient<Channel>,
+    pub(crate) node: v1::node_client::NodeClient<Channel>,
 }
 
 /// A lease as the client asks for it.
@@ -105,7 +105,7 @@ pub struct Page {
 pub struct Pages(Streaming<v1::ScanPage>);
 
 /// The one table from gRPC codes to kinds, for errors of whole calls.
-fn failure(status: &Status) -> Failure {
+pub(crate) fn failure(status: &Status) -> Failure {
     let kind = match status.code() {
         Code::InvalidArgument | Code::OutOfRange => Kind::Invalid,
         Code::NotFound => Kind::NotFound,

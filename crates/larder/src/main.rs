@@ -14,6 +14,7 @@
 mod agent;
 mod allocator;
 mod atomic_file;
+mod bar;
 mod certificates;
 mod cli;
 mod descriptor;

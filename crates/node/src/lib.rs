@@ -28,6 +28,8 @@ pub mod listener;
 mod maintenance;
 mod metrics;
 pub mod namespaces;
+mod own;
+pub mod quota;
 pub mod registers;
 pub mod server;
 mod suspects;

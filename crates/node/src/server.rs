@@ -29,6 +29,7 @@ use crate::listener::{self, TlsError};
 use crate::maintenance::{self, Maintenance};
 use crate::metrics::{CountLayer, Metrics, Sources};
 use crate::namespaces::Namespaces;
+use crate::own::Own;
 use crate::registers::Registers;
 use crate::time::NodeTime;
 
@@ -139,10 +140,12 @@ pub async fn run(
     let opening = move || LogStore::open(&data_dir, LogConfig::default(), &mut SystemRng);
     let log = tokio::task::spawn_blocking(opening).await.map_err(|e| NodeError::Server(e.to_string()))??;
     let log = Arc::new(log);
-    let memory: Arc<dyn RecordStore> = Arc::new(MemoryTable::new(MemoryConfig {
-        cap_bytes: config.memory_cap_bytes,
-        hash_seed: SystemRng.u64(),
-    }));
+    let memory: Arc<dyn RecordStore> = Arc::new(MemoryTable::counting(
+        MemoryConfig { cap_bytes: config.memory_cap_bytes, hash_seed: SystemRng.u64() },
+        log.used().clone(),
+    ));
+    let own = Arc::new(Own::new(log.clone()));
+    log.set_quota(own.quota()?);
     // A version is a time too: one that was told must not be given out again.
     let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
     let time = Arc::new(NodeTime::resume(clock, high));
@@ -191,6 +194,8 @@ pub async fn run(
             time: time.clone(),
             health,
             raw_doors: config.http.iter().zip(http_address).map(|(http, at)| raw_door(http, at)).collect(),
+            own,
+            log: log.clone(),
             maintenance: Arc::new(Maintenance {
                 log: log.clone(),
                 leases,

@@ -215,6 +215,17 @@ impl LogStore {
         self.core.log.space.fit_segments(self.core.log.segments.disk_bytes());
     }
 
+    /// What the disk has left, whatever the quota.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the system does not say.
+    pub fn disk_free_bytes(&self) -> Result<u64, StoreError> {
+        self.core.log.disk.free_bytes().map_err(|e| StoreError::Io {
+            what: "measuring free space".into(),
+            message: e.to_string().into(),
+        })
+    }
+
     /// The most bytes that the folder may take, and how many it takes.
     ///
     /// # Errors

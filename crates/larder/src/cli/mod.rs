@@ -19,6 +19,7 @@ pub mod mkdir;
 pub mod node;
 pub mod proof;
 pub mod put;
+pub mod quota;
 pub mod report;
 pub mod restore;
 pub mod rm;
@@ -99,6 +100,8 @@ enum Verb {
     Check(proof::CheckArgs),
     /// Make folders
     Mkdir(mkdir::Args),
+    /// How much is stored and may be; what could be deleted
+    Quota(quota::Args),
     /// Values that expire
     Value(value::Args),
     /// What is unsafe or broken, and what to do about it
@@ -154,17 +157,18 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Status => status::run(&context),
         Verb::Lock => lock::run(&context),
         Verb::Unlock(args) => unlock::run(&context, &args),
-        Verb::Put(args) => put::run(&context, &args),
+        Verb::Put(args) => quota::offer::after(&context, put::run(&context, &args)),
         Verb::Get(args) => get::run(&context, &args),
         Verb::Ls(args) => ls::run(&context, &args),
         Verb::Cat(args) => cat::run(&context, &args),
         Verb::Rm(args) => rm::run(&context, &args),
         Verb::Stat(args) => stat::run(&context, &args),
         Verb::Versions(args) => versions::run(&context, &args),
-        Verb::Restore(args) => restore::run(&context, &args),
+        Verb::Restore(args) => quota::offer::after(&context, restore::run(&context, &args)),
         Verb::Proof(args) => proof::run(&context, &args),
         Verb::Check(args) => proof::check(&context, &args),
         Verb::Mkdir(args) => mkdir::run(&context, &args),
+        Verb::Quota(args) => quota::run(&context, &args),
         Verb::Value(args) => value::run(&context, args),
         Verb::Doctor(args) => doctor::run(&context, &args),
         Verb::Config(args) => config::run(&context, &args),

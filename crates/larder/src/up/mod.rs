@@ -11,6 +11,7 @@ pub mod agent;
 pub mod foreground;
 pub mod namespaces;
 pub mod node;
+pub mod quota;
 pub mod vault;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::certificates::{Certificates, Made};
 use crate::cli::Context;
+use crate::cli::quota::set::Limit;
 use crate::failure::Outcome;
 use crate::life::{pid_file, process};
 use crate::passphrase::Passphrase;
@@ -39,6 +41,8 @@ pub struct Wishes {
     pub recovery_code_file: Option<PathBuf>,
     /// Which vault to take back when the header file is lost and the node keeps several.
     pub vault: Option<String>,
+    /// Another limit for what the node stores; `None`: as it is.
+    pub quota: Option<Limit>,
 }
 
 /// A daemon that is now running.
@@ -113,6 +117,9 @@ pub fn run(
         }
         ensured => ensured?,
     };
+    if let Some(limit) = wishes.quota {
+        quota::set(folders, limit)?;
+    }
     let vault = vault::ensure(context, wishes, passphrase)?;
     let report = Report {
         node,
