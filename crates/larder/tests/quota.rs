@@ -35,7 +35,10 @@ fn a_namespaces_quota_refuses_puts_before_they_are_stored_and_never_a_deletion()
     let before = used(&home, "files");
     assert!((3 * MB as u64..4 * MB as u64).contains(&before), "{before}");
     let refused = put(&home, "/b", 3 * MB, 2).ends(5).says("the quota of the namespace is reached");
-    assert!(refused.err.contains("limit=5242880") && refused.err.contains("larder quota suggest"), "{refused:?}");
+    assert!(
+        refused.err.contains("limit=5242880") && refused.err.contains("larder quota suggest"),
+        "{refused:?}"
+    );
     home.run(&["cat", "/b"]).ends(3);
     // Nothing half done: what was accepted of it is let go of.
     for _ in 0..50 {
@@ -158,8 +161,12 @@ fn what_could_go_is_suggested_the_largest_first() {
     let found = home.run(&["quota", "suggest", "--json"]).ends(0).json();
     assert_eq!(found["trash"]["files"], 2, "{found}");
     assert_eq!(found["older_versions"]["bytes"], 2 * MB, "{found}");
-    let paths: Vec<_> =
-        found["candidates"].as_array().unwrap().iter().map(|c| (c["kind"].clone(), c["path"].clone())).collect();
+    let paths: Vec<_> = found["candidates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| (c["kind"].clone(), c["path"].clone()))
+        .collect();
     let expected = [
         ("trash", "/gone"),
         ("trash", "/folder/in"),

@@ -9,7 +9,7 @@
 //! - [`open`], [`head`], [`load`], [`judge`], [`replay`], [`batch`]: from files to index;
 //! - [`sidecar`]: lists of sealed segments, to open fast;
 //! - [`collect`], [`victim`], [`compact`], [`skip`]: giving space back;
-//! - [`scrub`], [`repair`], [`accept`]: damage: finding it, undoing it, living with it;
+//! - [`scrub`], [`repair`], [`mend`], [`accept`]: damage: finding it, undoing it, living with it;
 //! - [`space`]: the reserve, and what is full.
 //!
 //! What a crash may lose: everything whose ticket has not resolved, from the first lost frame on, and nothing
@@ -28,6 +28,7 @@ mod judge;
 mod leases;
 mod listing;
 mod load;
+mod mend;
 mod open;
 mod queue;
 mod records;
