@@ -3,6 +3,7 @@
 mod ahead;
 mod attempts;
 mod attributes;
+mod candidates;
 mod closing;
 mod content;
 mod damage;
@@ -23,6 +24,7 @@ mod versions;
 pub(crate) use ahead::FolderReading;
 pub(crate) use attempts::Attempts;
 pub use attributes::{AttributeChange, AttributesChanged};
+pub use candidates::{Candidate, CandidateKind, Candidates, Total};
 pub use content::{ContentOptions, Uploaded};
 pub(crate) use damage::damaged;
 pub use get::{Destination, GetReport, Proof};

@@ -15,6 +15,7 @@ pub mod directory;
 pub mod feed;
 pub mod files;
 pub mod index;
+mod keeping;
 pub mod local;
 pub mod memory;
 pub mod meter;

@@ -28,7 +28,7 @@ const BLOBS_QUEUED_MAX: usize = 2;
 pub struct Remote {
     pub(crate) records: v1::records_client::RecordsClient<Channel>,
     blobs: v1::blobs_client::BlobsClient<Channel>,
-    node: v1::node_client::NodeClient<Channel>,
+    pub(crate) node: v1::node_client::NodeClient<Channel>,
 }
 
 /// A lease as the client asks for it.

@@ -16,6 +16,7 @@
 mod agent;
 mod allocator;
 mod atomic_file;
+mod bar;
 mod certificates;
 mod cli;
 mod descriptor;

@@ -38,7 +38,15 @@ impl From<larder_client::Failure> for Failure {
             return failure.hint("larder node accept-damage --help says what can be done");
         }
         if node_is_full {
-            return failure.hint("larder rm --now PATH deletes for good; room comes back within a minute");
+            let about = "larder quota suggest says what takes most room";
+            if failure.message().contains("quota of the ") {
+                return failure.hint(format!(
+                    "{about}; larder rm --now PATH deletes for good; larder quota set changes the limit"
+                ));
+            }
+            return failure.hint(format!(
+                "larder rm --now PATH deletes for good, and room comes back within a minute; {about}"
+            ));
         }
         failure
     }

@@ -29,6 +29,7 @@ pub mod node;
 pub mod proof;
 pub mod purge;
 pub mod put;
+pub mod quota;
 pub mod report;
 pub mod restore;
 pub mod retention;
@@ -141,6 +142,8 @@ enum Verb {
     Check(proof::CheckArgs),
     /// Make folders
     Mkdir(mkdir::Args),
+    /// How much is stored and may be; what could be deleted
+    Quota(quota::Args),
     /// Values that expire
     Value(value::Args),
     /// What is unsafe or broken, and what to do about it
@@ -257,7 +260,7 @@ fn dispatch(cli: Cli, output: Output, working_folder: Option<VaultPath>) -> Outc
         Verb::Status => status::run(&context),
         Verb::Lock => lock::run(&context),
         Verb::Unlock(args) => unlock::run(&context, &args),
-        Verb::Put(args) => put::run(&context, &args),
+        Verb::Put(args) => quota::offer::after(&context, put::run(&context, &args)),
         Verb::Get(args) => get::run(&context, &args),
         Verb::Export(args) => export::run(&context, &args),
         Verb::Ls(args) => ls::run(&context, &args),
@@ -271,7 +274,7 @@ fn dispatch(cli: Cli, output: Output, working_folder: Option<VaultPath>) -> Outc
         Verb::Stat(args) => stat::run(&context, &args),
         Verb::Attr(args) => attr::run(&context, &args),
         Verb::Versions(args) => versions::run(&context, &args),
-        Verb::Restore(args) => restore::run(&context, &args),
+        Verb::Restore(args) => quota::offer::after(&context, restore::run(&context, &args)),
         Verb::Trash(args) => trash::run(&context, &args),
         Verb::Undelete(args) => undelete::run(&context, &args),
         Verb::Purge(args) => purge::run(&context, &args),
@@ -279,6 +282,7 @@ fn dispatch(cli: Cli, output: Output, working_folder: Option<VaultPath>) -> Outc
         Verb::Proof(args) => proof::run(&context, &args),
         Verb::Check(args) => proof::check(&context, &args),
         Verb::Mkdir(args) => mkdir::run(&context, &args),
+        Verb::Quota(args) => quota::run(&context, &args),
         Verb::Value(args) => value::run(&context, args),
         Verb::Doctor(args) => doctor::run(&context, &args),
         Verb::Config(args) => config::run(&context, &args),
