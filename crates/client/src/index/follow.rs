@@ -445,7 +445,7 @@ impl Follower {
     fn open(&self, key: &[u8], found: Option<Found>) -> Option<Record> {
         let vault = &self.vault;
         let (sealed, None) = SealedKey::parse(key)? else { return None };
-        if sealed == vault.names.moves_key() {
+        if sealed == vault.names.moves_key() || sealed == vault.names.retention_key() {
             return None;
         }
         let unreadable = Record { key: sealed, what: None };
