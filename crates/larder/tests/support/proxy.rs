@@ -210,6 +210,19 @@ impl records_server::Records for Between {
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
         self.records().scan(request.into_inner()).await
     }
+
+    type WatchStream = Streaming<v1::WatchPage>;
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        self.records().watch(request.into_inner()).await
+    }
+
+    async fn newest(
+        &self,
+        request: Request<v1::NewestRequest>,
+    ) -> Result<Response<v1::NewestResponse>, Status> {
+        self.records().newest(request.into_inner()).await
+    }
 }
 
 #[tonic::async_trait]
