@@ -309,6 +309,17 @@ impl node_server::Node for Between {
         self.node().scrub(request.into_inner()).await
     }
 
+    async fn set_quota(
+        &self,
+        request: Request<v1::SetQuotaRequest>,
+    ) -> Result<Response<v1::SetQuotaResponse>, Status> {
+        self.node().set_quota(request.into_inner()).await
+    }
+
+    async fn usage(&self, request: Request<v1::UsageRequest>) -> Result<Response<v1::UsageResponse>, Status> {
+        self.node().usage(request.into_inner()).await
+    }
+
     async fn accept_damage(
         &self,
         request: Request<v1::AcceptDamageRequest>,
