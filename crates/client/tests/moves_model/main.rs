@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use world::{Settings, World};
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 24;
 
 /// Seeds within which a planted bug must be noticed.
 const SEEDS_TO_NOTICE: u64 = 400;

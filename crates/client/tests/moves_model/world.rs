@@ -133,12 +133,15 @@ impl World {
         }
     }
 
+    /// Often one of two, so that clients meet.
     fn folder(&mut self) -> String {
-        self.dice.pick(&FOLDERS).to_owned()
+        let few = if self.dice.roll(2) == 0 { &FOLDERS[..2] } else { &FOLDERS[..] };
+        self.dice.pick(few).to_owned()
     }
 
     fn file(&mut self) -> String {
-        format!("{}/{}", self.folder(), self.dice.pick(&FILES))
+        let name = if self.dice.roll(3) == 0 { FILES[1] } else { FILES[0] };
+        format!("{}/{name}", self.folder())
     }
 
     fn operation(&mut self) -> Operation {
