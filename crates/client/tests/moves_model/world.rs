@@ -319,7 +319,8 @@ impl World {
         for which in 1..=PROTECTED {
             match shown.get(&which).map_or(&[][..], Vec::as_slice) {
                 [_] => {}
-                [] if self.settings.deletes_folders => {}
+                // In the trash; or there twice, if a folder was deleted and brought back in the middle of a move.
+                _ if self.settings.deletes_folders => {}
                 paths => return Err(format!("protected file {which} is at {paths:?}, before: {before:?}")),
             }
         }
