@@ -18,6 +18,7 @@ pub mod memory;
 pub mod meter;
 pub mod path;
 pub mod remote;
+pub mod retention;
 pub mod transfer;
 pub mod tree;
 pub mod values;

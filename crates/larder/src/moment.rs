@@ -19,6 +19,43 @@ pub fn show_ns(ns: i64) -> String {
     if ns == 0 { "-".to_owned() } else { show_seconds(ns.div_euclid(1_000_000_000)) }
 }
 
+/// Reads a moment as a person writes it, in UTC: `2026-11-21`, `2026-11-21T09:17[:30][Z]`, `@SECONDS`, or `now`. Answers
+/// nanoseconds since 1970.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub fn parse_ns(text: &str, now_ms: u64) -> Result<i64, String> {
+    let wrong = || "want a moment in UTC: 2026-11-21, 2026-11-21T09:17, @1790000000, or now".to_owned();
+    let seconds = match text {
+        "now" => {
+            return i64::try_from(now_ms).ok().and_then(|ms| ms.checked_mul(1_000_000)).ok_or_else(wrong);
+        }
+        _ => match text.strip_prefix('@') {
+            Some(seconds) => seconds.parse().map_err(|_| wrong())?,
+            None => calendar_seconds(text).ok_or_else(wrong)?,
+        },
+    };
+    i64::checked_mul(seconds, 1_000_000_000).ok_or_else(wrong)
+}
+
+/// Seconds since 1970 of a date, or of a date and a time of day.
+fn calendar_seconds(text: &str) -> Option<i64> {
+    let text = text.strip_suffix('Z').unwrap_or(text);
+    let (date, clock) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
+    let date: Vec<&str> = date.split('-').collect();
+    let clock: Vec<&str> = clock.split(':').collect();
+    let number = |text: &str| -> Option<u8> { if text.len() == 2 { text.parse().ok() } else { None } };
+    let ([year, month, day], [hour, minute] | [hour, minute, _]) = (date.as_slice(), clock.as_slice()) else {
+        return None;
+    };
+    let second = clock.get(2).map_or(Some(0), |s| number(s))?;
+    let month = time::Month::try_from(number(month)?).ok()?;
+    let year = if year.len() == 4 { year.parse().ok()? } else { return None };
+    let date = time::Date::from_calendar_date(year, month, number(day)?).ok()?;
+    let clock = time::Time::from_hms(number(hour)?, number(minute)?, second).ok()?;
+    Some(OffsetDateTime::new_utc(date, clock).unix_timestamp())
+}
+
 fn show_seconds(seconds: i64) -> String {
     match OffsetDateTime::from_unix_timestamp(seconds) {
         Ok(t) => format!(
@@ -70,6 +107,22 @@ mod tests {
         assert_eq!(left_ms_of(LifetimeRequest::Ttl(600), end, 1_000), Some(501));
         assert_eq!(left_ms_of(LifetimeRequest::Default, end, 1_000), Some(501));
         assert_eq!(left_ms_of(LifetimeRequest::Never, Expiry::NEVER, 1_000), None);
+    }
+
+    #[test]
+    fn moments_are_read_as_they_are_shown() {
+        let second = 1_000_000_000;
+        assert_eq!(parse_ns("2026-09-21T14:13", 0), Ok(1_789_999_980 * second));
+        assert_eq!(parse_ns("2026-09-21 14:13Z", 0), Ok(1_789_999_980 * second));
+        assert_eq!(parse_ns("2026-09-21T14:13:20Z", 0), Ok(1_790_000_000 * second));
+        assert_eq!(parse_ns("1970-01-02", 0), Ok(86_400 * second));
+        assert_eq!(parse_ns("@-5", 0), Ok(-5 * second));
+        assert_eq!(parse_ns("now", 7), Ok(7_000_000));
+        for bad in
+            ["", "@", "yesterday", "2026-13-01", "2026-02-30", "2026-1-1", "2026-01-01T25:00", "@9223372037"]
+        {
+            assert!(parse_ns(bad, 0).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -76,7 +76,9 @@ fn only_certificates_of_this_authority_get_in_and_only_as_far_as_they_say() {
     let authority = folder.join("authority.pem");
     let status = home.run(&["status", "--json"]).ends(0).json();
     assert_eq!(status["exposed"][1]["needs"], "certificate");
-    assert!(home.run(&["status"]).out.contains(&format!("HTTPS on {door} to this machine, certificate needed")));
+    assert!(
+        home.run(&["status"]).out.contains(&format!("HTTPS on {door} to this machine, certificate needed"))
+    );
 
     let curl = |arguments: &[&str], url: &str| {
         let output = Command::new("curl")

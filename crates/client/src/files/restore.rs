@@ -184,7 +184,7 @@ impl Vault {
     }
 
     /// The same file once more, its blobs leased anew.
-    async fn again(&self, key: SealedKey, old: &OpenFile) -> Result<NewFile, Failure> {
+    pub(super) async fn again(&self, key: SealedKey, old: &OpenFile) -> Result<NewFile, Failure> {
         let lease = self.lease_again(key, old).await?;
         Ok(NewFile {
             kind: old.info.kind,

@@ -48,7 +48,7 @@ fn compression(text: &str) -> Result<Compression, String> {
     }
 }
 
-fn attribute(text: &str) -> Result<(String, String), String> {
+pub fn attribute(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, _)) if name.starts_with(PREFIX) => {
             Err(format!("names that begin with {PREFIX} are those of extended attributes of files"))

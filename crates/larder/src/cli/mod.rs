@@ -4,6 +4,7 @@
 //! [`Context`]. A new verb is a file, a line in [`Verb`] and a line in [`dispatch`].
 
 pub mod agent;
+pub mod attr;
 pub mod ca;
 pub mod cat;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod ls;
 pub mod mkdir;
 pub mod node;
 pub mod proof;
+pub mod purge;
 pub mod put;
 pub mod report;
 pub mod restore;
@@ -29,6 +31,8 @@ pub mod span;
 pub mod stat;
 pub mod status;
 pub mod transfer;
+pub mod trash;
+pub mod undelete;
 pub mod unlock;
 pub mod up;
 pub mod value;
@@ -94,10 +98,18 @@ enum Verb {
     Rm(rm::Args),
     /// All that is known of a file or folder
     Stat(stat::Args),
+    /// Attributes and lifetime of a file or folder, shown or changed
+    Attr(attr::Args),
     /// The versions of a file
     Versions(versions::Args),
     /// Make an older version current, or bring back a deleted file
     Restore(restore::Args),
+    /// What was deleted and can be brought back, until when
+    Trash(trash::Args),
+    /// Bring back what was deleted
+    Undelete(undelete::Args),
+    /// Delete for good what was deleted, and older versions
+    Purge(purge::Args),
     /// What proves to anyone who wrote a file
     Proof(proof::Args),
     /// Check a local file against a proof; needs no vault
@@ -169,8 +181,12 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Cat(args) => cat::run(&context, &args),
         Verb::Rm(args) => rm::run(&context, &args),
         Verb::Stat(args) => stat::run(&context, &args),
+        Verb::Attr(args) => attr::run(&context, &args),
         Verb::Versions(args) => versions::run(&context, &args),
         Verb::Restore(args) => restore::run(&context, &args),
+        Verb::Trash(args) => trash::run(&context, &args),
+        Verb::Undelete(args) => undelete::run(&context, &args),
+        Verb::Purge(args) => purge::run(&context, &args),
         Verb::Proof(args) => proof::run(&context, &args),
         Verb::Check(args) => proof::check(&context, &args),
         Verb::Mkdir(args) => mkdir::run(&context, &args),

@@ -40,11 +40,19 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             let from = done.replaced.unwrap_or(done.version);
             return say_file(context, &path, from, &done);
         }
-        match vault.restore(&path, args.version).await? {
-            Restored::File { from, report } => say_file(context, &path, from, &report),
-            Restored::Folder(done) => say_folder(context, &path, &done),
-        }
+        say(context, &path, &vault.restore(&path, args.version).await?)
     })
+}
+
+/// Says what was brought back.
+///
+/// # Errors
+/// The first failure's kind, if something in a folder could not be.
+pub fn say(context: &Context, path: &VaultPath, restored: &Restored) -> Outcome {
+    match restored {
+        Restored::File { from, report } => say_file(context, path, *from, report),
+        Restored::Folder(done) => say_folder(context, path, done),
+    }
 }
 
 fn say_file(context: &Context, path: &VaultPath, from: Version, done: &PutReport) -> Outcome {

@@ -3,23 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_client::transfer::{
-    JOBS_MAX, RATE_MIN, RESUME_WITHIN_DEFAULT, RESUME_WITHIN_MIN, Throttle, Transfers,
-};
+use larder_client::transfer::{RESUME_WITHIN_DEFAULT, RESUME_WITHIN_MIN, Throttle, Transfers};
 use larder_format::clock::SystemClock;
 
 use crate::cli::Context;
+use crate::duration;
 use crate::failure::{Outcome, clean};
 use crate::settings::Resolved;
-use crate::{duration, size};
+use crate::settings::rate::{Rate, jobs, rate};
 
 /// How long a node that goes away in the middle is waited for unless said otherwise: longer than a restart takes.
 const WAIT_DEFAULT: &str = "60s";
 /// Longest it can be waited for.
 const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Fastest rate that can be asked for, in bytes a second: beyond any link.
-pub const RATE_MAX: u64 = 1 << 50;
-
 /// How much at once, how fast, how patiently.
 #[derive(Debug, clap::Args)]
 pub struct TransferArgs {
@@ -35,39 +31,6 @@ pub struct TransferArgs {
     /// How long to wait for a node that goes away in the middle before giving up; 0: not at all
     #[arg(long, value_name = "TIME", default_value = WAIT_DEFAULT, value_parser = wait)]
     wait: Duration,
-}
-
-/// A rate, or none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Rate(pub Option<u64>);
-
-impl std::fmt::Display for Rate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.map_or_else(|| "none".to_owned(), size::text))
-    }
-}
-
-/// Reads a count of transfers.
-///
-/// # Errors
-/// A sentence that says what is allowed.
-pub fn jobs(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(jobs @ 1..=JOBS_MAX) => Ok(jobs),
-        _ => Err(format!("allowed: 1 to {JOBS_MAX}")),
-    }
-}
-
-/// Reads a rate, or `none`.
-///
-/// # Errors
-/// A sentence that says what is allowed.
-pub fn rate(text: &str) -> Result<Rate, String> {
-    if text == "none" {
-        return Ok(Rate(None));
-    }
-    let text = text.strip_suffix("/s").unwrap_or(text);
-    size::parse(text, RATE_MIN, RATE_MAX).map(|rate| Rate(Some(rate)))
 }
 
 fn wait(text: &str) -> Result<Duration, String> {
@@ -100,27 +63,5 @@ impl TransferArgs {
             resume_within: resume_within.unwrap_or(RESUME_WITHIN_DEFAULT),
             notice: Arc::new(move |words| output.note(&clean(words))),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_and_counts_are_read_strictly() {
-        assert_eq!(rate("10M"), Ok(Rate(Some(10 << 20))));
-        assert_eq!(rate("1.5MiB/s"), Ok(Rate(Some(3 << 19))));
-        assert_eq!(rate("none").map(|r| r.to_string()), Ok("none".to_owned()));
-        for bad in ["", "0", "1", "fast", "-1M", "10M/m"] {
-            assert!(rate(bad).is_err(), "{bad:?}");
-        }
-        assert_eq!(jobs("10"), Ok(10));
-        for bad in ["0", "-1", "1000", "x"] {
-            assert!(jobs(bad).is_err(), "{bad:?}");
-        }
-        assert!(
-            resume_within("1s").is_err() && resume_within("25h").is_err() && resume_within("24h").is_ok()
-        );
     }
 }

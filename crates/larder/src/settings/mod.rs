@@ -7,6 +7,7 @@
 pub mod file;
 pub mod http;
 pub mod idle_lock;
+pub mod rate;
 pub mod table;
 
 use std::ffi::OsString;
@@ -15,9 +16,9 @@ use std::path::Path;
 
 use larder_client::transfer::JOBS_DEFAULT;
 
-use crate::cli::transfer::Rate;
 use crate::failure::{Failure, Outcome, shown};
 use crate::life::log::LogFormat;
+use crate::settings::rate::Rate;
 
 pub use http::HttpSettings;
 pub use idle_lock::IdleLock;

@@ -2,10 +2,10 @@
 
 use larder_client::transfer::{JOBS_MAX, RATE_MIN};
 
-use crate::cli::transfer::{self, RATE_MAX};
 use crate::life::log::{self, LogFormat};
-use crate::settings::http::{self, BURST_MAX, HOSTS_MAX, HttpAuthSetting, HttpListen, RATE_MAX};
+use crate::settings::http::{self, BURST_MAX, HOSTS_MAX, HttpAuthSetting, HttpListen};
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
+use crate::settings::rate::{self, RATE_MAX};
 use crate::settings::{IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings};
 use crate::{duration, size};
 
@@ -117,7 +117,7 @@ pub static FIELDS: &[Field] = &[
         meaning: "Requests a second that one address may make over HTTP, and how many at once after a pause; 0/0 is no limit. \
                   Programs of this machine and those with a certificate have no limit unless http_rate_for says so.",
         process: Process::Node,
-        allowed: || format!("RATE/BURST, each at most {RATE_MAX} and {BURST_MAX}"),
+        allowed: || format!("RATE/BURST, each at most {} and {BURST_MAX}", http::RATE_MAX),
         set: |settings, text| {
             settings.http.rate = http::parse_rate(text)?;
             Ok(())
@@ -201,7 +201,7 @@ pub static FIELDS: &[Field] = &[
         process: Process::Command,
         allowed: || format!("1 to {JOBS_MAX}"),
         set: |settings, text| {
-            settings.transfer_jobs = transfer::jobs(text)?;
+            settings.transfer_jobs = rate::jobs(text)?;
             Ok(())
         },
         show: |settings| settings.transfer_jobs.to_string(),
@@ -212,7 +212,7 @@ pub static FIELDS: &[Field] = &[
         process: Process::Command,
         allowed: || format!("{} to {} a second, or none", size::show(RATE_MIN), size::show(RATE_MAX)),
         set: |settings, text| {
-            settings.upload_rate = transfer::rate(text)?;
+            settings.upload_rate = rate::rate(text)?;
             Ok(())
         },
         show: |settings| settings.upload_rate.to_string(),
@@ -223,7 +223,7 @@ pub static FIELDS: &[Field] = &[
         process: Process::Command,
         allowed: || format!("{} to {} a second, or none", size::show(RATE_MIN), size::show(RATE_MAX)),
         set: |settings, text| {
-            settings.download_rate = transfer::rate(text)?;
+            settings.download_rate = rate::rate(text)?;
             Ok(())
         },
         show: |settings| settings.download_rate.to_string(),
