@@ -49,6 +49,7 @@ part "tools" tools
 part "build" cargo test --workspace --exclude larder-sim --no-run --quiet
 part "unit, model, crash-point and end-to-end tests" cargo test --workspace --exclude larder-sim --no-fail-fast
 part "the store's planted bugs are caught" cargo test -p larder-store --features planted --test planted
+part "the model of moves, and its planted bugs are caught" cargo test -p larder-client --features planted --test moves_model
 part "build the simulator" cargo test -p larder-sim --no-run --quiet
 part "simulation and planted bugs" cargo test -p larder-sim --no-fail-fast
 

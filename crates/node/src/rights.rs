@@ -184,6 +184,7 @@ const CALLS: &[(&str, Right)] = &[
     ("/larder.v1.Records/ApplyStream", Right::Read),
     ("/larder.v1.Records/Scan", Right::Read),
     ("/larder.v1.Records/Watch", Right::Read),
+    ("/larder.v1.Records/Newest", Right::Read),
     ("/larder.v1.Blobs/Put", Right::AppendOnly),
     ("/larder.v1.Blobs/Get", Right::Read),
     ("/larder.v1.Blobs/Lease", Right::AppendOnly),

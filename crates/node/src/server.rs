@@ -32,6 +32,7 @@ use crate::listener;
 use crate::maintenance::{self, Maintenance};
 use crate::metrics::{CountLayer, Metrics, Sources};
 use crate::namespaces::Namespaces;
+use crate::own::Own;
 use crate::registers::Registers;
 use crate::time::NodeTime;
 
@@ -139,10 +140,12 @@ pub async fn run(
     let addresses = Addresses { grpc: address, http: http.as_ref().map(|door| door.address) };
 
     let log = open_log(&config).await?;
-    let memory = Arc::new(MemoryTable::new(MemoryConfig {
-        cap_bytes: config.memory_cap_bytes,
-        hash_seed: SystemRng.u64(),
-    }));
+    let memory = Arc::new(MemoryTable::counting(
+        MemoryConfig { cap_bytes: config.memory_cap_bytes, hash_seed: SystemRng.u64() },
+        log.used().clone(),
+    ));
+    let own = Arc::new(Own::new(log.clone()));
+    log.set_quota(own.quota()?);
     let feeds = Feeds::start(&log, memory.feed());
     // A version is a time too: one that was told must not be given out again.
     let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
@@ -190,6 +193,8 @@ pub async fn run(
             admission: admission.clone(),
             health,
             raw_doors: raw_doors(&config, addresses),
+            own,
+            log: log.clone(),
             maintenance: Arc::new(Maintenance {
                 log: log.clone(),
                 leases,

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::cli::Context;
+use crate::cli::quota::set;
 use crate::cli::setting_flags::SettingFlags;
 use crate::failure::Outcome;
 use crate::output::Tone;
 use crate::passphrase::PassphraseArgs;
+use crate::settings::Given;
 use crate::up::{self, Report, Wishes};
 
 /// Flags of `up`.
@@ -24,9 +26,18 @@ pub struct Args {
     recovery_code_file: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingFlags,
+    /// Most disk that the node may take, or none; the node keeps it (`larder quota set` changes it later)
+    #[arg(long, value_name = "SIZE|none", value_parser = set::parse_node)]
+    quota: Option<set::Limit>,
     /// Which vault to take back, if the header file is lost and the node keeps the headers of several
     #[arg(long, value_name = "ID")]
     vault: Option<String>,
+    /// Use the node of another machine instead of one here (kept in the settings on first use)
+    #[arg(long, value_name = "ADDR:PORT")]
+    connect: Option<std::net::SocketAddr>,
+    /// Folder that `larder ca issue` wrote for this device; what it holds is copied
+    #[arg(long, value_name = "FOLDER")]
+    certificates: Option<PathBuf>,
     /// Stay, and stop everything on ctrl-C
     #[arg(long)]
     foreground: bool,
@@ -44,11 +55,20 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     }
     // First, before anything else in this process opens a file: an inherited descriptor is taken over here.
     let passphrase = passphrase_args.resolve()?;
+    let mut settings = args.settings.given();
+    settings.extend(args.connect.map(|address| Given::by_flag("connect", address.to_string())));
     let wishes = Wishes {
-        settings: args.settings.given(),
+        settings,
         recovery_code_file: args.recovery_code_file.clone(),
         vault: args.vault.clone(),
+        certificates: args.certificates.clone(),
+        quota: None,
     };
+    let quota = match args.quota {
+        None => up::quota::ask_at_first(context)?,
+        asked => asked,
+    };
+    let wishes = Wishes { quota, ..wishes };
     let report = up::run(context, &wishes, passphrase, |report| hand_over(context, &wishes, report))?;
     say(context, &report, args.foreground)?;
     if args.foreground { up::foreground::stay(context) } else { Ok(()) }

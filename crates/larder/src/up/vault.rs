@@ -49,11 +49,16 @@ pub struct Vault {
 ///
 /// # Errors
 /// If a new vault needs a passphrase and there is none; if the recovery code's file is there already.
-pub fn check_before_start(folders: &Folders, wishes: &Wishes, passphrase: &Passphrase) -> Outcome {
+pub fn check_before_start(
+    folders: &Folders,
+    wishes: &Wishes,
+    passphrase: &Passphrase,
+    connected: bool,
+) -> Outcome {
     match file::look(folders)? {
         Local::Whole(_) => return Ok(()),
-        // Where a store is, a lost header may come back from it, and then nothing new is made.
-        _ if has_store(folders) => return Ok(()),
+        // Where a store is, or another machine's node is used, a lost header may come back from it, and then nothing new is made.
+        _ if connected || has_store(folders) => return Ok(()),
         Local::Damaged(failure) => return Err(failure.hint("put the file back from a backup")),
         Local::Missing => {}
     }
@@ -68,7 +73,7 @@ pub fn check_before_start(folders: &Folders, wishes: &Wishes, passphrase: &Passp
 }
 
 /// Whether a node has begun a store here.
-fn has_store(folders: &Folders) -> bool {
+pub(super) fn has_store(folders: &Folders) -> bool {
     std::fs::read_dir(folders.data()).is_ok_and(|mut entries| entries.next().is_some())
 }
 
@@ -91,7 +96,7 @@ pub fn ensure(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Out
     let folders = &context.folders;
     let mut agent = Agent::connect(folders)?;
     let (header, restored) = match file::look(folders)? {
-        Local::Whole(header) => (header, false),
+        Local::Whole(header) => (*header, false),
         lost => match find_lost(folders, wishes, &mut agent, &lost)? {
             Some(header) => {
                 take_back(context, &header, &lost)?;
@@ -160,6 +165,13 @@ fn find_lost(
         |header: &VaultHeader| matches!(pin::trust(pin.as_ref(), None, header), Trust::Stranger(_));
     let strangers = headers.iter().filter(|header| stranger(header)).count();
     headers.retain(|header| !stranger(header));
+    if wishes.vault.is_none() {
+        // This machine knows which vault belongs here. In the place of a damaged header no other will do.
+        let ours = |header: &VaultHeader| pin.is_some_and(|pin| pin.vault == header.vault());
+        if headers.iter().any(ours) || (pin.is_some() && matches!(lost, Local::Damaged(_))) {
+            headers.retain(ours);
+        }
+    }
     if let Some(wanted) = &wishes.vault {
         headers.retain(|header| header.vault().to_string() == *wanted);
         if headers.is_empty() {
@@ -213,6 +225,20 @@ fn find_lost(
 /// A conflict if there is one already; what the file system says.
 pub fn put_in_place(folders: &Folders, header: &[u8]) -> Outcome {
     file::put(folders, header, Existing::Keep)
+}
+
+/// Takes note of the vault that is now open, so that a stranger's header and an older one are known from now on.
+///
+/// # Errors
+/// Damaged if the header is not the open vault's; what the file system says.
+pub fn remember(folders: &Folders) -> Outcome {
+    let Ok(root) = Agent::connect(folders)?.root() else { return Ok(()) };
+    let header = file::read_existing(folders)?;
+    header.verify(&root).map_err(|e| {
+        Failure::new(e.kind(), format!("{}: {e}", shown(&folders.vault_header_file())))
+            .hint("move it away, and `larder up` takes the node's copy; or put it back from a backup")
+    })?;
+    pin::remember_header(folders, &header)
 }
 
 /// What it means that the answer of `up` did not arrive: for a new vault, that there is none.

@@ -203,7 +203,9 @@ impl v1::records_server::Records for RecordsService {
         &self,
         request: Request<v1::NewestRequest>,
     ) -> Result<Response<v1::NewestResponse>, Status> {
+        let who = caller(&request)?;
         let namespace = NamespaceId(request.into_inner().namespace);
+        who.check_in(Right::Read, namespace).map_err(status)?;
         let class = self.registers.class(namespace).map_err(status)?;
         let at = self.feeds.newest(class, namespace);
         let cursor = Some(v1::WatchCursor { life: at.life, sequence: at.sequence });
