@@ -1,6 +1,8 @@
 //! The HTTP door under what nobody should send: each is answered as the documents say and counted, and nothing of it
 //! keeps others from being served.
 
+#![allow(clippy::print_stderr, reason = "says what is not run")]
+
 mod support;
 
 use std::io::{Read, Write};
