@@ -34,6 +34,7 @@ pub mod registers;
 pub mod server;
 mod suspects;
 pub mod time;
+pub mod upkeep;
 
 pub use config::{HttpAuth, HttpConfig, NodeConfig};
 pub use server::{Addresses, NodeError, run};

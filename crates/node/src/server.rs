@@ -32,6 +32,7 @@ use crate::namespaces::Namespaces;
 use crate::own::Own;
 use crate::registers::Registers;
 use crate::time::NodeTime;
+use crate::upkeep::{self, Keeper};
 
 /// How long requests in flight may take to finish once the node is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -174,6 +175,17 @@ pub async fn run(
             },
         })
     });
+    let maintenance = Arc::new(Maintenance {
+        log: log.clone(),
+        leases: leases.clone(),
+        collecting: Mutex::default(),
+        scrubbing: Mutex::default(),
+    });
+    let pulse = registers.pulse().clone();
+    let keeper =
+        Keeper::resume(config.upkeep, log.clone(), time.clone(), own.clone(), maintenance.clone(), pulse);
+    let keeper = Arc::new(keeper);
+    let rounds = upkeep::start(keeper.clone());
     let chores = chores::start(Chores {
         metrics: metrics.clone(),
         registers: registers.clone(),
@@ -196,12 +208,8 @@ pub async fn run(
             raw_doors: config.http.iter().zip(http_address).map(|(http, at)| raw_door(http, at)).collect(),
             own,
             log: log.clone(),
-            maintenance: Arc::new(Maintenance {
-                log: log.clone(),
-                leases,
-                collecting: Mutex::default(),
-                scrubbing: Mutex::default(),
-            }),
+            maintenance,
+            keeper,
         },
     };
     let count = CountLayer { metrics, time };
@@ -216,6 +224,7 @@ pub async fn run(
     if let Some(http) = http {
         http.ended(DRAIN_TIMEOUT).await;
     }
+    rounds.stop().await;
     chores.stop().await;
     let closing = move || Arc::into_inner(log).map(LogStore::close);
     match tokio::task::spawn_blocking(closing).await.map_err(|e| NodeError::Server(e.to_string()))? {
