@@ -14,6 +14,7 @@ mod remove;
 mod restore;
 mod trail;
 mod upload;
+mod verify;
 mod versions;
 
 pub(crate) use ahead::FolderReading;
@@ -26,4 +27,5 @@ pub(crate) use put::{NewFile, at, refused};
 pub use put::{PutOptions, PutReport, Reading};
 pub use remove::{RemoveOptions, RemoveReport, TRASH_MS_DEFAULT};
 pub use restore::{Restored, RestoredFolder};
+pub use verify::{Unverified, VerifyReport};
 pub use versions::{VersionInfo, VersionKind, Versions};

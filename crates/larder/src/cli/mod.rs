@@ -28,7 +28,9 @@ pub mod stat;
 pub mod status;
 pub mod unlock;
 pub mod up;
+pub mod upkeep;
 pub mod value;
+pub mod verify;
 pub mod versions;
 
 use std::ffi::OsString;
@@ -100,6 +102,8 @@ enum Verb {
     Check(proof::CheckArgs),
     /// Make folders
     Mkdir(mkdir::Args),
+    /// Read files back end to end, and say what is damaged
+    Verify(verify::Args),
     /// How much is stored and may be; what could be deleted
     Quota(quota::Args),
     /// Values that expire
@@ -168,6 +172,7 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Proof(args) => proof::run(&context, &args),
         Verb::Check(args) => proof::check(&context, &args),
         Verb::Mkdir(args) => mkdir::run(&context, &args),
+        Verb::Verify(args) => verify::run(&context, &args),
         Verb::Quota(args) => quota::run(&context, &args),
         Verb::Value(args) => value::run(&context, args),
         Verb::Doctor(args) => doctor::run(&context, &args),
