@@ -26,7 +26,7 @@ const BLOBS_QUEUED_MAX: usize = 2;
 /// A node. Cheap to clone: clones share one connection.
 #[derive(Clone)]
 pub struct Remote {
-    records: v1::records_client::RecordsClient<Channel>,
+    pub(crate) records: v1::records_client::RecordsClient<Channel>,
     blobs: v1::blobs_client::BlobsClient<Channel>,
     pub(crate) node: v1::node_client::NodeClient<Channel>,
 }
@@ -119,8 +119,10 @@ pub(crate) fn failure(status: &Status) -> Failure {
         Code::Unavailable | Code::Cancelled | Code::Unknown => Kind::Closed,
         _ => Kind::Bug,
     };
+    // What the node itself answered has no error under it.
+    let broke_off = std::error::Error::source(status).is_some();
     let message = match (kind, status.message()) {
-        (Kind::Closed, text) => format!("the connection to the node broke off: {text}"),
+        (Kind::Closed, text) if broke_off => format!("the connection to the node broke off: {text}"),
         (_, text) => text.to_owned(),
     };
     Failure::new(kind, message)
@@ -160,7 +162,9 @@ impl Remote {
         Ok(Self::over(connect_where(options, locate).await?))
     }
 
-    fn over(channel: Channel) -> Self {
+    /// To a node at the other end of a channel that is there already.
+    #[must_use]
+    pub fn over(channel: Channel) -> Self {
         Self {
             records: v1::records_client::RecordsClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_LEN_MAX)

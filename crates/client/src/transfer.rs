@@ -178,6 +178,15 @@ impl Vault {
         }
     }
 
+    /// Says once that a file system keeps no extended attributes, if that is so.
+    pub(crate) fn xattrs_kept(&self, kept: bool) {
+        if !kept && !std::mem::replace(&mut *self.xattrs_lost.lock(), true) {
+            (self.transfers.notice)(
+                "the file system written to keeps no extended attributes: they are left out",
+            );
+        }
+    }
+
     fn node_is_back(&self) {
         if std::mem::take(&mut *self.away.lock()) {
             (self.transfers.notice)("the node is back; going on");

@@ -16,6 +16,7 @@ pub mod namespace;
 pub mod operation;
 pub mod pages;
 pub mod record;
+pub mod retention;
 pub mod rng;
 pub mod sealed;
 pub mod segment;

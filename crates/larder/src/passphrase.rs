@@ -34,6 +34,28 @@ pub struct PassphraseArgs {
     pub passphrase_fd: Option<RawFd>,
 }
 
+/// The flags of every command that takes a new passphrase beside what proves the right to set it.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct NewPassphraseArgs {
+    /// Read the new passphrase from a file (its first line)
+    #[arg(long, value_name = "FILE", conflicts_with = "new_passphrase_fd")]
+    pub new_passphrase_file: Option<PathBuf>,
+    /// Read the new passphrase from an open descriptor (its first line)
+    #[arg(long, value_name = "N")]
+    pub new_passphrase_fd: Option<RawFd>,
+}
+
+impl NewPassphraseArgs {
+    /// As [`PassphraseArgs::resolve`].
+    ///
+    /// # Errors
+    /// As [`PassphraseArgs::resolve`].
+    pub fn resolve(&self) -> Outcome<Passphrase> {
+        let (passphrase_file, passphrase_fd) = (self.new_passphrase_file.clone(), self.new_passphrase_fd);
+        PassphraseArgs { passphrase_file, passphrase_fd }.resolve()
+    }
+}
+
 /// A passphrase that is at hand, or where to ask for one.
 #[derive(Debug)]
 pub enum Passphrase {
@@ -85,17 +107,43 @@ impl Passphrase {
     /// # Errors
     /// Invalid, naming the flags, if there is neither a passphrase nor somebody to ask.
     pub fn new_one(self) -> Outcome<Zeroizing<Vec<u8>>> {
+        self.chosen(
+            "Choose a passphrase for your vault. It never leaves this machine; without it (or the recovery\n\
+             code shown next) nobody can read what you store, you included.\n",
+            "Passphrase: ",
+            "--passphrase-file FILE or --passphrase-fd N",
+        )
+    }
+
+    /// A passphrase in the place of another, asked twice.
+    ///
+    /// # Errors
+    /// Invalid, naming the flags, if there is neither a passphrase nor somebody to ask.
+    pub fn another(self) -> Outcome<Zeroizing<Vec<u8>>> {
+        self.chosen("", "New passphrase: ", "--new-passphrase-file FILE or --new-passphrase-fd N")
+    }
+
+    /// A further passphrase beside those there are, asked twice.
+    ///
+    /// # Errors
+    /// Invalid, naming the flags, if there is neither a passphrase nor somebody to ask.
+    pub fn one_more(self) -> Outcome<Zeroizing<Vec<u8>>> {
+        let flags = "--recipient TEXT|FILE, --passphrase-file FILE or --passphrase-fd N";
+        self.chosen("", "The further passphrase: ", flags)
+    }
+
+    fn chosen(self, words: &str, question: &str, flags: &str) -> Outcome<Zeroizing<Vec<u8>>> {
         let mut terminal = match self {
             Passphrase::Given(passphrase) => return Ok(passphrase),
             Passphrase::Ask(terminal) => terminal,
-            Passphrase::Nowhere => return Err(nowhere()),
+            Passphrase::Nowhere => {
+                return Err(Failure::invalid("a passphrase is needed, and there is no terminal to ask on")
+                    .hint(flags));
+            }
         };
-        terminal.show(
-            "Choose a passphrase for your vault. It never leaves this machine; without it (or the recovery\n\
-             code shown next) nobody can read what you store, you included.\n",
-        )?;
+        terminal.show(words)?;
         for _ in 0..ATTEMPTS_MAX {
-            let first = terminal.ask_secret("Passphrase: ")?;
+            let first = terminal.ask_secret(question)?;
             if first.is_empty() {
                 terminal.show("It cannot be empty.\n")?;
                 continue;
@@ -109,7 +157,7 @@ impl Passphrase {
             }
             terminal.show("These two differ.\n")?;
         }
-        Err(Failure::invalid("no passphrase was chosen; nothing was made"))
+        Err(Failure::invalid("no passphrase was chosen; nothing was changed"))
     }
 }
 

@@ -9,18 +9,21 @@ use std::time::Duration;
 use larder_client::connection::ConnectOptions;
 use larder_client::memory::SeenMemory;
 use larder_client::remote::Remote;
+use larder_client::transfer::Transfers;
 use larder_client::vault::Vault;
 use larder_format::clock::SystemClock;
 use larder_format::error::Kind;
+use larder_node::identity::Identity;
 
 use crate::agent::client::opened_vault;
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, certificate_der};
 use crate::cli::Context;
 use crate::failure::{Failure, Outcome, shown};
 use crate::folders::Folders;
 use crate::life::{daemon, pid_file};
+use crate::moment;
 use crate::settings::Resolved;
-use crate::up;
+use crate::{up, vault_header};
 
 /// How long threads that are still reading or writing when a command ends may take to notice.
 const THREADS_END_MAX: Duration = Duration::from_secs(2);
@@ -49,16 +52,27 @@ impl From<larder_client::Failure> for Failure {
     }
 }
 
-/// Runs a command's work with the opened vault. ctrl-C drops the work where it stands: local files that are being
-/// written disappear, and what was not committed on the node was never there.
+/// Runs a command's work with the opened vault. ctrl-C drops the work where it stands: no file is half there, neither
+/// here nor on the node, and what has travelled of a large one is found by the same command again.
 ///
 /// # Errors
 /// Locked; closed if agent or node do not run; what the work says.
 pub fn with_vault<T>(context: &Context, work: impl AsyncFnOnce(&Arc<Vault>) -> Outcome<T>) -> Outcome<T> {
+    with_vault_as(context, Transfers::default(), work)
+}
+
+/// As [`with_vault`], for work that moves content in the way that is said.
+///
+/// # Errors
+/// As [`with_vault`].
+pub fn with_vault_as<T>(
+    context: &Context,
+    transfers: Transfers,
+    work: impl AsyncFnOnce(&Arc<Vault>) -> Outcome<T>,
+) -> Outcome<T> {
     let folders = &context.folders;
     let root = opened_vault(folders, context.output)?;
-    let header = up::vault::header(folders)?
-        .ok_or_else(|| Failure::new(Kind::NotFound, "there is no vault yet").hint("larder up"))?;
+    let header = vault_header::file::read_existing(folders)?;
     if header.vault() != root.id() {
         return Err(Failure::new(Kind::Conflict, "the agent holds another vault than this folder's")
             .hint("larder lock"));
@@ -66,13 +80,18 @@ pub fn with_vault<T>(context: &Context, work: impl AsyncFnOnce(&Arc<Vault>) -> O
     // The generation of the keys that new things are sealed under is taken from it.
     header.verify(&root).map_err(|e| {
         Failure::new(e.kind(), format!("{}: {e}", shown(&folders.vault_header_file())))
-            .hint("put the file back from a backup; or move it away, and `larder up` takes the node's copy")
+            .hint("move it away, and `larder up` takes the node's copy; or put it back from a backup")
     })?;
     run(async {
         let remote = connect(folders).await?;
         let memory = SeenMemory::open(&folders.seen_file())?;
+        vault_header::pin::observe(folders, &memory, &header)?;
+        if let Some(fingerprint) = header.fingerprint() {
+            vault_header::pin::remember(folders, header.vault(), fingerprint)?;
+        }
         let clock = Arc::new(SystemClock::new());
-        let vault = Arc::new(Vault::open(remote, &root, header.generation(), memory, clock).await?);
+        let vault = Vault::open(remote, &root, header.generation(), memory, clock).await?;
+        let vault = Arc::new(vault.with_transfers(transfers));
         let result = work(&vault).await;
         // Also after a failure: what was seen was seen.
         let saved = vault.save_memory();
@@ -106,7 +125,11 @@ fn run<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
     result
 }
 
-async fn connect(folders: &Folders) -> Outcome<Remote> {
+/// Connects to the node with this user's own certificate.
+///
+/// # Errors
+/// Closed if the node does not run; denied if it does not trust us.
+pub async fn connect(folders: &Folders) -> Outcome<Remote> {
     let address = node_address(folders)?;
     let certificates = Certificates::in_folder(folders.certificates());
     let identity = certificates.identity("client")?;
@@ -116,11 +139,37 @@ async fn connect(folders: &Folders) -> Outcome<Remote> {
         certificate_pem: identity.certificate_pem,
         key_pem: identity.key_pem,
     };
-    Ok(Remote::connect(&options).await?)
+    let folders = folders.clone();
+    let locate = Arc::new(move || node_address(&folders).ok().map(|address| address.to_string()));
+    match Remote::connect_where(&options, locate).await {
+        Err(refused) if refused.kind == Kind::Denied => {
+            let shown = own_certificate(&options.certificate_pem);
+            Err(Failure::new(Kind::Denied, format!("{}{shown}", refused.message)))
+        }
+        connected => Ok(connected?),
+    }
 }
 
-/// Where the node listens: where the running one says, else where the settings say.
+/// Which certificate this home shows, for a message that says that it was refused.
+fn own_certificate(pem: &[u8]) -> String {
+    let identity = certificate_der(pem).and_then(|der| Identity::of_certificate(&der).ok());
+    identity.map_or_else(String::new, |own| {
+        format!(
+            "; this home shows {:?}, serial number {}, good from {} to {}",
+            own.name,
+            own.serial,
+            moment::show_ms(own.not_before_ms),
+            moment::show_ms(own.not_after_ms)
+        )
+    })
+}
+
+/// Where the node listens: another machine's where the settings say so; else where the running one says, else where the
+/// settings say.
 pub fn node_address(folders: &Folders) -> Outcome<SocketAddr> {
+    if let Some(connect) = Resolved::load(&folders.settings_file(), &[])?.settings.connect {
+        return Ok(connect);
+    }
     let running =
         pid_file::look(&folders.pid_file(up::NODE))?.and_then(|running| running.address.parse().ok());
     let address = match running {

@@ -1,19 +1,23 @@
 //! Asking a person: passphrases without echo, on the terminal itself and not on stdin, so that
-//! `generate | larder put - name` can still ask.
+//! `generate | larder put - name` can still ask; and whether to go on with what cannot be undone.
 //!
 //! While it asks, the terminal hands over single bytes and ctrl-C arrives as a byte; so an interrupted question
 //! always restores the echo before the process ends.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Outcome};
+use crate::output::Output;
 
 /// Longest passphrase, in bytes. Long enough for any sentence; a file given by mistake ends here.
 pub const PASSPHRASE_LEN_MAX: usize = 4096;
+
+/// Longest answer to a question that is answered with yes or no, in bytes.
+const ANSWER_LEN_MAX: u64 = 256;
 
 /// A terminal with somebody in front of it.
 #[derive(Debug)]
@@ -62,6 +66,18 @@ impl Terminal {
         Ok(String::from_utf8_lossy(&line).into_owned())
     }
 
+    /// Asks a question that is answered with yes or no; anything but `y` and `yes` is no.
+    ///
+    /// # Errors
+    /// What the terminal says.
+    pub fn ask_yes(&mut self, question: &str) -> Outcome<bool> {
+        self.show(&format!("{question} [y/N] "))?;
+        let mut answer = String::new();
+        let mut lines = BufReader::new(&self.device).take(ANSWER_LEN_MAX);
+        lines.read_line(&mut answer).map_err(|e| terminal_failure(&e))?;
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
     /// Asks for a passphrase without echo.
     ///
     /// # Errors
@@ -79,6 +95,70 @@ impl Terminal {
         self.show("\n")?;
         answer
     }
+
+    /// Asks for a short line that may be seen.
+    ///
+    /// # Errors
+    /// Interrupted on ctrl-C and at the end of input; invalid if too long.
+    pub fn ask_line(&mut self, question: &str) -> Outcome<String> {
+        let quiet = Quiet::on(&self.device).map_err(|e| terminal_failure(&e))?;
+        let mut device = &self.device;
+        let answer = match device.write_all(question.as_bytes()) {
+            Ok(()) => read_line(&mut Echoed(device)),
+            Err(error) => Err(terminal_failure(&error)),
+        };
+        drop(quiet);
+        self.show("\n")?;
+        Ok(String::from_utf8_lossy(&answer?).into_owned())
+    }
+}
+
+/// What is typed, shown as it is read. Backspace takes the last character away on the screen too.
+struct Echoed<'a>(&'a File);
+
+impl Read for Echoed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.0.read(buffer)?;
+        for byte in &buffer[..len] {
+            match byte {
+                0x08 | 0x7f => self.0.write_all(b"\x08 \x08")?,
+                0..0x20 => {}
+                seen => self.0.write_all(&[*seen])?,
+            }
+        }
+        Ok(len)
+    }
+}
+
+/// What came of asking whether to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// Somebody said yes.
+    Yes,
+    /// Somebody said anything else.
+    No,
+    /// There is nobody to ask.
+    Nobody,
+}
+
+/// Whether somebody is there to be asked: standard input and standard error are a terminal, and the answer is not for a
+/// program.
+pub fn is_attended(output: Output) -> bool {
+    !output.json() && io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks whether to go on, if somebody is there to be asked ([`is_attended`]).
+///
+/// # Errors
+/// Interrupted on ctrl-C and at the end of input.
+pub fn consent(output: Output, question: &str) -> Outcome<Consent> {
+    if !is_attended(output) {
+        return Ok(Consent::Nobody);
+    }
+    let Some(mut terminal) = Terminal::open() else { return Ok(Consent::Nobody) };
+    let answer = terminal.ask_line(&format!("{question} [y/N] "))?;
+    let yes = ["y", "yes"].contains(&answer.trim().to_lowercase().as_str());
+    Ok(if yes { Consent::Yes } else { Consent::No })
 }
 
 fn terminal_failure(error: &io::Error) -> Failure {

@@ -72,7 +72,7 @@ fn work(
         if dice.roll(5) > 0 {
             let number = dice.roll(1 << 30);
             file.maybe.push(Some(number));
-            let said = home.run_with(&["put", "--json", "-", &path], &content(number));
+            let said = home.run_with(&["put", "--json", "--wait", "0", "-", &path], &content(number));
             if said.code == 0 {
                 let version = said.json()["version"].as_str().unwrap().to_owned();
                 file.versions.insert(version, number);
@@ -211,7 +211,8 @@ fn a_killed_client_leaves_the_old_version_and_its_blobs_go_later() {
     home.run_with(&["put", "-", "/f"], &old).ends(0);
     let (blobs, leases) = (disk(&home, "blobs"), disk(&home, "leases"));
 
-    let mut child = home.command(&["put", "-", "/f"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        home.command(&["put", "--resume-within", "1h", "-", "/f"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     input.write_all(&noise(24 << 20, 2)).unwrap();
     while disk(&home, "blobs") < blobs + 4 {

@@ -1,90 +1,14 @@
 //! What a person at a terminal sees: the passphrase questions, without echo, on a real pseudo-terminal. `setsid` (of
 //! util-linux) makes it the controlling terminal of the command.
 
+#[path = "support/pty.rs"]
+mod pty;
 mod support;
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::io::Write;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use support::{Home, binary};
-
-/// Longest wait for words on the terminal.
-const WORDS_TIME_MAX: Duration = Duration::from_secs(30);
-
-/// A command on a terminal of its own, and what is to be seen there.
-struct Session {
-    keyboard: File,
-    screen: mpsc::Receiver<Vec<u8>>,
-    seen: String,
-    child: Child,
-}
-
-impl Session {
-    fn start(home: &Home, arguments: &[&str]) -> Self {
-        let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let terminal = || File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-        let child = Command::new("setsid")
-            .args(["--ctty", "--wait"])
-            .arg(binary())
-            .arg("--home")
-            .arg(home.home())
-            .args(arguments)
-            .env("NO_COLOR", "1")
-            .env_remove("LARDER_HOME")
-            .stdin(Stdio::from(terminal()))
-            .stdout(Stdio::from(terminal()))
-            .stderr(Stdio::from(terminal()))
-            .spawn()
-            .unwrap();
-        let keyboard = File::from(master);
-        let mut reader = keyboard.try_clone().unwrap();
-        let (sender, screen) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut part = [0; 4096];
-            // The read fails when the last process has closed the terminal.
-            while let Ok(len @ 1..) = reader.read(&mut part) {
-                if sender.send(part[..len].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { keyboard, screen, seen: String::new(), child }
-    }
-
-    #[track_caller]
-    fn wait_for(&mut self, words: &str) {
-        while !self.seen.contains(words) {
-            match self.screen.recv_timeout(WORDS_TIME_MAX) {
-                Ok(part) => self.seen.push_str(&String::from_utf8_lossy(&part)),
-                Err(_) => panic!("never saw {words:?}; saw: {}", self.seen),
-            }
-        }
-        let end = self.seen.find(words).unwrap() + words.len();
-        self.seen.drain(..end);
-    }
-
-    fn type_line(&mut self, line: &str) {
-        self.keyboard.write_all(line.as_bytes()).unwrap();
-        self.keyboard.write_all(b"\r").unwrap();
-    }
-
-    #[track_caller]
-    fn ends(mut self, code: i32) -> String {
-        assert_eq!(self.child.wait().unwrap().code(), Some(code), "saw: {}", self.seen);
-        while let Ok(part) = self.screen.recv_timeout(Duration::from_millis(200)) {
-            self.seen.push_str(&String::from_utf8_lossy(&part));
-        }
-        self.seen
-    }
-}
+use pty::Session;
+use support::Home;
 
 #[test]
 fn a_new_vault_asks_twice_and_shows_nothing_of_the_answer() {
@@ -132,9 +56,9 @@ fn a_locked_vault_is_opened_on_the_way_and_ctrl_c_gives_the_terminal_back() {
     home.run(&["lock"]).ends(0);
     let mut session = Session::start(&home, &["cat", "/f"]);
     session.wait_for("Passphrase: ");
-    session.keyboard.write_all(b"half\x03").unwrap();
+    session.keyboard().write_all(b"half\x03").unwrap();
     session.wait_for("interrupted");
-    let modes = rustix::termios::tcgetattr(&session.keyboard).unwrap().local_modes;
+    let modes = rustix::termios::tcgetattr(session.keyboard()).unwrap().local_modes;
     assert!(modes.contains(rustix::termios::LocalModes::ECHO | rustix::termios::LocalModes::ICANON));
     session.ends(130);
 }
@@ -184,4 +108,62 @@ fn three_wrong_answers_are_enough() {
     }
     session.wait_for("wrong passphrase");
     session.ends(7);
+}
+
+#[test]
+fn the_passphrase_is_changed_and_recovered_by_asking() {
+    let home = Home::up();
+    let mut session = Session::start(&home, &["vault", "passphrase"]);
+    session.wait_for("Current passphrase: ");
+    session.type_line(support::PASSPHRASE);
+    session.wait_for("New passphrase: ");
+    session.type_line("second of them");
+    session.wait_for("Again, to be sure: ");
+    session.type_line("second of them");
+    session.wait_for("the old one opens nothing any more");
+    assert!(!session.ends(0).contains("second"));
+
+    let mut session = Session::start(&home, &["vault", "recovery-code"]);
+    session.wait_for("shown this once:");
+    let code = session.next_code();
+    session.ends(0);
+
+    home.run(&["lock"]).ends(0);
+    let mut session = Session::start(&home, &["vault", "recover"]);
+    session.wait_for("Recovery code: ");
+    session.type_line(&code);
+    session.wait_for("New passphrase: ");
+    session.type_line("third of them");
+    session.wait_for("Again, to be sure: ");
+    session.type_line("third of them");
+    session.wait_for("Make a new recovery code, too, in the place of this one? [y/N] ");
+    session.type_line("y");
+    session.wait_for("shown this once:");
+    let new = session.next_code();
+    assert_ne!(new, code);
+    session.wait_for("The vault is open.");
+    session.ends(0);
+    home.run(&["ls"]).ends(0);
+    home.run(&["lock"]).ends(0);
+    let (old, new) = (home.file("old", code.as_bytes()), home.file("new", new.as_bytes()));
+    home.run(&["unlock", "--recovery-code-file", &old]).ends(7);
+    home.run(&["unlock", "--recovery-code-file", &new]).ends(0);
+    let third = home.file("third", b"third of them\n");
+    home.run(&["unlock", "--passphrase-file", &third]).ends(0);
+}
+
+#[test]
+fn a_slot_is_removed_only_after_a_yes() {
+    let home = Home::up();
+    let listed =
+        || home.run(&["vault", "slots", "--json"]).ends(0).json()["slots"].as_array().unwrap().clone();
+    let id = listed()[1]["id"].as_str().unwrap().to_owned();
+    for (answer, left, code) in [("", 2, 2), ("no", 2, 2), ("yes", 1, 0)] {
+        let mut session = Session::start(&home, &["vault", "slots", "remove", &id]);
+        session.wait_for("it does not change the key.");
+        session.wait_for("[y/N] ");
+        session.type_line(answer);
+        session.ends(code);
+        assert_eq!(listed().len(), left, "{answer:?}");
+    }
 }

@@ -110,6 +110,16 @@ impl Registers {
         self.counts.get(count_at(class, operation))
     }
 
+    /// What is known of namespaces.
+    pub(crate) fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// The node's time, now.
+    pub(crate) fn now(&self) -> Hlc {
+        self.time.now()
+    }
+
     /// The table that holds a class of records.
     pub(crate) fn table(&self, class: Class) -> &dyn RecordStore {
         match class {
@@ -121,6 +131,14 @@ impl Registers {
     /// Beats with every request.
     pub(crate) fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
+    }
+
+    /// The class of a namespace.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub(crate) fn class(&self, namespace: NamespaceId) -> Result<Class, Failure> {
+        Ok(self.namespaces.get(namespace)?.class)
     }
 
     /// Disk records that changed and whose leases nobody has looked at since.

@@ -18,14 +18,17 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 
+use crate::admission::Admission;
 use crate::blobs::Blobs;
 use crate::chores::{self, Chores};
-use crate::config::{HttpAuth, HttpConfig, NodeConfig};
+use crate::config::{HttpAuth, NodeConfig};
+use crate::credentials::TlsError;
 use crate::descriptors;
-use crate::grpc::{BlobsService, NodeService, RecordsService};
+use crate::feeds::Feeds;
+use crate::grpc::{self, BlobsService, NodeService, RecordsService};
 use crate::http::{Door, DoorParts, Open};
 use crate::leases::Leases;
-use crate::listener::{self, TlsError};
+use crate::listener;
 use crate::maintenance::{self, Maintenance};
 use crate::metrics::{CountLayer, Metrics, Sources};
 use crate::namespaces::Namespaces;
@@ -101,20 +104,21 @@ pub struct Addresses {
     pub http: Option<std::net::SocketAddr>,
 }
 
-async fn open_http(config: &NodeConfig) -> Result<Option<Door>, NodeError> {
-    let connections_max = descriptors::raise();
+async fn bind_http(config: &NodeConfig, connections_max: usize) -> Result<Option<Door>, NodeError> {
     let Some(http) = &config.http else { return Ok(None) };
     let door = Door::bind(http.clone(), connections_max).await;
     door.map(Some).map_err(|e| NodeError::ListenHttp { address: http.listen, reason: e.to_string() })
 }
 
-fn raw_door(config: &HttpConfig, address: std::net::SocketAddr) -> v1::RawDoor {
-    v1::RawDoor {
+/// What is open to programs that do not seal.
+fn raw_doors(config: &NodeConfig, addresses: Addresses) -> Vec<v1::RawDoor> {
+    let (Some(http), Some(address)) = (&config.http, addresses.http) else { return Vec::new() };
+    vec![v1::RawDoor {
         protocol: "http".to_owned(),
         address: address.to_string(),
-        namespace: config.namespace.clone(),
-        needs_certificate: config.auth == HttpAuth::Certificate,
-    }
+        namespace: http.namespace.clone(),
+        needs_certificate: http.auth == HttpAuth::Certificate,
+    }]
 }
 
 /// Runs a node until `shutdown` resolves. `ready` is called once, with the addresses it listens on, when it
@@ -127,26 +131,23 @@ pub async fn run(
     ready: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NodeError> {
-    let tls = listener::server_config(&config)?;
-    // The port first: it is the quickest thing to fail, and nothing is touched yet.
-    let listen_error =
-        |e: std::io::Error| NodeError::Listen { address: config.listen, reason: e.to_string() };
-    let socket = TcpListener::bind(config.listen).await.map_err(listen_error)?;
-    let address = socket.local_addr().map_err(listen_error)?;
-    let http = open_http(&config).await?;
-    let http_address = http.as_ref().map(|door| door.address);
-
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let data_dir = config.data_dir.clone();
-    let opening = move || LogStore::open(&data_dir, LogConfig::default(), &mut SystemRng);
-    let log = tokio::task::spawn_blocking(opening).await.map_err(|e| NodeError::Server(e.to_string()))??;
-    let log = Arc::new(log);
-    let memory: Arc<dyn RecordStore> = Arc::new(MemoryTable::counting(
+    let descriptors = descriptors::raise();
+    let connections_max = config.connections_max.min(descriptors);
+    let admission = Admission::open(config.certificates.clone(), connections_max, clock.clone())?;
+    // The ports first: they are the quickest thing to fail, and nothing is touched yet.
+    let (socket, address) = bind(config.listen).await?;
+    let http = bind_http(&config, descriptors).await?;
+    let addresses = Addresses { grpc: address, http: http.as_ref().map(|door| door.address) };
+
+    let log = open_log(&config).await?;
+    let memory = Arc::new(MemoryTable::counting(
         MemoryConfig { cap_bytes: config.memory_cap_bytes, hash_seed: SystemRng.u64() },
         log.used().clone(),
     ));
     let own = Arc::new(Own::new(log.clone()));
     log.set_quota(own.quota()?);
+    let feeds = Feeds::start(&log, memory.feed());
     // A version is a time too: one that was told must not be given out again.
     let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
     let time = Arc::new(NodeTime::resume(clock, high));
@@ -158,23 +159,20 @@ pub async fn run(
     let blobs = Arc::new(Blobs::new(log.clone(), namespaces.clone(), time.clone(), leases.clone()));
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health { log: log.clone() });
-    let http = http.map(|door| {
-        door.open(DoorParts {
-            node_id: NodeId(log.id().0),
-            registers: registers.clone(),
-            namespaces: namespaces.clone(),
-            time: time.clone(),
-            health: health.clone(),
-            metrics: metrics.clone(),
-            sources: Sources {
-                metrics: metrics.clone(),
-                registers: registers.clone(),
-                blobs: blobs.clone(),
-                log: log.clone(),
-                time: time.clone(),
-            },
-        })
-    });
+    let sources = Sources {
+        metrics: metrics.clone(),
+        registers: registers.clone(),
+        blobs: blobs.clone(),
+        log: log.clone(),
+        time: time.clone(),
+    };
+    let parts = DoorParts {
+        namespaces: namespaces.clone(),
+        health: health.clone(),
+        sources,
+        admission: admission.clone(),
+    };
+    let http = http.map(|door| door.open(parts));
     let maintenance = Arc::new(Maintenance {
         log: log.clone(),
         leases: leases.clone(),
@@ -196,7 +194,7 @@ pub async fn run(
     });
 
     let services = Services {
-        records: RecordsService { registers: registers.clone() },
+        records: RecordsService { registers: registers.clone(), feeds: feeds.clone() },
         blobs: BlobsService { blobs: blobs.clone() },
         node: NodeService {
             node_id: NodeId(log.id().0),
@@ -204,8 +202,9 @@ pub async fn run(
             blobs,
             namespaces,
             time: time.clone(),
+            admission: admission.clone(),
             health,
-            raw_doors: config.http.iter().zip(http_address).map(|(http, at)| raw_door(http, at)).collect(),
+            raw_doors: raw_doors(&config, addresses),
             own,
             log: log.clone(),
             maintenance,
@@ -216,23 +215,44 @@ pub async fn run(
     let shutdown = async {
         shutdown.await;
         http.iter().for_each(Open::stop);
+        // Streams that never end by themselves would hold up the end of the others.
+        feeds.close();
     };
-    let result = serve(socket, tls, count, services, shutdown, || {
-        ready(Addresses { grpc: address, http: http_address })
-    })
-    .await;
+    let watching = tokio::spawn(admission.clone().watch());
+    let result = serve(socket, admission, count, services, shutdown, || ready(addresses)).await;
+    watching.abort();
     if let Some(http) = http {
         http.ended(DRAIN_TIMEOUT).await;
     }
     rounds.stop().await;
+    feeds.close();
     chores.stop().await;
+    close_log(log).await?;
+    result
+}
+
+async fn bind(listen: std::net::SocketAddr) -> Result<(TcpListener, std::net::SocketAddr), NodeError> {
+    let failed = |e: std::io::Error| NodeError::Listen { address: listen, reason: e.to_string() };
+    let socket = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    Ok((socket, address))
+}
+
+async fn open_log(config: &NodeConfig) -> Result<Arc<LogStore>, NodeError> {
+    let data_dir = config.data_dir.clone();
+    let opening = move || LogStore::open(&data_dir, LogConfig::default(), &mut SystemRng);
+    let log = tokio::task::spawn_blocking(opening).await.map_err(|e| NodeError::Server(e.to_string()))??;
+    Ok(Arc::new(log))
+}
+
+async fn close_log(log: Arc<LogStore>) -> Result<(), NodeError> {
     let closing = move || Arc::into_inner(log).map(LogStore::close);
     match tokio::task::spawn_blocking(closing).await.map_err(|e| NodeError::Server(e.to_string()))? {
         Some(closed) => closed?,
         // A client that did not finish in time still holds on to it; it closes when the process ends.
         None => tracing::warn!("the store is still in use; it is closed as the process ends"),
     }
-    result
+    Ok(())
 }
 
 struct Services {
@@ -243,7 +263,7 @@ struct Services {
 
 async fn serve(
     socket: TcpListener,
-    tls: rustls::ServerConfig,
+    admission: Arc<Admission>,
     count: CountLayer,
     services: Services,
     shutdown: impl Future<Output = ()>,
@@ -264,6 +284,7 @@ async fn serve(
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder()
         .layer(count)
+        .layer(tower::layer::layer_fn(grpc::guard))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
@@ -284,7 +305,7 @@ async fn serve(
                 .max_encoding_message_size(MESSAGE_LEN_MAX),
         )
         .add_service(NodeServer::new(services.node))
-        .serve_with_incoming_shutdown(listener::accept(socket, tls), async {
+        .serve_with_incoming_shutdown(listener::accept(socket, admission), async {
             let _ = stopped.await;
         });
     let mut server = std::pin::pin!(server);

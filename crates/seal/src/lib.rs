@@ -17,6 +17,7 @@ pub mod error;
 pub mod fingerprint;
 pub mod header;
 pub mod keys;
+pub mod local;
 pub mod manifest;
 pub mod names;
 pub mod pad;

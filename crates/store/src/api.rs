@@ -20,7 +20,7 @@ use larder_format::record::{Ballot, Ballots, Key, RecordMeta, RecordSlot, Record
 use larder_format::slot::Slot;
 use thiserror::Error;
 
-pub use crate::ticket::Ticket;
+pub use crate::ticket::{Durability, Ticket};
 
 /// Why a storage operation failed. Unless said otherwise nothing was changed.
 #[derive(Debug, Clone, Error)]

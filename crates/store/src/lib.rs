@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod disk;
+pub mod feed;
 pub mod log;
 pub mod memory;
 pub mod planted;

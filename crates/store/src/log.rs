@@ -50,7 +50,8 @@ use larder_format::ids::{LeaseToken, StoreId};
 use larder_format::record::{Ballot, Version};
 use parking_lot::Mutex;
 
-use crate::api::{LeaseInfo, StoreError, Ticket};
+use crate::api::{Durability, LeaseInfo, StoreError, Ticket};
+use crate::feed::Feed;
 use crate::used::UsedTable;
 use blobs::BlobIndex;
 pub use collect::CollectReport;
@@ -165,6 +166,18 @@ impl LogStore {
     #[must_use]
     pub fn id(&self) -> StoreId {
         self.core.log.store_id
+    }
+
+    /// Which records changed, in the order of the log. An event may be told once [`LogStore::durability`] reaches its number.
+    #[must_use]
+    pub fn feed(&self) -> Arc<Feed> {
+        self.core.log.feed.clone()
+    }
+
+    /// How far the log is durable, apart from the store itself.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        Durability::of(self.core.log.progress.clone())
     }
 
     /// The newest version that any record here has, or that was dropped with one.

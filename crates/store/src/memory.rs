@@ -25,6 +25,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::api::{
     Address, Current, Next, RecordStore, RecordUsage, ScanPage, ScanRequest, StoreError, Ticket, Want,
 };
+use crate::feed::{Change, Feed};
 use crate::shard::{SHARDS, shard_of};
 use crate::used::UsedTable;
 
@@ -56,6 +57,7 @@ pub struct MemoryTable {
     payload: AtomicU64,
     accounted: AtomicU64,
     used: Arc<UsedTable>,
+    feed: Arc<Feed>,
 }
 
 #[derive(Default)]
@@ -173,7 +175,15 @@ impl MemoryTable {
             payload: AtomicU64::new(0),
             accounted: AtomicU64::new(0),
             used,
+            // A life must not be that of another process; the seed is random for each.
+            feed: Arc::new(Feed::new(xxh3_64_with_seed(b"feed", config.hash_seed), 0, false)),
         }
+    }
+
+    /// Which records changed. Off until somebody turns it on.
+    #[must_use]
+    pub fn feed(&self) -> Arc<Feed> {
+        self.feed.clone()
     }
 
     fn hash(&self, namespace: NamespaceId, key: &[u8]) -> u64 {
@@ -344,6 +354,12 @@ impl RecordStore for MemoryTable {
         let held = shard.table.find(hash, same);
         let floor = shard.floors.get(&at.namespace).copied().unwrap_or_default();
         let next = decide(&mut View { record: held.map(|held| &held.record), floor })?;
+        let change = if self.feed.is_on() {
+            let before = held.and_then(|held| held.record.state.as_ref()).map(RecordState::meta);
+            Change::of(before, &next)
+        } else {
+            None
+        };
         match next {
             Next::Keep => {}
             Next::Store(record) | Next::StoreInto(record) => self.store(shard, at, hash, record)?,
@@ -358,6 +374,10 @@ impl RecordStore for MemoryTable {
                 self.remove(shard, at, hash);
                 shard.floors.insert(at.namespace, floor.max(raised));
             }
+        }
+        // Still under the record's lock, so that a key's events come in their order.
+        if let Some(change) = change {
+            self.feed.push_next(at.namespace, at.key.as_bytes(), change);
         }
         Ok(Ticket::done())
     }

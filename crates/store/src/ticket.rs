@@ -99,6 +99,21 @@ impl Progress {
     }
 }
 
+/// How far a log is durable, for whoever follows it without holding on to it.
+#[derive(Clone)]
+pub struct Durability(Arc<Progress>);
+
+impl Durability {
+    pub(crate) fn of(progress: Arc<Progress>) -> Self {
+        Self(progress)
+    }
+
+    /// Resolves when everything up to `sequence` is durable.
+    pub fn reaches(&self, sequence: u64) -> Ticket {
+        self.0.ticket(sequence)
+    }
+}
+
 /// A promise of durability. Resolves once; cloning gives another handle on the same promise.
 #[derive(Clone)]
 #[must_use = "nobody may be told before the ticket has resolved"]

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::meter::Meter;
 use crate::remote::Lease;
+use crate::transfer::pass;
 use crate::vault::{Vault, io_kind, record_key, seal_failure};
 
 /// Chunks that are asked about at once: one question for several mebibytes costs nothing, and few enough are
@@ -115,6 +116,8 @@ impl Vault {
             .map_err(|e| pipeline_failure(PipelineError::Read(e)))?;
         if start.len() <= INLINE_FILE_LEN_MAX {
             meter.advance(start.len() as u64);
+            pass(self.transfers().up.as_ref(), start.len() as u64).await;
+            meter.sent(start.len() as u64);
             return Ok(Uploaded::inline(start.into()));
         }
         let sealing = SealOptions {

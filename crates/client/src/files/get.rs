@@ -5,31 +5,22 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_format::head::{DirId, FileKind};
-use larder_format::manifest::{Content, Manifest, Statement};
-use larder_format::pages::ChunkEntry;
+use larder_format::manifest::Statement;
 use larder_format::record::Version;
 use larder_seal::keys::PublicKey;
 use larder_seal::manifest::{check_chain, verify_statement};
 use larder_seal::names::SealedKey;
 use larder_seal::pipeline::Width;
-use larder_seal::pipeline::open::{OpenJob, Reading, SupplyError, open_stream};
-use larder_seal::tree::{Step, TreeWalker};
 use larder_wire::answer::Failure;
-use tokio::sync::mpsc;
 
-use super::content::pipeline_failure;
 use super::damage::damaged;
-use crate::local::target::{self, Target};
+use super::reading::RESUMABLE_BYTES_MIN;
+use crate::local::part;
 use crate::meter::Meter;
 use crate::path::VaultPath;
-use crate::remote::{BlobAsker, Blobs, Remote};
-use crate::vault::{OpenFile, Vault, local_failure, seal_failure};
-
-/// Chunks asked for ahead of the one being opened: the node reads them while others travel.
-const ASK_AHEAD: usize = 4;
+use crate::vault::{OpenFile, Vault, seal_failure};
 
 /// Where content goes.
 pub enum Destination {
@@ -42,6 +33,13 @@ pub enum Destination {
     },
     /// Anything else, written in order.
     Stream(Box<dyn Write + Send>),
+    /// Only these bytes of it, written in order; only the chunks that hold them are fetched.
+    Range {
+        /// Where to.
+        out: Box<dyn Write + Send>,
+        /// Which bytes, within the file.
+        range: Range<u64>,
+    },
 }
 
 /// What was read.
@@ -100,8 +98,27 @@ impl Vault {
         meter: &Arc<Meter>,
     ) -> Result<GetReport, Failure> {
         let file = self.file(path, version).await?;
+        self.get_opened(path, &file, destination, meter).await
+    }
+
+    /// Reads a file that was opened with [`Vault::file`].
+    ///
+    /// # Errors
+    /// As [`Vault::get_file`].
+    pub async fn get_opened(
+        &self,
+        path: &VaultPath,
+        file: &OpenFile,
+        destination: Destination,
+        meter: &Arc<Meter>,
+    ) -> Result<GetReport, Failure> {
         meter.expect(1, file.info.size);
-        let written = self.write_out(&file, destination, Width::default(), meter).await;
+        if let Destination::File { path: local, .. } = &destination
+            && file.info.size >= RESUMABLE_BYTES_MIN
+        {
+            part::remove_old(local.parent().unwrap_or(Path::new(".")));
+        }
+        let written = self.write_out(file, destination, Width::default(), meter).await;
         written.map_err(|failure| damaged(path, failure))?;
         meter.file_done();
         Ok(GetReport {
@@ -110,6 +127,26 @@ impl Vault {
             size: file.info.size,
             content_hash: file.manifest.content_hash,
         })
+    }
+
+    /// Writes the content of a file that was opened with [`Vault::file`], or a part of it.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] if a range is beyond its end; as [`Vault::get_file`].
+    pub async fn read_out(
+        &self,
+        file: &OpenFile,
+        destination: Destination,
+        meter: &Arc<Meter>,
+    ) -> Result<(), Failure> {
+        if let Destination::Range { range, .. } = &destination
+            && (range.start > range.end || range.end > file.info.size)
+        {
+            let (start, end, size) = (range.start, range.end, file.info.size);
+            let message = format!("range is beyond the file start={start} end={end} size={size}");
+            return Err(Failure::new(Kind::Invalid, message));
+        }
+        self.write_out(file, destination, Width::default(), meter).await
     }
 
     /// What proves who wrote a file (or one of its versions), to anyone who has its bytes and the vault's
@@ -243,7 +280,7 @@ impl Vault {
     }
 
     /// A version kept beside a file.
-    async fn kept(
+    pub(crate) async fn kept(
         &self,
         path: &VaultPath,
         key: SealedKey,
@@ -257,214 +294,5 @@ impl Vault {
         let file = self.open_file(&version_key, found).map_err(|f| damaged(path, f))?;
         self.check_kept(key, &file).map_err(|f| damaged(path, f))?;
         Ok(Some(file))
-    }
-
-    /// Writes a file's content out.
-    pub(crate) async fn write_out(
-        &self,
-        file: &OpenFile,
-        destination: Destination,
-        width: Width,
-        meter: &Arc<Meter>,
-    ) -> Result<(), Failure> {
-        match self.write_to(file, destination, width, meter).await {
-            Err(failure) => Err(self.why_unreadable(file, failure).await),
-            written => written,
-        }
-    }
-
-    async fn write_to(
-        &self,
-        file: &OpenFile,
-        destination: Destination,
-        width: Width,
-        meter: &Arc<Meter>,
-    ) -> Result<(), Failure> {
-        let (mode, mtime_ns) = (file.info.attributes.mode, file.info.attributes.mtime_ns);
-        match destination {
-            Destination::Stream(out) => {
-                let mut out = out;
-                let write = move |_, bytes: &[u8]| out.write_all(bytes).and_then(|()| out.flush());
-                self.read_content(&file.manifest, PathBuf::from("output"), write, width, meter).await
-            }
-            Destination::File { path, .. } if file.info.kind == FileKind::Symlink => {
-                let Content::Inline(target_path) = &file.manifest.content else {
-                    return Err(Failure::new(Kind::Invalid, "link target too long"));
-                };
-                use std::os::unix::ffi::OsStrExt;
-                let to = Path::new(std::ffi::OsStr::from_bytes(target_path));
-                target::link(to, &path).map_err(|e| local_failure(&path, &e))
-            }
-            Destination::File { path, sync } => {
-                let target = Arc::new(Target::create(&path).map_err(|e| local_failure(&path, &e))?);
-                let writer = target.clone();
-                let write = move |offset, bytes: &[u8]| writer.write_at(bytes, offset);
-                self.read_content(&file.manifest, path.clone(), write, width, meter).await?;
-                let target = Arc::into_inner(target)
-                    .ok_or_else(|| Failure::new(Kind::Bug, "a writer outlived its file"))?;
-                let size = file.info.size;
-                tokio::task::spawn_blocking(move || {
-                    target.finish(size, mode, mtime_ns, sync).map_err(|e| local_failure(&path, &e))
-                })
-                .await
-                .map_err(|e| Failure::new(Kind::Bug, e.to_string()))?
-            }
-        }
-    }
-
-    /// Fetches, opens and verifies all content, handing it in order to `write` on a thread of its own. `place`
-    /// is what it writes to, for messages.
-    async fn read_content(
-        &self,
-        manifest: &Manifest,
-        place: PathBuf,
-        mut write: impl FnMut(u64, &[u8]) -> std::io::Result<()> + Send + 'static,
-        width: Width,
-        meter: &Arc<Meter>,
-    ) -> Result<(), Failure> {
-        let writing = move |e: std::io::Error| local_failure(&place, &e);
-        if let Content::Inline(data) = &manifest.content {
-            meter.advance(data.len() as u64);
-            let data = data.clone();
-            return tokio::task::spawn_blocking(move || write(0, &data).map_err(&writing))
-                .await
-                .map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
-        }
-        let walker = TreeWalker::new(self.blobs.opener(), manifest, 0..manifest.size);
-        let jobs = fetch(self.remote.clone(), walker).await?;
-        let (opener, reading, meter) = (self.blobs.opener(), Reading::whole(manifest), meter.clone());
-        tokio::task::spawn_blocking(move || {
-            for opened in open_stream(opener, Jobs(jobs), reading, width).map_err(pipeline_failure)? {
-                let chunk = opened.map_err(pipeline_failure)?;
-                write(chunk.offset, &chunk.bytes).map_err(&writing)?;
-                meter.advance(chunk.bytes.len() as u64);
-            }
-            Ok(())
-        })
-        .await
-        .map_err(|e| Failure::new(Kind::Bug, e.to_string()))?
-    }
-
-    /// Reads a range of a file into memory.
-    ///
-    /// # Errors
-    /// [`Kind::Invalid`] if the range is beyond the file's end; as [`Vault::get_file`].
-    #[allow(clippy::missing_panics_doc, reason = "offsets were checked against a length in memory")]
-    pub async fn read_range(&self, file: &OpenFile, range: Range<u64>) -> Result<Bytes, Failure> {
-        if range.start > range.end || range.end > file.info.size {
-            let message = format!(
-                "range is beyond the file start={} end={} size={}",
-                range.start, range.end, file.info.size
-            );
-            return Err(Failure::new(Kind::Invalid, message));
-        }
-        if let Content::Inline(data) = &file.manifest.content {
-            let at = |n: u64| usize::try_from(n).expect("inline content is small");
-            return Ok(data.slice(at(range.start)..at(range.end)));
-        }
-        let walker = TreeWalker::new(self.blobs.opener(), &file.manifest, range.clone());
-        let jobs = fetch(self.remote.clone(), walker).await?;
-        let opener = self.blobs.opener();
-        tokio::task::spawn_blocking(move || {
-            let mut out = Vec::new();
-            for opened in
-                open_stream(opener, Jobs(jobs), Reading::Part, Width::default()).map_err(pipeline_failure)?
-            {
-                let chunk = opened.map_err(pipeline_failure)?;
-                let begin = range.start.saturating_sub(chunk.offset);
-                let end = (range.end - chunk.offset).min(chunk.bytes.len() as u64);
-                let at = |n: u64| usize::try_from(n).expect("within a chunk");
-                out.extend_from_slice(&chunk.bytes[at(begin)..at(end)]);
-            }
-            Ok(Bytes::from(out))
-        })
-        .await
-        .map_err(|e| Failure::new(Kind::Bug, e.to_string()))?
-    }
-}
-
-/// Jobs for the opening pipeline, as they arrive.
-struct Jobs(mpsc::Receiver<Result<OpenJob, Failure>>);
-
-impl Iterator for Jobs {
-    type Item = Result<OpenJob, SupplyError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.blocking_recv().map(|job| job.map_err(|failure| Box::new(failure) as SupplyError))
-    }
-}
-
-type Asked = (u64, ChunkEntry);
-
-/// Starts fetching the chunks of a walk, in order, a few ahead of whoever takes them.
-async fn fetch(
-    remote: Remote,
-    walker: TreeWalker,
-) -> Result<mpsc::Receiver<Result<OpenJob, Failure>>, Failure> {
-    let (asker, blobs) = remote.get_blobs().await?;
-    let (asked, to_come) = mpsc::channel(ASK_AHEAD);
-    let (jobs, receiver) = mpsc::channel(1);
-    let failures = jobs.clone();
-    tokio::spawn(async move {
-        if let Err(failure) = ask(&remote, walker, &asker, &asked).await {
-            let _ = failures.send(Err(failure)).await;
-        }
-    });
-    tokio::spawn(take(blobs, to_come, jobs));
-    Ok(receiver)
-}
-
-/// What a record lists and the node does not hold is damage, unless the record is gone, too.
-fn lost(failure: Failure) -> Failure {
-    match failure.kind {
-        Kind::NotFound => {
-            let message = format!("the node lost a part of its content: {}", failure.message);
-            Failure::new(Kind::Damaged, message)
-        }
-        _ => failure,
-    }
-}
-
-/// Walks the manifest's tree and asks for its chunks.
-async fn ask(
-    remote: &Remote,
-    mut walker: TreeWalker,
-    asker: &BlobAsker,
-    asked: &mpsc::Sender<Asked>,
-) -> Result<(), Failure> {
-    loop {
-        match walker.step().map_err(seal_failure)? {
-            Step::Done => return Ok(()),
-            Step::NeedPage(page) => {
-                let blob = remote.get_blob(page.blob).await.map_err(lost)?;
-                walker.supply(&blob).map_err(seal_failure)?;
-            }
-            Step::Chunk { offset, entry } => {
-                // Whoever takes the jobs may have stopped; then so do we.
-                if asked.send((offset, entry)).await.is_err() {
-                    return Ok(());
-                }
-                asker.ask(entry.blob).await?;
-            }
-        }
-    }
-}
-
-/// Joins blobs as they arrive with what was asked for.
-async fn take(
-    mut blobs: Blobs,
-    mut to_come: mpsc::Receiver<Asked>,
-    jobs: mpsc::Sender<Result<OpenJob, Failure>>,
-) {
-    while let Some((offset, entry)) = to_come.recv().await {
-        let job = match blobs.next().await {
-            Ok(Some((_, sealed))) => Ok(OpenJob { offset, entry, sealed }),
-            Ok(None) => Err(Failure::new(Kind::Closed, "the node ended the stream early; try again")),
-            Err(failure) => Err(lost(failure)),
-        };
-        let ended = job.is_err();
-        if jobs.send(job).await.is_err() || ended {
-            return;
-        }
     }
 }

@@ -19,8 +19,10 @@ use larder_wire::request::{Ask, AskPut};
 use super::content::{ContentOptions, Uploaded};
 use super::damage::damaged;
 use crate::local::source::Source;
+use crate::local::xattrs;
 use crate::meter::Meter;
 use crate::path::VaultPath;
+use crate::retention::lifetime_by;
 use crate::transfer::Outage;
 use crate::vault::{OpenFile, Vault, local_failure, unexpected};
 
@@ -116,6 +118,9 @@ impl Vault {
                 check_condition(options.condition, current.map(|found| found.version), path)?;
             }
         }
+        let rules = self.retention_if_readable().await?;
+        let options =
+            &PutOptions { lifetime: lifetime_by(&rules, path, options.lifetime), ..options.clone() };
         let result = match reading {
             Reading::File(local) => self.put_local(dir, path, name, &local, options, meter).await,
             Reading::Stream(source) => {
@@ -193,11 +198,12 @@ impl Vault {
             let uploaded = self.upload(key, Box::new(reader), &options.content, meter).await?;
             let whole = uploaded.size == source.len();
             if whole && source.unchanged().map_err(|e| local_failure(local, &e))? {
-                let attributes = Attributes {
+                let mut attributes = Attributes {
                     mode: source.mode(),
                     mtime_ns: source.mtime_ns(),
                     ..options.attributes.clone()
                 };
+                xattrs::put_among(&mut attributes, &source.xattrs());
                 return Ok(NewFile { kind: FileKind::File, attributes, uploaded });
             }
             meter.rewind(uploaded.size);
@@ -261,6 +267,9 @@ impl Vault {
                         let message = format!("{path}: its folder is being deleted");
                         return Err(Failure::new(Kind::Conflict, message).into());
                     }
+                    if version.is_some() {
+                        self.thin_out_after_put(key, path).await;
+                    }
                     return Ok(PutReport {
                         version: written,
                         replaced: version,
@@ -279,7 +288,12 @@ impl Vault {
 
     /// Writes a record and, if the connection fails, looks whether it was written: sealed bytes are never
     /// the same twice, so they tell. Sets `may_be_listed` unless it is certain that no record came of it.
-    async fn put_once(&self, key: SealedKey, ask: Ask, may_be_listed: &mut bool) -> Result<Outcome, Failure> {
+    pub(crate) async fn put_once(
+        &self,
+        key: SealedKey,
+        ask: Ask,
+        may_be_listed: &mut bool,
+    ) -> Result<Outcome, Failure> {
         let Ask::Put(put) = &ask else { return Err(Failure::new(Kind::Bug, "not a put")) };
         let head = put.head.clone();
         let result = self.change(self.files, key.as_bytes(), ask).await;

@@ -213,7 +213,11 @@ impl Upload<'_> {
         self.renew();
         loop {
             match self.vault.remote.lease(&self.lease, ids).await {
-                Err(failure) => self.missed(failure).await?,
+                Err(failure) => {
+                    // The stream broke with it.
+                    let _ = self.end_stream().await;
+                    self.go_on(failure).await?;
+                }
                 present => return present,
             }
         }

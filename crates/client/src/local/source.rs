@@ -9,6 +9,7 @@ use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_wire::answer::Failure;
 
+use super::xattrs::{self, Xattrs};
 use crate::vault::local_failure;
 
 /// A file being read.
@@ -99,6 +100,12 @@ impl Source {
     pub fn mtime_ns(&self) -> i64 {
         let (seconds, ns) = self.before.mtime;
         seconds.saturating_mul(1_000_000_000).saturating_add(ns)
+    }
+
+    /// Its extended attributes.
+    #[must_use]
+    pub fn xattrs(&self) -> Xattrs {
+        xattrs::read(&self.file)
     }
 
     /// Where it is.

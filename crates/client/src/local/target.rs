@@ -6,37 +6,81 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use larder_format::head::Attributes;
 use larder_format::rng::{Rng, SystemRng};
+
+use super::{part, xattrs};
 
 /// Shortest run of zeros left as a hole, in bytes: a file system block.
 const HOLE_BYTES_MIN: usize = 4096;
 
-/// A file being written. Dropped before [`Target::finish`], it leaves nothing behind.
+/// Less than this is not left behind, in bytes: a chunk.
+const REST_BYTES_MIN: u64 = 1 << 20;
+
+/// A file being written. Dropped before [`Target::finish`] it leaves nothing behind; with a number of its own it leaves
+/// what was written, for the next try to go on with.
 #[derive(Debug)]
 pub struct Target {
     file: File,
     temporary: PathBuf,
     path: PathBuf,
+    /// It had a number, and what is written stays if it is dropped.
+    resumable: bool,
+    /// It was there before.
+    found: bool,
     finished: bool,
 }
 
 impl Target {
     /// Begins writing the file that will be at `path`. Nobody else can read it until it is finished. What is
-    /// there may be a regular file, or a link, which is replaced and never followed.
+    /// there may be a regular file, or a link, which is replaced and never followed. With a number, that is its
+    /// temporary name, and what an earlier try left under it is taken up, unless somebody is at it.
     ///
     /// # Errors
     /// The system's error, for instance because the folder is missing or read-only; `AlreadyExists` if a
     /// pipe, a socket or a device is there.
-    pub fn create(path: &Path) -> std::io::Result<Self> {
+    pub fn create(path: &Path, number: Option<u64>) -> std::io::Result<Self> {
         check_replaceable(path)?;
         let name = path
             .file_name()
             .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "a file name is needed"))?;
+        if let Some(part) = number.and_then(|number| part::open(&path.with_file_name(temporary_name(number))))
+        {
+            let (temporary, path) = (part.path, path.to_path_buf());
+            return Ok(Self {
+                file: part.file,
+                temporary,
+                path,
+                resumable: true,
+                found: part.found,
+                finished: false,
+            });
+        }
         // The name may be as long as the file system allows, so the temporary one does not contain it.
-        let temporary = path.with_file_name(temporary_name());
+        let temporary = path.with_file_name(temporary_name(SystemRng.u64()));
         debug_assert_ne!(temporary.file_name(), Some(name), "a random name");
         let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        Ok(Self { file, temporary, path: path.to_path_buf(), finished: false })
+        let path = path.to_path_buf();
+        Ok(Self { file, temporary, path, resumable: false, found: false, finished: false })
+    }
+
+    /// What an earlier try left, to be read from its beginning; `None` if there was none.
+    #[must_use]
+    pub fn rest(&self) -> Option<File> {
+        if self.found { File::open(&self.temporary).ok() } else { None }
+    }
+
+    /// Takes away what is beyond this length: what is written from there on may leave holes.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn cut(&self, len: u64) -> std::io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    /// Removes what was written, for good.
+    pub fn discard(mut self) {
+        self.resumable = false;
     }
 
     /// Writes a part. Long runs of zeros are left as holes. Parts may come in any order.
@@ -50,30 +94,41 @@ impl Target {
         self.file.write_all_at(bytes, offset)
     }
 
-    /// Gives the file its length, attributes and name, replacing what had it.
+    /// Gives the file its length, attributes and name, replacing what had it. Answers whether its extended attributes
+    /// could be kept: not every file system has them.
     ///
     /// # Errors
     /// The system's error; then the old file is still there.
-    pub fn finish(mut self, len: u64, mode: u32, mtime_ns: i64, sync: bool) -> std::io::Result<()> {
+    pub fn finish(mut self, len: u64, attributes: &Attributes, sync: bool) -> std::io::Result<bool> {
+        let given = self.give(len, attributes, sync);
+        // Nothing that comes later would be right.
+        self.resumable &= given.is_ok();
+        given
+    }
+
+    fn give(&mut self, len: u64, attributes: &Attributes, sync: bool) -> std::io::Result<bool> {
         self.file.set_len(len)?;
-        if mode != 0 {
-            self.file.set_permissions(Permissions::from_mode(mode & 0o7777))?;
+        let kept = xattrs::apply(&self.file, attributes)?;
+        if attributes.mode != 0 {
+            self.file.set_permissions(Permissions::from_mode(attributes.mode & 0o7777))?;
         }
-        if mtime_ns != 0 {
-            self.file.set_modified(time_of(mtime_ns))?;
+        if attributes.mtime_ns != 0 {
+            self.file.set_modified(time_of(attributes.mtime_ns))?;
         }
         if sync {
             self.file.sync_all()?;
         }
         std::fs::rename(&self.temporary, &self.path)?;
         self.finished = true;
-        Ok(())
+        Ok(kept)
     }
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if !self.finished {
+        let worth_it = || self.file.metadata().is_ok_and(|m| m.len() >= REST_BYTES_MIN);
+        let stays = self.finished || (self.resumable && worth_it());
+        if !stays {
             // Nothing to be told to anyone: the error that led here is.
             let _ = std::fs::remove_file(&self.temporary);
         }
@@ -86,9 +141,9 @@ const TEMPORARY_NAME: (&str, &str) = (".larder-", ".part");
 /// Digits of the random number, which is written in base 16.
 const TEMPORARY_DIGITS: usize = 16;
 
-fn temporary_name() -> String {
+fn temporary_name(number: u64) -> String {
     let (begin, end) = TEMPORARY_NAME;
-    format!("{begin}{:0TEMPORARY_DIGITS$x}{end}", SystemRng.u64())
+    format!("{begin}{number:0TEMPORARY_DIGITS$x}{end}")
 }
 
 /// Whether this is the name of a temporary file: one of a fetch that is under way, or was ended by force.
@@ -121,32 +176,70 @@ fn time_of(ns: i64) -> SystemTime {
     if ns >= 0 { SystemTime::UNIX_EPOCH + distance } else { SystemTime::UNIX_EPOCH - distance }
 }
 
-/// Gives a folder its mode and time, once everything in it is written.
+/// Gives a file that is there its mode, time and extended attributes.
 ///
 /// # Errors
 /// The system's error.
-pub fn finish_folder(path: &Path, mode: u32, mtime_ns: i64) -> std::io::Result<()> {
-    // The time first: the mode may be one that lets nobody open it.
-    if mtime_ns != 0 {
-        File::open(path)?.set_modified(time_of(mtime_ns))?;
+pub fn set_attributes(path: &Path, attributes: &Attributes) -> std::io::Result<bool> {
+    let nofollow = rustix::fs::OFlags::NOFOLLOW;
+    let flags = i32::try_from(nofollow.bits()).unwrap_or(0);
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let kept = xattrs::apply(&file, attributes)?;
+    if attributes.mode != 0 {
+        file.set_permissions(Permissions::from_mode(attributes.mode & 0o7777))?;
     }
-    if mode != 0 {
-        std::fs::set_permissions(path, Permissions::from_mode(mode & 0o7777))?;
+    if attributes.mtime_ns != 0 {
+        file.set_modified(time_of(attributes.mtime_ns))?;
     }
-    Ok(())
+    Ok(kept)
 }
 
-/// Makes a symbolic link, replacing a file or link of that name.
+/// Gives a folder its mode, time and extended attributes, once everything in it is written. Answers whether those could
+/// be kept.
+///
+/// # Errors
+/// The system's error.
+pub fn finish_folder(path: &Path, attributes: &Attributes) -> std::io::Result<bool> {
+    let mut kept = true;
+    // The mode last: it may be one that lets nobody open it.
+    if attributes.mtime_ns != 0 || xattrs::among(attributes).next().is_some() {
+        let folder = File::open(path)?;
+        kept = xattrs::apply(&folder, attributes)?;
+        if attributes.mtime_ns != 0 {
+            folder.set_modified(time_of(attributes.mtime_ns))?;
+        }
+    }
+    if attributes.mode != 0 {
+        std::fs::set_permissions(path, Permissions::from_mode(attributes.mode & 0o7777))?;
+    }
+    Ok(kept)
+}
+
+/// Makes a symbolic link with a time of its own (in nanoseconds since 1970; 0: that of now), replacing a file or link of
+/// that name.
 ///
 /// # Errors
 /// The system's error, or `AlreadyExists` if a pipe, a socket or a device is there; then what was there still is.
-pub fn link(target: &Path, path: &Path) -> std::io::Result<()> {
+pub fn link(target: &Path, path: &Path, mtime_ns: i64) -> std::io::Result<()> {
     check_replaceable(path)?;
-    let temporary = path.with_file_name(temporary_name());
+    let temporary = path.with_file_name(temporary_name(SystemRng.u64()));
     std::os::unix::fs::symlink(target, &temporary)?;
-    std::fs::rename(&temporary, path).inspect_err(|_| {
+    let timed = if mtime_ns == 0 { Ok(()) } else { set_link_time(&temporary, mtime_ns) };
+    timed.and_then(|()| std::fs::rename(&temporary, path)).inspect_err(|_| {
         let _ = std::fs::remove_file(&temporary);
     })
+}
+
+fn set_link_time(path: &Path, mtime_ns: i64) -> std::io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec {
+            tv_sec: mtime_ns.div_euclid(1_000_000_000),
+            tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
+        },
+    };
+    Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 #[cfg(test)]
@@ -158,10 +251,11 @@ mod tests {
     fn an_unfinished_file_leaves_the_old_one_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        let old = Target::create(&path).unwrap();
+        let old = Target::create(&path, None).unwrap();
         old.write_at(b"old", 0).unwrap();
-        old.finish(3, 0o640, 1_000_000_001, false).unwrap();
-        let new = Target::create(&path).unwrap();
+        old.finish(3, &Attributes { mode: 0o640, mtime_ns: 1_000_000_001, ..Attributes::default() }, false)
+            .unwrap();
+        let new = Target::create(&path, None).unwrap();
         new.write_at(b"new content", 0).unwrap();
         drop(new);
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
@@ -174,7 +268,7 @@ mod tests {
     #[test]
     fn temporary_names_are_known_and_no_others_are() {
         let dir = tempfile::tempdir().unwrap();
-        let target = Target::create(&dir.path().join("f")).unwrap();
+        let target = Target::create(&dir.path().join("f"), None).unwrap();
         assert!(is_temporary(&target.temporary), "{:?}", target.temporary);
         for other in [
             "f",
@@ -197,12 +291,12 @@ mod tests {
         let pipe = dir.path().join("pipe");
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert_eq!(Target::create(&pipe).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
-        assert_eq!(link(Path::new("x"), &pipe).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+        assert_eq!(Target::create(&pipe, None).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+        assert_eq!(link(Path::new("x"), &pipe, 0).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
         assert!(std::fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
         let to_pipe = dir.path().join("to-pipe");
-        link(&pipe, &to_pipe).unwrap();
-        Target::create(&to_pipe).unwrap().finish(0, 0, 0, false).unwrap();
+        link(&pipe, &to_pipe, -1).unwrap();
+        Target::create(&to_pipe, None).unwrap().finish(0, &Attributes::default(), false).unwrap();
         assert!(std::fs::symlink_metadata(&to_pipe).unwrap().is_file());
         assert!(std::fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
     }
@@ -211,10 +305,10 @@ mod tests {
     fn zeros_become_a_hole_and_read_back_as_zeros() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sparse");
-        let target = Target::create(&path).unwrap();
+        let target = Target::create(&path, None).unwrap();
         target.write_at(&vec![0; 1 << 20], 0).unwrap();
         target.write_at(b"end", 1 << 20).unwrap();
-        target.finish((1 << 20) + 3, 0, 0, false).unwrap();
+        target.finish((1 << 20) + 3, &Attributes::default(), false).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes.len(), (1 << 20) + 3);
         assert!(bytes.ends_with(b"\0end"));

@@ -7,6 +7,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::exclude::Exclude;
 use super::target::is_temporary;
 
 /// What was found.
@@ -18,6 +19,8 @@ pub enum Found {
     File(Item),
     /// A symbolic link and where it points.
     Link(Item, PathBuf),
+    /// Something that was to be left out; what is below it is not looked at.
+    Excluded,
     /// Something that is not to be kept: it has no content, or is what an interrupted fetch left behind.
     Skipped {
         /// Where it is.
@@ -64,14 +67,26 @@ pub struct Walk {
     root: PathBuf,
     /// Still to be looked at, next one last.
     stack: Vec<PathBuf>,
+    rules: Rules,
+    /// The device that the walk began on.
+    device: Option<u64>,
+}
+
+/// What a walk leaves out.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// By name.
+    pub exclude: Exclude,
+    /// What is on another file system than the beginning.
+    pub one_file_system: bool,
 }
 
 impl Walk {
     /// Begins at a path, which is reported first.
     #[must_use]
-    pub fn new(root: impl Into<PathBuf>) -> Self {
+    pub fn new(root: impl Into<PathBuf>, rules: Rules) -> Self {
         let root = root.into();
-        Self { stack: vec![root.clone()], root }
+        Self { stack: vec![root.clone()], root, rules, device: None }
     }
 
     fn look(&mut self, path: PathBuf) -> Found {
@@ -81,7 +96,13 @@ impl Walk {
         };
         let kind = metadata.file_type();
         let relative = path.strip_prefix(&self.root).unwrap_or(Path::new("")).to_path_buf();
+        if self.rules.exclude.leaves_out(&relative, kind.is_dir()) {
+            return Found::Excluded;
+        }
         if kind.is_dir() {
+            if *self.device.get_or_insert(metadata.dev()) != metadata.dev() && self.rules.one_file_system {
+                return Found::Skipped { path, what: "on another file system" };
+            }
             return match self.children(&path) {
                 Ok(children) => {
                     self.stack.extend(children);
@@ -148,11 +169,12 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", dir.path().join("b/c").join(left)).unwrap();
         std::fs::create_dir(dir.path().join(left)).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
-        let seen: Vec<String> = Walk::new(dir.path())
+        let seen: Vec<String> = Walk::new(dir.path(), Rules::default())
             .map(|found| match found {
                 Found::Folder(i) => format!("d:{}", i.relative.display()),
                 Found::File(i) => format!("f:{}", i.relative.display()),
                 Found::Link(i, target) => format!("l:{}:{}", i.relative.display(), target.display()),
+                Found::Excluded => "x".to_owned(),
                 Found::Skipped { what, .. } => format!("s:{what}"),
                 Found::Failed { error, .. } => format!("e:{error}"),
             })

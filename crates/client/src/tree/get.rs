@@ -13,12 +13,15 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
+use super::{GetTreeOptions, Planned, PlannedFile, SMALL_BATCH, TreeReport, jobs_at_once};
 use crate::directory::{EntryNow, Standing, being_deleted, not_a_folder};
 use crate::files::{Destination, FolderReading, ListedKind, at};
+use crate::local::part;
+use crate::local::same::is_same;
 use crate::local::target::{self, Target};
 use crate::meter::Meter;
 use crate::path::VaultPath;
+use crate::transfer::pass;
 use crate::vault::{OpenFile, Vault, local_failure};
 
 /// Files below this length are opened by one thread each: several are under way at once anyway.
@@ -27,7 +30,7 @@ const ONE_THREAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// All that the workers of one run share.
 struct Run {
     vault: Arc<Vault>,
-    sync: bool,
+    options: GetTreeOptions,
     meter: Arc<Meter>,
     report: Mutex<TreeReport>,
     large_permits: Arc<Semaphore>,
@@ -40,6 +43,8 @@ const FOLDERS_AHEAD: usize = 4;
 struct Todo {
     id: DirId,
     path: VaultPath,
+    /// Its path below the folder that is fetched.
+    below: PathBuf,
     local: PathBuf,
     attributes: Attributes,
     reading: Option<FolderReading>,
@@ -53,46 +58,50 @@ impl Todo {
 
 /// Files found in a record, with their content or what leads to it.
 struct Batch {
-    files: Vec<(EntryNow, PathBuf)>,
+    files: Vec<(EntryNow, VaultPath, PathBuf)>,
 }
 
 impl Vault {
-    /// Writes a folder with everything in it to a local folder, which is made if it is missing. Files that
-    /// have the name of one in the vault are replaced; nothing is deleted. Folders get the mode and time of those in
-    /// the vault, also where they were there before. A folder that is being deleted, or was while it was read, has
-    /// failed.
-    ///
-    /// # Errors
-    /// [`Failure`] if nothing could be done. What failed for single files is in the report.
-    pub async fn get_tree(
+    /// One walk of [`Vault::get_tree`].
+    pub(super) async fn get_tree_once(
         self: &Arc<Self>,
         remote: &VaultPath,
         local: &Path,
-        sync: bool,
+        options: &GetTreeOptions,
         meter: &Arc<Meter>,
     ) -> Result<TreeReport, Failure> {
         let (id, attributes) = self.folder_to_get(remote).await?;
         let run = Arc::new(Run {
             vault: self.clone(),
-            sync,
+            options: options.clone(),
             meter: meter.clone(),
             report: Mutex::default(),
-            large_permits: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            large_permits: Arc::new(Semaphore::new(self.transfers().jobs)),
         });
         let (path, local_path) = (remote.clone(), local.to_path_buf());
-        let mut todo = VecDeque::from([Todo { id, path, local: local_path, attributes, reading: None }]);
+        let mut todo = VecDeque::from([Todo {
+            id,
+            path,
+            below: PathBuf::new(),
+            local: local_path,
+            attributes,
+            reading: None,
+        }]);
         let mut made = Vec::new();
         let mut jobs = JoinSet::new();
         let permits = Arc::new(Semaphore::new(jobs_at_once()));
         while let Some(mut folder) = todo.pop_front() {
-            if let Err(failure) = make_local_folder(&folder.local) {
+            let planned = run.options.plan.is_some();
+            if planned {
+                run.report.lock().folders += u64::from(!folder.local.is_dir());
+            } else if let Err(failure) = make_local_folder(&folder.local) {
                 if made.is_empty() {
                     return Err(failure);
                 }
                 run.fail(&folder.local, failure);
                 continue;
             }
-            run.report.lock().folders += 1;
+            run.report.lock().folders += u64::from(!planned);
             if let Err(failure) = run.read_folder(&mut folder, &mut todo, &mut jobs, &permits).await {
                 run.fail(&folder.local, failure);
             }
@@ -102,8 +111,8 @@ impl Vault {
             job.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
         }
         // Last, and children before parents: writing into a folder changes its time.
-        for Todo { local, attributes, .. } in made.iter().rev() {
-            if let Err(error) = target::finish_folder(local, attributes.mode, attributes.mtime_ns) {
+        for Todo { local, attributes, .. } in made.iter().rev().filter(|_| run.options.plan.is_none()) {
+            if let Err(error) = target::finish_folder(local, attributes).map(|kept| self.xattrs_kept(kept)) {
                 run.fail(local, local_failure(local, &error));
             }
         }
@@ -133,9 +142,12 @@ impl Vault {
 }
 
 /// Makes a folder, or takes one that is there; never a link to one, which could lead anywhere.
-fn make_local_folder(path: &Path) -> Result<(), Failure> {
+pub(super) fn make_local_folder(path: &Path) -> Result<(), Failure> {
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(metadata) if metadata.is_dir() => {
+            part::remove_old(path);
+            Ok(())
+        }
         Ok(_) => {
             let message = format!("{}: is there already and is not a folder", path.display());
             Err(Failure::new(Kind::Conflict, message))
@@ -162,6 +174,9 @@ impl Run {
     ) -> Result<(), Failure> {
         let mut reading = folder.reading.take().unwrap_or_else(|| folder.read(&self.vault));
         while let Some(page) = reading.next().await? {
+            let bytes = page.entries.iter().map(|(entry, _)| entry.found.body.len() as u64).sum();
+            self.meter.fetched(bytes);
+            pass(self.vault.transfers().down.as_ref(), bytes).await;
             if page.damaged > 0 {
                 let message = format!("{}: entries that cannot be read count={}", folder.path, page.damaged);
                 self.fail(&folder.local, Failure::new(Kind::Damaged, message));
@@ -171,19 +186,25 @@ impl Run {
                 // Checks the name once more: it becomes a local file's.
                 let path = folder.path.join(&entry.entry.name)?;
                 let local = folder.local.join(&entry.entry.name);
+                let below = folder.below.join(&entry.entry.name);
+                let is_folder = matches!(entry.entry.target, EntryTarget::Directory { .. });
+                if self.options.exclude.leaves_out(&below, is_folder) {
+                    self.report.lock().excluded += 1;
+                    continue;
+                }
                 match (&entry.entry.target, standing) {
                     (&EntryTarget::File { size, .. }, _) => {
                         self.meter.expect(1, size);
-                        files.push((entry, local));
+                        files.push((entry, path, local));
                     }
                     (EntryTarget::Directory { id, attributes }, Ok(Standing::Open)) => {
                         let (id, attributes) = (*id, attributes.clone());
-                        todo.push_back(Todo { id, path, local, attributes, reading: None });
+                        todo.push_back(Todo { id, path, below, local, attributes, reading: None });
                     }
                     (EntryTarget::Directory { .. }, Ok(Standing::Closing)) => {
                         self.fail(&local, being_deleted(&path));
                     }
-                    (EntryTarget::Directory { .. }, Ok(Standing::Gone)) => {}
+                    (EntryTarget::Directory { .. }, Ok(Standing::Gone | Standing::Elsewhere)) => {}
                     (EntryTarget::Directory { .. }, Err(failure)) => self.fail(&local, at(&path, failure)),
                 }
             }
@@ -240,7 +261,7 @@ impl Run {
                 } else {
                     Width::default()
                 };
-                let destination = Destination::File { path: local.clone(), sync: run.sync };
+                let destination = Destination::File { path: local.clone(), sync: run.options.sync };
                 match run.vault.write_out(&file, destination, width, &run.meter).await {
                     Ok(()) => run.done(file.info.size),
                     Err(failure) => run.fail(&local, failure),
@@ -254,7 +275,7 @@ impl Run {
     /// Writes those files of a batch whose content is in their record; returns the others.
     fn write_small(&self, batch: Batch) -> Vec<(OpenFile, PathBuf)> {
         let mut larger = Vec::new();
-        for (entry, local) in batch.files {
+        for (entry, path, local) in batch.files {
             let file = match self.vault.open_file(entry.key.as_bytes(), entry.found) {
                 Ok(file) => file,
                 Err(failure) => {
@@ -262,11 +283,24 @@ impl Run {
                     continue;
                 }
             };
+            if is_same(&local, &file, self.options.compare, self.options.plan.is_none()) {
+                self.meter.advance(file.info.size);
+                self.meter.file_done();
+                self.report.lock().unchanged += 1;
+                continue;
+            }
+            if let Some(planner) = &self.options.plan {
+                let bytes = file.info.size;
+                let what = if local.symlink_metadata().is_ok() { Planned::Replace } else { Planned::New };
+                self.done(bytes);
+                (planner.0)(PlannedFile { path, local, what, bytes });
+                continue;
+            }
             if !matches!(file.manifest.content, Content::Inline(_)) {
                 larger.push((file, local));
                 continue;
             }
-            match write_inline(&file, &local, self.sync) {
+            match write_inline(&self.vault, &file, &local, self.options.sync) {
                 Ok(()) => {
                     self.meter.advance(file.info.size);
                     self.done(file.info.size);
@@ -286,17 +320,18 @@ impl Run {
 }
 
 /// Writes a file whose content is at hand.
-fn write_inline(file: &OpenFile, local: &Path, sync: bool) -> Result<(), Failure> {
+fn write_inline(vault: &Vault, file: &OpenFile, local: &Path, sync: bool) -> Result<(), Failure> {
     use std::os::unix::ffi::OsStrExt;
     let failed = |e: std::io::Error| local_failure(local, &e);
     let Content::Inline(data) = &file.manifest.content else {
         return Err(Failure::new(Kind::Bug, "content is not at hand"));
     };
-    if file.info.kind == larder_format::head::FileKind::Symlink {
-        return target::link(Path::new(std::ffi::OsStr::from_bytes(data)), local).map_err(failed);
-    }
     let attributes = &file.info.attributes;
-    let target = Target::create(local).map_err(failed)?;
+    if file.info.kind == larder_format::head::FileKind::Symlink {
+        let to = Path::new(std::ffi::OsStr::from_bytes(data));
+        return target::link(to, local, attributes.mtime_ns).map_err(failed);
+    }
+    let target = Target::create(local, None).map_err(failed)?;
     target.write_at(data, 0).map_err(failed)?;
-    target.finish(data.len() as u64, attributes.mode, attributes.mtime_ns, sync).map_err(failed)
+    target.finish(data.len() as u64, attributes, sync).map(|kept| vault.xattrs_kept(kept)).map_err(failed)
 }

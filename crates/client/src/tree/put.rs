@@ -1,7 +1,7 @@
 //! A local folder into the vault. What was there already: [`mod@before`]; how folders go: [`mod@folders`]; how one file
 //! goes: [`mod@one`]; what the node's answers settle: [`mod@settle`].
 
-mod before;
+pub(super) mod before;
 mod folders;
 mod one;
 mod settle;
@@ -16,6 +16,7 @@ use larder_format::head::{Attributes, DirId, FileKind};
 use larder_format::ids::LeaseToken;
 use larder_format::limits::INLINE_FILE_LEN_MAX;
 use larder_format::operation::Condition;
+use larder_format::retention;
 use larder_seal::names::SealedKey;
 use larder_seal::pipeline::Width;
 use larder_wire::answer::Failure;
@@ -25,13 +26,15 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::before::Before;
-use super::{LARGE_AT_ONCE, SMALL_BATCH, TreeReport, jobs_at_once};
+use super::{PutTreeOptions, SMALL_BATCH, TreeReport, jobs_at_once};
 use crate::directory::Described;
 use crate::files::{NewFile, PutOptions};
-use crate::local::walk::{Found, Item, Walk};
+use crate::local::walk::{Found, Item, Rules, Walk};
+use crate::local::xattrs;
 use crate::meter::Meter;
 use crate::path::VaultPath;
 use crate::remote::ApplySender;
+use crate::transfer::pass;
 use crate::vault::{Vault, local_failure};
 
 /// Found things that may wait to be dealt with.
@@ -102,6 +105,9 @@ impl Sent {
 struct Run {
     vault: Arc<Vault>,
     options: PutOptions,
+    /// The vault's, for the lifetimes they give.
+    retention: retention::Rules,
+    rules: Rules,
     meter: Arc<Meter>,
     sent: Mutex<HashMap<u64, Sent>>,
     /// Told when a folder's request was answered, and that no more answers will come.
@@ -121,22 +127,19 @@ struct Run {
 }
 
 impl Vault {
-    /// Stores a folder with everything in it. Files that are there already with the same length, time and
-    /// mode are left alone; others become new versions; nothing is deleted. Folders, the one named among them, get the
-    /// mode and time of the local ones; folders above it that are missing are made without any.
-    ///
-    /// # Errors
-    /// [`Failure`] if nothing could be done. What failed for single files is in the report.
-    pub async fn put_tree(
+    /// One walk of [`Vault::put_tree`].
+    pub(super) async fn put_tree_once(
         self: &Arc<Self>,
         local: &Path,
         remote: &VaultPath,
-        options: PutOptions,
+        options: PutTreeOptions,
         meter: &Arc<Meter>,
     ) -> Result<TreeReport, Failure> {
         let run = Arc::new(Run {
             vault: self.clone(),
-            options,
+            retention: self.retention_if_readable().await?,
+            options: options.put,
+            rules: options.rules,
             meter: meter.clone(),
             sent: Mutex::default(),
             settled: watch::Sender::new(false),
@@ -182,6 +185,7 @@ struct Filling {
 
 impl Filling {
     fn new(run: Arc<Run>, sender: ApplySender) -> Self {
+        let large_at_once = run.vault.transfers().jobs;
         Self {
             run,
             sender: Arc::new(sender),
@@ -189,7 +193,7 @@ impl Filling {
             batch: Vec::new(),
             jobs: JoinSet::new(),
             job_permits: Arc::new(Semaphore::new(jobs_at_once())),
-            large_permits: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            large_permits: Arc::new(Semaphore::new(large_at_once)),
         }
     }
 
@@ -197,8 +201,9 @@ impl Filling {
     async fn fill(mut self, local: &Path, remote: &VaultPath) -> Result<Vec<(DirId, VaultPath)>, Failure> {
         let (found_sender, mut found) = mpsc::channel(FOUND_QUEUED_MAX);
         let (root, meter) = (local.to_path_buf(), self.run.meter.clone());
+        let rules = self.run.rules.clone();
         let walking: JoinHandle<()> = tokio::task::spawn_blocking(move || {
-            for found in Walk::new(root) {
+            for found in Walk::new(root, rules) {
                 if let Found::File(item) = &found {
                     meter.expect(1, item.metadata.len());
                 }
@@ -229,6 +234,7 @@ impl Filling {
                     let target = Bytes::copy_from_slice(target.as_os_str().as_bytes());
                     self.file(item, Some(target)).await?;
                 }
+                Found::Excluded => self.run.report.lock().excluded += 1,
                 Found::Skipped { path, what } => self.run.report.lock().skipped.push((path, what)),
                 Found::Failed { path, error } => self.run.fail(path.clone(), local_failure(&path, &error)),
             }
@@ -254,16 +260,19 @@ impl Filling {
                 return Ok(());
             }
         };
-        let attributes = Attributes {
+        let mut attributes = Attributes {
             mode: item.mode(),
             mtime_ns: item.mtime_ns(),
             ..self.run.options.attributes.clone()
         };
+        if link.is_none() {
+            self.run.add_xattrs(&item.path, &mut attributes);
+        }
         let len = link.as_ref().map_or(item.metadata.len(), |t| t.len() as u64);
         let before = folder.before.as_ref().and_then(|b| b.get(&name));
         // Length and time do not tell whether what is stored can still be read: by force it is stored anew.
         let same = before.filter(|b| !self.run.options.force && b.is_same(len, &attributes, link.is_some()));
-        let lifetime = self.run.options.lifetime;
+        let lifetime = self.run.lifetime(&path);
         if same.is_some_and(|b| !b.ends_otherwise(lifetime)) {
             self.run.unchanged(len);
             return Ok(());
@@ -376,12 +385,26 @@ impl Run {
             *next
         };
         request.tag = tag;
+        if let Ask::Put(put) = &request.ask {
+            pass(self.vault.transfers().up.as_ref(), (put.head.len() + put.body.len()) as u64).await;
+        }
         self.sent.lock().insert(tag, sent);
         sender.send(request).await.inspect_err(|_| {
             // It never left.
             self.sent.lock().remove(&tag);
         })?;
         Ok(tag)
+    }
+
+    /// Adds what a file or folder has of extended attributes. That some do not fit is said once.
+    fn add_xattrs(&self, local: &Path, attributes: &mut Attributes) {
+        let found = xattrs::read_path(local);
+        xattrs::put_among(attributes, &found);
+        let what = "some extended attributes here and perhaps in other places: a thing keeps 32 of them, of 2048 bytes in all";
+        let mut report = self.report.lock();
+        if found.left_out && !report.skipped.iter().any(|(_, why)| *why == what) {
+            report.skipped.push((local.to_path_buf(), what));
+        }
     }
 
     /// A file was left as it is.

@@ -8,8 +8,12 @@ use bytes::Bytes;
 use larder_format::codec::{DecodeError, Reader, Writer};
 use larder_format::error::Kind;
 use larder_format::ids::VaultId;
+use larder_seal::recipient::KEY_TEXT_LEN_MAX;
+use larder_seal::slots::{SLOT_ID_LEN, SlotId};
 use zeroize::Zeroizing;
 
+use crate::agent::change::Change;
+use crate::agent::names::{Answer, Ask};
 use crate::terminal::PASSPHRASE_LEN_MAX;
 
 /// Version of the messages.
@@ -30,6 +34,8 @@ pub enum Secret {
     Passphrase(Zeroizing<Vec<u8>>),
     /// A recovery code as typed.
     RecoveryCode(Zeroizing<Vec<u8>>),
+    /// A secret identity, as its file says it.
+    Identity(Zeroizing<Vec<u8>>),
 }
 
 /// What a command asks.
@@ -47,6 +53,10 @@ pub enum Request {
     Create(Zeroizing<Vec<u8>>),
     /// Forget the root key and end.
     Stop,
+    /// Change the slots of a header; what comes of it goes to whoever asked.
+    Change(Box<Change>),
+    /// Ask the index of names.
+    Names(Ask),
 }
 
 /// What the agent answers.
@@ -70,6 +80,17 @@ pub enum Response {
         /// Its recovery code, to be shown once.
         recovery_code: Zeroizing<Vec<u8>>,
     },
+    /// A changed header.
+    Changed {
+        /// The header, to be stored.
+        header: Bytes,
+        /// The slot it is about.
+        slot: SlotId,
+        /// A new recovery code, to be shown once; empty if there is none.
+        recovery_code: Zeroizing<Vec<u8>>,
+    },
+    /// Of the index of names.
+    Names(Answer),
     /// It could not be done.
     Failed {
         /// Of which kind.
@@ -101,6 +122,9 @@ impl Request {
             Request::Lock => message(5, &[]),
             Request::Create(bytes) => message(6, &[bytes]),
             Request::Stop => message(7, &[]),
+            Request::Change(change) => message(8, &[&change.encode()]),
+            Request::Unlock(Secret::Identity(bytes)) => message(9, &[bytes]),
+            Request::Names(ask) => message(20, &[&ask.encode()]),
         }
     }
 
@@ -122,6 +146,9 @@ impl Request {
             5 => end(rest).map(|()| Request::Lock),
             6 => Ok(Request::Create(secret(rest, "passphrase", PASSPHRASE_LEN_MAX)?)),
             7 => end(rest).map(|()| Request::Stop),
+            8 => Ok(Request::Change(Box::new(Change::decode(rest)?))),
+            9 => Ok(Request::Unlock(Secret::Identity(secret(rest, "identity", KEY_TEXT_LEN_MAX)?))),
+            20 => Ask::decode(rest).map(Request::Names),
             _ => Err(DecodeError::BadValue { field: "request", value: tag.into() }),
         }
     }
@@ -140,9 +167,12 @@ impl Response {
             }
             Response::Root { vault, root } => message(3, &[&vault.0, root.as_slice()]),
             Response::Created { header, recovery_code } => {
-                let len = u32::try_from(header.len()).unwrap_or(u32::MAX).to_le_bytes();
-                message(4, &[&len, header, recovery_code])
+                message(4, &[&header_len(header), header, recovery_code])
             }
+            Response::Changed { header, slot, recovery_code } => {
+                message(6, &[&header_len(header), header, &slot.0, recovery_code])
+            }
+            Response::Names(answer) => message(20, &[&answer.encode()]),
             Response::Failed { kind, message: text } => {
                 let mut end = text.len().min(MESSAGE_LEN_MAX);
                 while !text.is_char_boundary(end) {
@@ -174,20 +204,21 @@ impl Response {
                 Ok(Response::Root { vault: VaultId(vault), root })
             }
             4 => {
-                let mut r = Reader::new(Bytes::copy_from_slice(&rest[..rest.len().min(4)]));
-                let len = r.u32("header")? as usize;
-                let rest = &rest[4..];
-                if len > HEADER_LEN_MAX || len > rest.len() {
-                    return Err(DecodeError::TooLong {
-                        field: "header",
-                        len,
-                        max: HEADER_LEN_MAX.min(rest.len()),
-                    });
-                }
-                let (header, code) = rest.split_at(len);
+                let (header, code) = split_header(rest)?;
                 let recovery_code = secret(code, "recovery code", RECOVERY_CODE_LEN_MAX)?;
-                Ok(Response::Created { header: Bytes::copy_from_slice(header), recovery_code })
+                Ok(Response::Created { header, recovery_code })
             }
+            6 => {
+                let (header, rest) = split_header(rest)?;
+                let (slot, code) = rest.split_first_chunk().ok_or(DecodeError::Truncated {
+                    field: "slot",
+                    need: SLOT_ID_LEN,
+                    have: rest.len(),
+                })?;
+                let recovery_code = secret(code, "recovery code", RECOVERY_CODE_LEN_MAX)?;
+                Ok(Response::Changed { header, slot: SlotId(*slot), recovery_code })
+            }
+            20 => Answer::decode(rest).map(Response::Names),
             5 => {
                 let (kind, text) =
                     rest.split_first().ok_or(DecodeError::Truncated { field: "kind", need: 1, have: 0 })?;
@@ -227,6 +258,24 @@ fn message(tag: u8, fields: &[&[u8]]) -> Zeroizing<Vec<u8>> {
         out.extend_from_slice(field);
     }
     out
+}
+
+fn header_len(header: &Bytes) -> [u8; 4] {
+    u32::try_from(header.len()).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// A header with its length in front, and what follows it.
+fn split_header(rest: &[u8]) -> Result<(Bytes, &[u8]), DecodeError> {
+    let field = "header";
+    let Some((len, rest)) = rest.split_first_chunk::<4>() else {
+        return Err(DecodeError::Truncated { field, need: 4, have: rest.len() });
+    };
+    let len = u32::from_le_bytes(*len) as usize;
+    if len > HEADER_LEN_MAX || len > rest.len() {
+        return Err(DecodeError::TooLong { field, len, max: HEADER_LEN_MAX.min(rest.len()) });
+    }
+    let (header, rest) = rest.split_at(len);
+    Ok((Bytes::copy_from_slice(header), rest))
 }
 
 fn split(bytes: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
@@ -320,6 +369,7 @@ pub fn read_frame(input: &mut impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::change::What;
 
     fn secret_bytes() -> Zeroizing<Vec<u8>> {
         Zeroizing::new(b"correct horse".to_vec())
@@ -334,6 +384,12 @@ mod tests {
             Request::Lock,
             Request::Create(secret_bytes()),
             Request::Stop,
+            Request::Unlock(Secret::Identity(secret_bytes())),
+            Request::Change(Box::new(Change {
+                header: Bytes::from_static(b"header"),
+                proof: None,
+                what: What::RecoveryCode,
+            })),
         ]
     }
 
@@ -344,6 +400,11 @@ mod tests {
             Response::Status(Status { open: None, locks_in_ms: None, pid: 9 }),
             Response::Root { vault: VaultId([1; 16]), root: Zeroizing::new([2; 32]) },
             Response::Created { header: Bytes::from_static(b"header"), recovery_code: secret_bytes() },
+            Response::Changed {
+                header: Bytes::from_static(b"header"),
+                slot: SlotId([3; SLOT_ID_LEN]),
+                recovery_code: secret_bytes(),
+            },
             Response::Failed { kind: Kind::Denied, message: "no".to_owned() },
         ]
     }
@@ -377,7 +438,7 @@ mod tests {
             let mut bytes = vec![0; usize::try_from(rng.below(64)).unwrap()];
             rng.fill(&mut bytes);
             if let [format, tag, ..] = bytes.as_mut_slice() {
-                (*format, *tag) = (FORMAT, *tag % 9);
+                (*format, *tag) = (FORMAT, *tag % 11);
             }
             let _ = Request::decode(&bytes);
             let _ = Response::decode(&bytes);

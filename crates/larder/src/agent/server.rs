@@ -13,24 +13,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder_format::clock::SystemClock;
+use larder_format::clock::{Clock, SystemClock};
 use larder_format::error::Kind;
+use larder_format::ids::VaultId;
 use larder_format::rng::SystemRng;
 use larder_seal::SealError;
+use larder_seal::header::notes::Note;
 use larder_seal::header::{VAULT_HEADER_LEN_MAX, VaultHeader};
 use larder_seal::keys::VaultRoot;
 use larder_seal::recovery::RecoveryCode;
-use larder_seal::slots::{Argon2Cost, Unlock};
+use larder_seal::slots::{Argon2Cost, Slot, Unlock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, Semaphore};
 use zeroize::Zeroizing;
 
+use crate::agent::change::{self, Change};
+use crate::agent::index::Names;
+use crate::agent::names::Ask;
 use crate::agent::open_vault::OpenVault;
 use crate::agent::protocol::{self, Request, Response, Secret, Status};
 use crate::agent::{client, hardening};
 use crate::atomic_file;
 use crate::failure::{Failure, Outcome};
+use crate::folders::Folders;
 use crate::life::daemon::{self, Line, Mode};
 use crate::life::log::Log;
 use crate::life::pid_file::{self, Running};
@@ -59,6 +65,8 @@ pub struct AgentConfig {
     pub idle_lock: IdleLock,
     /// What it says, and where.
     pub log: Log,
+    /// Where everything else lies: the node's address, certificates, what this device has seen.
+    pub folders: Folders,
 }
 
 struct Agent {
@@ -70,6 +78,7 @@ struct Agent {
     /// The vault was opened: the idle watch has something to watch.
     opened: Notify,
     stop: Notify,
+    names: Names,
 }
 
 /// Runs the agent until it is told to stop, by a request or a signal.
@@ -114,6 +123,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let listener = bind(&config)?;
+        let names = Names::new(config.folders.clone());
         let agent = Rc::new(Agent {
             vault: Arc::new(Mutex::new(OpenVault::new(config.idle_lock))),
             config,
@@ -121,6 +131,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
             derivation: Semaphore::new(1),
             opened: Notify::new(),
             stop: Notify::new(),
+            names,
         });
         daemon::announce(mode, &Line::Ready { address })?;
         tracing::info!("ready");
@@ -131,6 +142,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
             result = accept(&agent, listener) => result,
         };
         agent.with_vault(|vault| vault.lock());
+        agent.names.stop().await;
         // Only a courtesy: the next agent removes it too.
         let _ = fs::remove_file(&agent.config.socket);
         tracing::info!("stopped");
@@ -178,7 +190,12 @@ async fn watch_idle(agent: Rc<Agent>) {
     loop {
         match agent.with_vault(|vault| vault.lock_if_idle(&agent.clock)) {
             Some(left) => tokio::time::sleep(left.min(IDLE_LOOK_EVERY)).await,
-            None => agent.opened.notified().await,
+            None => {
+                if agent.with_vault(|vault| vault.vault(&agent.clock)).is_none() {
+                    agent.names.lock();
+                }
+                agent.opened.notified().await;
+            }
         }
     }
 }
@@ -234,9 +251,12 @@ impl Agent {
                 if self.with_vault(OpenVault::lock) {
                     tracing::info!("the vault is locked");
                 }
+                self.names.lock();
                 Ok(Response::Done)
             }
             Request::Create(passphrase) => self.create(passphrase).await,
+            Request::Change(change) => self.change(*change).await,
+            Request::Names(ask) => self.names(ask).await,
             Request::Stop => Ok(Response::Done),
         };
         result.unwrap_or_else(|failure| Response::Failed {
@@ -255,6 +275,26 @@ impl Agent {
         })
     }
 
+    async fn names(&self, ask: Ask) -> Outcome<Response> {
+        // Who only looks on does not keep the vault open.
+        let looking_on = matches!(ask, Ask::Changes { .. } | Ask::Status);
+        let locked = || Failure::new(Kind::Locked, "the vault is locked");
+        let root = self.with_vault(|vault| {
+            if looking_on {
+                return vault
+                    .look_at_root(&self.clock)
+                    .map(|(id, root)| root_of(id, root))
+                    .ok_or_else(locked);
+            }
+            vault.use_root(&self.clock).map(|(id, root)| root_of(id, root)).ok_or_else(locked)
+        });
+        if root.is_err() {
+            self.names.lock();
+        }
+        self.names.start(root?);
+        self.names.answer(ask).await.map(Response::Names)
+    }
+
     fn root(&self) -> Outcome<Response> {
         self.with_vault(|vault| {
             let (vault, root) = vault
@@ -270,21 +310,10 @@ impl Agent {
             .ok_or_else(|| Failure::new(Kind::NotFound, "there is no vault yet; `larder up` makes one"))?;
         let root = self
             .derive(move || {
-                let header = VaultHeader::decode(&Bytes::from(bytes))?;
-                match &secret {
-                    Secret::Passphrase(passphrase) => header.open(Unlock::Passphrase(passphrase)),
-                    Secret::RecoveryCode(text) => {
-                        let text = std::str::from_utf8(text).unwrap_or_default();
-                        // A mistyped code opens nothing, like a wrong one, but says more.
-                        match RecoveryCode::parse(text) {
-                            Ok(code) => header.open(Unlock::RecoveryCode(&code)),
-                            Err(bad) => return Ok(Err(Failure::new(bad.kind(), bad.to_string()))),
-                        }
-                    }
-                }
-                .map(Ok)
+                let header = VaultHeader::decode(&Bytes::from(bytes)).map_err(sealing)?;
+                change::open_with(&header, &secret).map(|(root, _)| root)
             })
-            .await??;
+            .await?;
         self.opened(&root);
         Ok(Response::Done)
     }
@@ -297,14 +326,20 @@ impl Agent {
         if self.with_vault(|vault| vault.vault(&self.clock)).is_some() {
             return Err(Failure::new(Kind::Conflict, "a vault is open; lock it before another one is made"));
         }
+        let created_ms = self.clock.wall_ms();
         let (root, header, code) = self
             .derive(move || {
                 let rng = &mut SystemRng;
                 let root = VaultRoot::generate(rng);
                 let cost = Argon2Cost::default();
-                let mut header = VaultHeader::create(&root, Unlock::Passphrase(&passphrase), cost, rng)?;
+                let unlock = Unlock::Passphrase(&passphrase);
+                let mut header = VaultHeader::create(&root, unlock, cost, rng).map_err(sealing)?;
                 let code = RecoveryCode::generate(rng);
-                header.add_slot(&root, Unlock::RecoveryCode(&code), cost, rng)?;
+                header.add_slot(&root, Unlock::RecoveryCode(&code), cost, rng).map_err(sealing)?;
+                for id in header.slots().iter().map(Slot::id).collect::<Vec<_>>() {
+                    let note = Note { created_ms, ..Note::default() };
+                    header.annotate(&root, id, note, rng).map_err(sealing)?;
+                }
                 Ok((root, header.encode(), code.to_text()))
             })
             .await?;
@@ -312,22 +347,49 @@ impl Agent {
         Ok(Response::Created { header, recovery_code: Zeroizing::new(code.as_bytes().to_vec()) })
     }
 
+    /// Makes a changed header. What is open stays open; what the proof opened on the way is forgotten again.
+    async fn change(&self, change: Change) -> Outcome<Response> {
+        let open = self.with_vault(|vault| {
+            let (vault, root) = vault.use_root(&self.clock)?;
+            Some(VaultRoot::from_parts(vault, larder_seal::Secret::new(*root)))
+        });
+        let now_ms = self.clock.wall_ms();
+        let changed = self.derive(move || change.apply(open, now_ms, &mut SystemRng)).await?;
+        tracing::info!(slot = %changed.slot, "a changed vault header was made");
+        let code = changed.recovery_code.map(|code| code.to_text());
+        Ok(Response::Changed {
+            header: changed.header.encode(),
+            slot: changed.slot,
+            recovery_code: Zeroizing::new(code.map_or_else(Vec::new, |code| code.as_bytes().to_vec())),
+        })
+    }
+
     fn opened(&self, root: &VaultRoot) {
         self.with_vault(|vault| vault.open(root.id(), root.secret().expose(), &self.clock));
         tracing::info!("the vault is open");
+        self.names.lock();
+        if self.names.has_snapshot() {
+            self.names.start(root.clone());
+        }
         self.opened.notify_one();
     }
 
     /// Runs a key derivation on a thread of its own, one at a time.
     async fn derive<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, SealError> + Send + 'static,
+        work: impl FnOnce() -> Outcome<T> + Send + 'static,
     ) -> Outcome<T> {
         let ended = |_| Failure::new(Kind::Bug, "the key derivation ended unexpectedly");
         let _turn = self.derivation.acquire().await.map_err(|_| Failure::new(Kind::Closed, "stopping"))?;
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(ended)?
-            .map_err(|error| Failure::new(error.kind(), error.to_string()))
+        tokio::task::spawn_blocking(work).await.map_err(ended)?
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+fn sealing(error: SealError) -> Failure {
+    Failure::new(error.kind(), error.to_string())
+}
+
+fn root_of(id: VaultId, root: &[u8; 32]) -> VaultRoot {
+    VaultRoot::from_parts(id, larder_seal::Secret::new(*root))
 }

@@ -4,12 +4,15 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use larder_client::files::Destination;
 use larder_client::path::VaultPath;
 use larder_client::vault::Vault;
 use larder_format::record::Version;
 
 use crate::cli::Context;
 use crate::cli::lifetime::parse_version;
+use crate::cli::span::Span;
+use crate::cli::transfer::TransferArgs;
 use crate::failure::{Failure, Outcome};
 use crate::progress::Progress;
 
@@ -22,6 +25,12 @@ pub struct Args {
     /// An older version
     #[arg(long, value_name = "VERSION", value_parser = parse_version)]
     version: Option<Version>,
+    /// Only these bytes: FIRST-END (END not included), FIRST-, or -LAST; like 10M-20M. Only the chunks that hold them
+    /// are fetched
+    #[arg(long, value_name = "RANGE", value_parser = Span::parse, allow_hyphen_values = true)]
+    range: Option<Span>,
+    #[command(flatten)]
+    transfer: TransferArgs,
 }
 
 /// Writes each file's content, verified piece by piece before it is shown.
@@ -29,10 +38,11 @@ pub struct Args {
 /// # Errors
 /// What the first that failed says.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let paths = args.paths.iter().map(|p| VaultPath::parse(p)).collect::<Result<Vec<_>, _>>()?;
-    crate::session::with_vault(context, async |vault| {
+    let paths = args.paths.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
+    let transfers = args.transfer.transfers(context, None)?;
+    crate::session::with_vault_as(context, transfers, async |vault| {
         for path in &paths {
-            print(context, vault, path, args.version).await?;
+            print(context, vault, path, args.version, args.range).await?;
         }
         Ok(())
     })
@@ -47,16 +57,26 @@ pub async fn print(
     vault: &Arc<Vault>,
     path: &VaultPath,
     version: Option<Version>,
+    range: Option<Span>,
 ) -> Outcome {
     let gone = Arc::new(AtomicBool::new(false));
     let stdout = Stdout { gone: gone.clone() };
     let progress = Progress::beside_stdout("cat", context.output);
-    let result = vault.get_file(path, version, stdout.destination(), progress.meter()).await;
+    let result = match range {
+        None => vault.get_file(path, version, stdout.destination(), progress.meter()).await.map(|_| ()),
+        Some(span) => {
+            let file = vault.file(path, version).await?;
+            let range = span.within(file.info.size)?;
+            progress.meter().expect(1, range.end - range.start);
+            let destination = Destination::Range { out: Box::new(stdout), range };
+            vault.read_out(&file, destination, progress.meter()).await
+        }
+    };
     drop(progress);
     if gone.load(Ordering::Relaxed) {
         return Err(Failure::broken_pipe());
     }
-    Ok(result.map(|_| ())?)
+    Ok(result?)
 }
 
 /// Standard output that remembers when its reader went away.

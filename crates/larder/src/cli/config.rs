@@ -59,6 +59,7 @@ fn show(context: &Context, args: &ShowArgs) -> Outcome {
             Process::Node => [&running, &None],
             Process::Agent => [&None, &agent],
             Process::Both => [&running, &agent],
+            Process::Command => [&None, &None],
         };
         let mut values =
             processes.into_iter().flatten().filter_map(|process| process.settings.get(field.name));

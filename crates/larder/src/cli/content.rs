@@ -1,6 +1,7 @@
 //! Flags that say how content is stored and what is kept beside it; shared by verbs that store files.
 
 use larder_client::files::ContentOptions;
+use larder_client::local::xattrs::PREFIX;
 use larder_client::vault::Vault;
 use larder_format::head::{Attributes, CUSTOM_ATTRIBUTES_MAX};
 use larder_seal::compress::Compression;
@@ -47,8 +48,11 @@ fn compression(text: &str) -> Result<Compression, String> {
     }
 }
 
-fn attribute(text: &str) -> Result<(String, String), String> {
+pub fn attribute(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
+        Some((name, _)) if name.starts_with(PREFIX) => {
+            Err(format!("names that begin with {PREFIX} are those of extended attributes of files"))
+        }
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("want NAME=VALUE".to_owned()),
     }

@@ -4,10 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder_client::files::{Destination, ListedKind};
+use larder_client::local::exclude::Exclude;
+use larder_client::local::same::{Compare, is_same};
+use larder_client::local::target::Target;
+use larder_client::meter::Reading;
 use larder_client::path::VaultPath;
-use larder_client::vault::Vault;
+use larder_client::tree::{GetTreeOptions, Planned, PlannedFile};
+use larder_client::vault::{OpenFile, Vault};
 use larder_format::error::Kind;
-use larder_format::head::FileKind;
+use larder_format::head::{Attributes, FileKind};
 use larder_format::record::Version;
 use serde_json::json;
 
@@ -16,6 +21,9 @@ use crate::cli::cat::Stdout;
 use crate::cli::lifetime::parse_version;
 use crate::cli::listing::hex;
 use crate::cli::report;
+use crate::cli::selection::{ExcludeArgs, Plan};
+use crate::cli::span::Span;
+use crate::cli::transfer::TransferArgs;
 use crate::failure::{Failure, Outcome, clean, shown};
 use crate::progress::Progress;
 use crate::size;
@@ -37,6 +45,22 @@ pub struct Args {
     /// Sync files to disk before they get their names
     #[arg(long)]
     sync: bool,
+    /// Files that are here count as unchanged by their content, which is read, and not by length, time and mode
+    #[arg(long, conflicts_with = "force")]
+    checksum: bool,
+    /// Fetch everything, also files that are here unchanged in length, time and mode
+    #[arg(long)]
+    force: bool,
+    /// Only these bytes of a file: FIRST-END (END not included), FIRST-, or -LAST; like 10M-20M
+    #[arg(long, value_name = "RANGE", value_parser = Span::parse, allow_hyphen_values = true, conflicts_with_all = ["checksum", "dry_run"])]
+    range: Option<Span>,
+    #[command(flatten)]
+    exclude: ExcludeArgs,
+    /// Say what would be fetched and change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    #[command(flatten)]
+    transfer: TransferArgs,
 }
 
 /// Fetches everything named.
@@ -54,7 +78,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         let text = source.to_str().ok_or_else(|| {
             Failure::invalid(format!("{} is not UTF-8, as names in a vault are", shown(source)))
         })?;
-        paths.push(VaultPath::parse(text)?);
+        paths.push(context.path(text)?);
     }
     super::put::one_name(args.no_target_directory, sources.len())?;
     let to_stdout = destination == Path::new("-");
@@ -63,17 +87,19 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         && (destination.as_os_str().as_encoded_bytes().ends_with(b"/")
             || destination.is_dir()
             || paths.len() > 1);
-    crate::session::with_vault(context, async |vault| {
+    let transfers = args.transfer.transfers(context, None)?;
+    let exclude = args.exclude.patterns()?;
+    crate::session::with_vault_as(context, transfers, async |vault| {
         for path in &paths {
             if to_stdout {
-                super::cat::print(context, vault, path, args.version).await?;
+                super::cat::print(context, vault, path, args.version, args.range).await?;
                 continue;
             }
             let local = match path.split() {
                 Some((_, name)) if into_folder => destination.join(name),
                 _ => destination.to_owned(),
             };
-            get_one(context, vault, path, &local, args).await?;
+            get_one(context, vault, path, &local, args, &exclude).await?;
         }
         Ok(())
     })
@@ -85,6 +111,7 @@ async fn get_one(
     path: &VaultPath,
     local: &Path,
     args: &Args,
+    exclude: &Exclude,
 ) -> Outcome {
     // A version can be of a file that is deleted by now, so there may be nothing to look at.
     let kind = match args.version {
@@ -102,28 +129,141 @@ async fn get_one(
     }
     let progress = Progress::begin("get", context.output);
     if is_folder {
-        let done = vault.get_tree(path, local, args.sync, progress.meter()).await?;
+        if args.range.is_some() {
+            return Err(Failure::invalid(format!("--range is for files, and {path} is a folder")));
+        }
+        let plan = args.dry_run.then(|| Plan::new(context));
+        let options = GetTreeOptions {
+            sync: args.sync,
+            compare: args.compare(),
+            exclude: exclude.clone(),
+            plan: plan.as_ref().map(Plan::planner),
+        };
+        let done = vault.get_tree(path, local, &options, progress.meter()).await?;
+        let moved = progress.meter().read();
         drop(progress);
-        return report::tree(context, "fetched", path, Some(local), &done);
+        if let Some(plan) = plan {
+            plan.end()?;
+            return report::plan(context, "fetch", path, Some(local), &done);
+        }
+        return report::tree(context, "fetched", path, Some(local), &done, &moved);
     }
     let destination = Destination::File { path: local.to_owned(), sync: args.sync };
-    let done = vault.get_file(path, args.version, destination, progress.meter()).await?;
+    let file = vault.file(path, args.version).await?;
+    if let Some(span) = args.range {
+        let counts = write_range(vault, &file, local, span, args.sync, &progress).await?;
+        drop(progress);
+        return say(context, path, local, &file, Some(&counts));
+    }
+    let same = unchanged(local, &file, args.compare(), !args.dry_run).await?;
+    if args.dry_run && !same {
+        let what = if local.symlink_metadata().is_ok() { Planned::Replace } else { Planned::New };
+        let plan = Plan::new(context);
+        plan.say(&PlannedFile { path: path.clone(), local: local.to_owned(), what, bytes: file.info.size });
+        return plan.end();
+    }
+    if same {
+        drop(progress);
+        return say(context, path, local, &file, None);
+    }
+    let done = vault.get_opened(path, &file, destination, progress.meter()).await?;
+    let moved = progress.meter().read();
     drop(progress);
+    debug_assert_eq!(done.version, file.info.version, "what was opened was read");
+    say(context, path, local, &file, Some(&moved))
+}
+
+/// Writes a part of a file to a local one, which appears whole or not at all.
+async fn write_range(
+    vault: &Arc<Vault>,
+    file: &OpenFile,
+    local: &Path,
+    span: Span,
+    sync: bool,
+    progress: &Progress,
+) -> Outcome<Reading> {
+    let range = span.within(file.info.size)?;
+    let len = range.end - range.start;
+    progress.meter().expect(1, len);
+    let failed = |e: std::io::Error| Failure::io("write", local, &e);
+    let target = Arc::new(Target::create(local, None).map_err(failed)?);
+    let out = Box::new(InOrder { target: target.clone(), at: 0 });
+    vault.read_out(file, Destination::Range { out, range }, progress.meter()).await?;
+    let target =
+        Arc::into_inner(target).ok_or_else(|| Failure::new(Kind::Bug, "a writer outlived its file"))?;
+    let attributes = Attributes { mode: file.info.attributes.mode, ..Attributes::default() };
+    target.finish(len, &attributes, sync).map_err(failed)?;
+    Ok(progress.meter().read())
+}
+
+/// A local file that is written from its beginning.
+struct InOrder {
+    target: Arc<Target>,
+    at: u64,
+}
+
+impl std::io::Write for InOrder {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.target.write_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether a local file need not be fetched. It may have to be read for that.
+async fn unchanged(local: &Path, file: &OpenFile, compare: Compare, may_set: bool) -> Outcome<bool> {
+    let (local, file) = (local.to_owned(), file.clone());
+    let looked = tokio::task::spawn_blocking(move || is_same(&local, &file, compare, may_set)).await;
+    looked.map_err(|e| Failure::new(Kind::Bug, e.to_string()))
+}
+
+/// Says what became of a file. Without counts it was left alone.
+fn say(
+    context: &Context,
+    path: &VaultPath,
+    local: &Path,
+    file: &OpenFile,
+    moved: Option<&Reading>,
+) -> Outcome {
+    let counts = moved.copied().unwrap_or_default();
     context.output.document(&json!({
         "path": path.to_string(),
         "local": local.to_string_lossy(),
-        "kind": if done.kind == FileKind::Symlink { "link" } else { "file" },
-        "size": done.size,
-        "version": done.version.to_string(),
-        "blake3": hex(&done.content_hash),
+        "kind": if file.info.kind == FileKind::Symlink { "link" } else { "file" },
+        "size": file.info.size,
+        "version": file.info.version.to_string(),
+        "blake3": hex(&file.manifest.content_hash),
+        "unchanged": moved.is_none(),
+        "fetched": counts.bytes_fetched,
+        "kept": counts.bytes_kept,
     }))?;
-    context.output.note(&format!(
-        "{}: {}, from {}",
-        shown(local),
-        size::show(done.size),
-        clean(&path.to_string())
-    ));
+    let from = clean(&path.to_string());
+    context.output.note(&match moved {
+        Some(_) => {
+            format!(
+                "{}: {}{}, from {from}",
+                shown(local),
+                size::show(file.info.size),
+                report::fetched(&counts)
+            )
+        }
+        None => format!("{}: unchanged ({})", shown(local), size::show(file.info.size)),
+    });
     Ok(())
+}
+
+impl Args {
+    fn compare(&self) -> Compare {
+        match (self.force, self.checksum) {
+            (true, _) => Compare::Never,
+            (false, true) => Compare::Content,
+            (false, false) => Compare::Attributes,
+        }
+    }
 }
 
 impl Stdout {

@@ -3,9 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use larder_client::files::{ListedKind, PutOptions, Reading};
+use larder_client::local::walk::Rules;
 use larder_client::path::VaultPath;
+use larder_client::tree::{Planned, PlannedFile, PutTreeOptions};
 use larder_client::vault::Vault;
 use larder_format::error::Kind;
 use larder_format::operation::Condition;
@@ -16,6 +19,8 @@ use crate::cli::content::ContentArgs;
 use crate::cli::lifetime::{ConditionArgs, LifetimeArgs};
 use crate::cli::listing::hex;
 use crate::cli::report;
+use crate::cli::selection::{ExcludeArgs, Plan};
+use crate::cli::transfer::{self, TransferArgs};
 use crate::failure::{Failure, Outcome, clean, shown};
 use crate::progress::Progress;
 use crate::size;
@@ -37,6 +42,19 @@ pub struct Args {
     condition: ConditionArgs,
     #[command(flatten)]
     content: ContentArgs,
+    #[command(flatten)]
+    exclude: ExcludeArgs,
+    /// Leave out of folders what is on another file system than the folder
+    #[arg(long)]
+    one_file_system: bool,
+    /// Say what would be stored and change nothing; how much the node has already is known only by doing it
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    #[command(flatten)]
+    transfer: TransferArgs,
+    /// How long what an interrupted put has sent is kept for the next one: 10m to 24h
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = transfer::resume_within)]
+    resume_within: Duration,
     /// Also over a file that cannot be read, or that is older than what this machine has seen. In a folder every file is
     /// stored anew, also those that are unchanged in length and time; only chunks that the node does not hold whole
     /// are sent
@@ -50,7 +68,7 @@ pub struct Args {
 /// What the first that failed says; what was stored stays.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let (sources, destination) = match args.paths.as_slice() {
-        [only] => (std::slice::from_ref(only), Path::new("/")),
+        [only] => (std::slice::from_ref(only), Path::new(context.here())),
         [sources @ .., destination] => (sources, destination.as_path()),
         [] => return Err(Failure::invalid("nothing to put was named")),
     };
@@ -58,7 +76,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let text = destination.to_str().ok_or_else(|| {
         Failure::invalid(format!("{} is not UTF-8, as names in a vault are", shown(destination)))
     })?;
-    let target = VaultPath::parse(text)?;
+    let target = context.path(text)?;
     let options = PutOptions {
         lifetime: args.lifetime.request(),
         condition: args.condition.condition(),
@@ -66,8 +84,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         force: args.force,
         ..PutOptions::default()
     };
-    crate::session::with_vault(context, async |vault| {
-        let options = PutOptions { content: args.content.options(vault), ..options };
+    let rules = Rules { exclude: args.exclude.patterns()?, one_file_system: args.one_file_system };
+    let transfers = args.transfer.transfers(context, Some(args.resume_within))?;
+    crate::session::with_vault_as(context, transfers, async |vault| {
+        let put = PutOptions { content: args.content.options(vault), ..options };
+        let options = PutTreeOptions { put, rules };
         let into_folder = !args.no_target_directory
             && (text.ends_with('/')
                 || target.is_root()
@@ -75,7 +96,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
                 || is_folder(vault, &target).await?);
         for source in sources {
             let path = if into_folder { target.join(&own_name(source)?)? } else { target.clone() };
-            put_one(context, vault, source, path, &options).await?;
+            match args.dry_run {
+                true => plan_one(context, vault, source, path, &options).await?,
+                false => put_one(context, vault, source, path, &options).await?,
+            }
         }
         Ok(())
     })
@@ -93,7 +117,7 @@ pub(super) fn one_name(no_target_directory: bool, sources: usize) -> Outcome {
     }
 }
 
-async fn is_folder(vault: &Arc<Vault>, path: &VaultPath) -> Outcome<bool> {
+pub(super) async fn is_folder(vault: &Arc<Vault>, path: &VaultPath) -> Outcome<bool> {
     match vault.stat(path).await {
         Ok(listed) => Ok(matches!(listed.kind, ListedKind::Folder { .. })),
         // What cannot be read or is in the way is for the put itself to judge: it may be replaced by force.
@@ -127,7 +151,7 @@ async fn put_one(
     vault: &Arc<Vault>,
     source: &Path,
     path: VaultPath,
-    options: &PutOptions,
+    options: &PutTreeOptions,
 ) -> Outcome {
     let progress = Progress::begin("put", context.output);
     let reading = if source == Path::new("-") {
@@ -146,7 +170,8 @@ async fn put_one(
         progress.meter().expect(1, metadata.len());
         Reading::File(local)
     };
-    let done = vault.put_file(&path, reading, options, progress.meter()).await?;
+    let done = vault.put_file(&path, reading, &options.put, progress.meter()).await?;
+    let moved = progress.meter().read();
     drop(progress);
     context.output.document(&json!({
         "path": path.to_string(),
@@ -156,9 +181,15 @@ async fn put_one(
         "replaced": done.replaced.map(|v| v.to_string()),
         "expires_ms": done.expiry.ms(),
         "blake3": hex(&done.content_hash),
+        "sent": moved.bytes_sent,
+        "present": moved.bytes_present,
     }))?;
     let what = if done.replaced.is_some() { "new version" } else { "stored" };
-    context.output.note(&format!("{}: {what}, {}", clean(&path.to_string()), size::show(done.size)));
+    context.output.note(&format!(
+        "{}: {what}, {}",
+        clean(&path.to_string()),
+        size::show(done.size) + &report::sent(&moved)
+    ));
     Ok(())
 }
 
@@ -167,13 +198,58 @@ async fn put_folder(
     vault: &Arc<Vault>,
     local: &Path,
     path: VaultPath,
-    options: &PutOptions,
+    options: &PutTreeOptions,
     progress: Progress,
 ) -> Outcome {
-    if options.condition != Condition::Any {
+    if options.put.condition != Condition::Any {
         return Err(Failure::invalid("--if-absent and --if-version are for single files"));
     }
     let done = vault.put_tree(local, &path, options.clone(), progress.meter()).await?;
+    let moved = progress.meter().read();
     drop(progress);
-    report::tree(context, "stored", &path, None, &done)
+    report::tree(context, "stored", &path, None, &done, &moved)
+}
+
+/// Says what [`put_one`] would do.
+async fn plan_one(
+    context: &Context,
+    vault: &Arc<Vault>,
+    source: &Path,
+    path: VaultPath,
+    options: &PutTreeOptions,
+) -> Outcome {
+    let plan = Plan::new(context);
+    let metadata = match source == Path::new("-") {
+        true => None,
+        false => {
+            let local = std::fs::canonicalize(source).map_err(|e| Failure::io("read", source, &e))?;
+            let metadata = std::fs::metadata(&local).map_err(|e| Failure::io("read", source, &e))?;
+            if metadata.is_dir() {
+                let done = vault.plan_put_tree(&local, &path, options, &plan.planner()).await?;
+                plan.end()?;
+                return report::plan(context, "store", &path, None, &done);
+            }
+            Some(metadata)
+        }
+    };
+    let there = match vault.stat(&path).await {
+        Ok(listed) if matches!(listed.kind, ListedKind::Folder { .. }) => {
+            return Err(Failure::new(Kind::Conflict, format!("{path}: is a folder, not a file")));
+        }
+        Ok(listed) => Some(listed.version),
+        Err(failure) if failure.kind == Kind::NotFound => None,
+        Err(failure) => return Err(failure.into()),
+    };
+    let refused = match options.put.condition {
+        Condition::Any => false,
+        Condition::Absent => there.is_some(),
+        Condition::Version(wanted) => there != Some(wanted),
+    };
+    if refused {
+        return Err(Failure::new(Kind::Conflict, format!("{path}: the condition does not hold")));
+    }
+    let what = if there.is_some() { Planned::Replace } else { Planned::New };
+    let bytes = metadata.map_or(0, |m| m.len());
+    plan.say(&PlannedFile { path, local: source.to_owned(), what, bytes });
+    plan.end()
 }

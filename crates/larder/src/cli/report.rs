@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use larder_client::meter::Reading;
 use larder_client::path::VaultPath;
 use larder_client::tree::TreeReport;
 use larder_format::error::Kind;
@@ -66,6 +67,26 @@ fn with_remedy(failure: larder_client::Failure) -> Failure {
     if without_hint && failure.hint_text().is_none() { failure.hint(DAMAGED_HINT) } else { failure }
 }
 
+/// What had to travel to the node and what did not, if any did not.
+pub fn sent(moved: &Reading) -> String {
+    match moved.bytes_present {
+        0 => String::new(),
+        present => {
+            format!(" ({} sent, {} were there already)", size::show(moved.bytes_sent), size::show(present))
+        }
+    }
+}
+
+/// What had to travel from the node and what did not, if any did not.
+pub fn fetched(moved: &Reading) -> String {
+    match moved.bytes_kept {
+        0 => String::new(),
+        kept => {
+            format!(" ({} fetched, {} were here already)", size::show(moved.bytes_fetched), size::show(kept))
+        }
+    }
+}
+
 /// Says what became of a folder: of the vault's at `path`, and where it was written to, if it was.
 ///
 /// # Errors
@@ -76,6 +97,7 @@ pub fn tree(
     path: &VaultPath,
     written_to: Option<&Path>,
     report: &TreeReport,
+    moved: &Reading,
 ) -> Outcome {
     let output = context.output;
     let failed: Vec<_> = report
@@ -97,13 +119,22 @@ pub fn tree(
         "folders": report.folders,
         "bytes": report.bytes,
         "unchanged": report.unchanged,
+        "excluded": report.excluded,
         "skipped": skipped,
         "failed": failed,
     });
-    if let (Some(local), Some(fields)) = (written_to, document.as_object_mut()) {
-        fields.insert("local".to_owned(), local.to_string_lossy().into());
+    if let Some(fields) = document.as_object_mut() {
+        let travelled = match written_to {
+            Some(local) => {
+                fields.insert("local".to_owned(), local.to_string_lossy().into());
+                [("fetched", moved.bytes_fetched), ("kept", moved.bytes_kept)]
+            }
+            None => [("sent", moved.bytes_sent), ("present", moved.bytes_present)],
+        };
+        fields.extend(travelled.map(|(name, bytes)| (name.to_owned(), bytes.into())));
     }
     output.document(&document)?;
+    let travelled = if written_to.is_some() { fetched(moved) } else { sent(moved) };
     let path = written_to.map_or_else(|| path.to_string(), shown);
     let path = path.as_str();
     for (path, what) in &report.skipped {
@@ -122,8 +153,49 @@ pub fn tree(
     if report.unchanged > 0 {
         line.push_str(&format!("; {} unchanged", size::count(report.unchanged, "file")));
     }
-    output.note(&line);
+    if report.excluded > 0 {
+        line.push_str(&format!("; {} left out", report.excluded));
+    }
+    output.note(&(line + &travelled));
     closing(path, report)
+}
+
+/// Says what would become of a folder.
+///
+/// # Errors
+/// As [`tree`].
+pub fn plan(
+    context: &Context,
+    verb: &str,
+    path: &VaultPath,
+    local: Option<&Path>,
+    report: &TreeReport,
+) -> Outcome {
+    let output = context.output;
+    let path = local.map_or_else(|| path.to_string(), shown);
+    output.document(&json!({
+        "path": path,
+        "kind": "folder",
+        "dry_run": true,
+        "files": report.files,
+        "folders": report.folders,
+        "bytes": report.bytes,
+        "unchanged": report.unchanged,
+        "excluded": report.excluded,
+        "failed": report.failed.len(),
+    }))?;
+    for (path, failure) in report.failed.iter().take(FAILURES_SHOWN_MAX) {
+        output.note(&format!("would fail {}: {}", shown(path), clean(&failure.message)));
+    }
+    output.note(&format!(
+        "{}: would {verb} {}, at most {}, and make {}; {} unchanged; nothing was done",
+        clean(&path),
+        size::count(report.files, "file"),
+        size::show(report.bytes),
+        size::count(report.folders, "folder"),
+        size::count(report.unchanged, "file"),
+    ));
+    closing(&path, report)
 }
 
 /// How many failed, and the failure that the exit code is of.

@@ -33,18 +33,26 @@ pub struct Args {
 /// # Errors
 /// Not found; a conflict if something new has the folder's name; damaged if parts of that version are missing.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let path = VaultPath::parse(&args.path)?;
+    let path = context.path(&args.path)?;
     crate::session::with_vault(context, async |vault| {
         if args.accept_older {
             let done = vault.accept_older(&path).await?;
             let from = done.replaced.unwrap_or(done.version);
             return say_file(context, &path, from, &done);
         }
-        match vault.restore(&path, args.version).await? {
-            Restored::File { from, report } => say_file(context, &path, from, &report),
-            Restored::Folder(done) => say_folder(context, &path, &done),
-        }
+        say(context, &path, &vault.restore(&path, args.version).await?)
     })
+}
+
+/// Says what was brought back.
+///
+/// # Errors
+/// The first failure's kind, if something in a folder could not be.
+pub fn say(context: &Context, path: &VaultPath, restored: &Restored) -> Outcome {
+    match restored {
+        Restored::File { from, report } => say_file(context, path, *from, report),
+        Restored::Folder(done) => say_folder(context, path, done),
+    }
 }
 
 fn say_file(context: &Context, path: &VaultPath, from: Version, done: &PutReport) -> Outcome {

@@ -1,6 +1,7 @@
 //! `larder status`: what runs, what it holds, whether the vault is open, and what is exposed to whom.
 
 use larder_format::namespace::{Class, Namespace, Privacy};
+use larder_seal::header::VaultHeader;
 use larder_wire::v1::{RawDoor, StatusResponse, UpkeepResponse, UsageResponse};
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ use crate::life::pid_file;
 use crate::moment;
 use crate::output::{Output, Tone};
 use crate::size;
+use crate::vault_header::file;
 use crate::{session, up};
 
 /// What the node said of itself.
@@ -35,14 +37,19 @@ struct Node {
 /// Closed if the node does not answer (what is known is shown all the same).
 pub fn run(context: &Context) -> Outcome {
     let agent = Agent::connect(&context.folders).and_then(|mut agent| agent.status()).ok();
-    let vault = up::vault::header(&context.folders)?.map(|header| header.vault().to_string());
+    // A damaged header is said, and hides nothing else.
+    let header = file::read(&context.folders);
+    let vault = header.as_ref().ok().and_then(Option::as_ref);
+    let damage = header.as_ref().err().map(Failure::message);
     let is_open = agent.is_some_and(|a| a.open.is_some());
     let node = ask_node(context, is_open);
     context.output.document(&json!({
         "node": node.as_ref().map_or_else(|failure| node_down_json(context, failure), node_json),
         "namespaces": node.as_ref().map(|n| n.namespaces.iter().map(namespace_json).collect::<Vec<_>>()).ok(),
         "vault": {
-            "id": vault,
+            "id": vault.map(|header| header.vault().to_string()),
+            "fingerprint": vault.and_then(VaultHeader::fingerprint).map(|f| f.to_string()),
+            "damage": damage,
             "state": vault_word(vault.is_some(), agent),
             "locks_in_ms": agent.and_then(|a| a.locks_in_ms),
         },
@@ -53,9 +60,10 @@ pub fn run(context: &Context) -> Outcome {
         },
     }))?;
     if !context.output.json() {
-        context.output.text(&text(context, node.as_ref(), agent, vault.is_some()))?;
+        context.output.text(&text(context, node.as_ref(), agent, &header))?;
     }
-    node.map(|_| ())
+    node?;
+    header.map(drop)
 }
 
 /// Whether the node's process is there, whatever it answers.
@@ -92,6 +100,12 @@ fn node_json(node: &Node) -> Value {
         "upkeep": upkeep::json(&node.upkeep, &node.names),
         "quota_bytes": node.usage.quota_bytes,
         "folder_bytes": node.usage.folder_bytes,
+        "connections": { "open": status.connections, "max": status.connections_max },
+        "certificates": {
+            "not_after_ms": status.certificate_not_after_ms,
+            "revoked": status.revoked_certificates,
+            "problem": (!status.certificates_problem.is_empty()).then_some(&status.certificates_problem),
+        },
         "disk": {
             "records": status.disk_records,
             "payload_bytes": status.disk_payload_bytes,
@@ -195,7 +209,12 @@ fn scope_word(address: &str) -> &'static str {
     }
 }
 
-fn text(context: &Context, node: Result<&Node, &Failure>, agent: Option<AgentStatus>, vault: bool) -> String {
+fn text(
+    context: &Context,
+    node: Result<&Node, &Failure>,
+    agent: Option<AgentStatus>,
+    header: &Outcome<Option<VaultHeader>>,
+) -> String {
     let output = context.output;
     let mut out = String::new();
     match node {
@@ -209,13 +228,20 @@ fn text(context: &Context, node: Result<&Node, &Failure>, agent: Option<AgentSta
             ));
         }
     }
-    let word = vault_word(vault, agent);
+    let vault = header.as_ref().ok().and_then(Option::as_ref);
+    let word = match header {
+        Ok(_) => vault_word(vault.is_some(), agent),
+        Err(_) => "its header cannot be read",
+    };
     let tone = if word == "open" { Tone::Good } else { Tone::Warn };
     let when = match agent.and_then(|a| a.locks_in_ms) {
         Some(ms) => format!(", locks itself in {}", moment::show_rounded(ms)),
         None => String::new(),
     };
     out.push_str(&format!("vault    {}{when}\n", output.paint(tone, word)));
+    if let Some(fingerprint) = vault.and_then(VaultHeader::fingerprint) {
+        out.push_str(&format!("         fingerprint {fingerprint}\n"));
+    }
     if agent.is_none() {
         out.push_str(&format!("{AGENT}    {}\n", output.paint(Tone::Bad, "not running")));
     }
@@ -238,6 +264,10 @@ fn node_text(out: &mut String, node: &Node, output: Output) {
     out.push_str(&format!("node     {state}, version {}, up {up}\n", clean(&status.version)));
     for damage in &status.damage {
         out.push_str(&format!("         {} {}\n", output.paint(Tone::Bad, "damage:"), clean(damage)));
+    }
+    if !status.certificates_problem.is_empty() {
+        let problem = clean(&status.certificates_problem);
+        out.push_str(&format!("         {} {problem}\n", output.paint(Tone::Bad, "certificates:")));
     }
     let scope = scope_word(&node.address);
     out.push_str(&format!("exposed  gRPC on {} to {scope}, certificate needed\n", node.address));

@@ -5,11 +5,11 @@ use larder_wire::v1::StatusResponse;
 use crate::agent::client::Agent;
 use crate::cli::Context;
 use crate::doctor::Finding;
-use crate::up;
+use crate::vault_header::{file, kept};
 
 pub(super) fn look(context: &Context, node: Option<&StatusResponse>, findings: &mut Vec<Finding>) {
     let folders = &context.folders;
-    let header = match up::vault::header(folders) {
+    let header = match file::read(folders) {
         Ok(Some(header)) => header,
         Ok(None) => {
             findings.push(Finding::bad(
@@ -26,7 +26,7 @@ pub(super) fn look(context: &Context, node: Option<&StatusResponse>, findings: &
         }
     };
     if node.is_some() {
-        match up::namespaces::kept(folders) {
+        match kept::everything(folders) {
             Ok(kept) => {
                 let copy = kept.headers.iter().find(|copy| copy.vault() == header.vault());
                 match copy {
@@ -36,7 +36,7 @@ pub(super) fn look(context: &Context, node: Option<&StatusResponse>, findings: &
                     Some(copy) if copy.revision() > header.revision() => findings.push(Finding::warning(
                         "vault",
                         "the node keeps a newer header than this machine: passphrase or slots were changed elsewhere",
-                        "move vault.header away; larder up takes the node's copy",
+                        "larder up takes it from the node",
                     )),
                     _ => findings.push(Finding::warning(
                         "vault",

@@ -8,16 +8,21 @@ pub mod every;
 pub mod file;
 pub mod http;
 pub mod idle_lock;
+pub mod rate;
 pub mod table;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use larder_client::transfer::JOBS_DEFAULT;
+
+use larder_node::admission::CONNECTIONS_MAX_DEFAULT;
 use larder_node::upkeep::UpkeepConfig;
 
 use crate::failure::{Failure, Outcome, shown};
 use crate::life::log::LogFormat;
+use crate::settings::rate::Rate;
 
 pub use http::HttpSettings;
 pub use idle_lock::IdleLock;
@@ -32,6 +37,11 @@ pub const MEMORY_CAP_MIN: u64 = 32 << 20;
 /// Largest memory cap: beyond any machine, within arithmetic.
 pub const MEMORY_CAP_MAX: u64 = 1 << 50;
 
+/// Fewest connections that the node may be limited to: this machine's own commands use a few at a time.
+pub const CONNECTIONS_MAX_MIN: usize = 16;
+/// Most connections that the node may be set to: what a process may have open, and memory, end sooner.
+pub const CONNECTIONS_MAX_MAX: usize = 8_192;
+
 /// Environment variables that begin as settings do and are none.
 const OTHER_VARIABLES: [&str; 1] = ["LARDER_HOME"];
 /// Longest value taken from the environment or a flag, in bytes.
@@ -42,6 +52,10 @@ const VALUE_LEN_MAX: usize = 4096;
 pub struct Settings {
     /// Where the node listens.
     pub listen: SocketAddr,
+    /// The node of another machine that is used instead of one of this home's own.
+    pub connect: Option<SocketAddr>,
+    /// Most gRPC connections the node admits at a time.
+    pub connections_max: usize,
     /// Cap on values in the node's memory, in bytes.
     pub memory_cap_bytes: u64,
     /// The HTTP door.
@@ -54,18 +68,29 @@ pub struct Settings {
     pub log: String,
     /// How they write them.
     pub log_format: LogFormat,
+    /// Files that a command moves side by side.
+    pub transfer_jobs: usize,
+    /// Bytes a second that a command sends to the node.
+    pub upload_rate: Rate,
+    /// Bytes a second that a command takes from the node.
+    pub download_rate: Rate,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: LISTEN_DEFAULT,
+            connect: None,
+            connections_max: CONNECTIONS_MAX_DEFAULT,
             memory_cap_bytes: MEMORY_CAP_DEFAULT,
             http: HttpSettings::default(),
             idle_lock: IdleLock::After(idle_lock::IDLE_LOCK_DEFAULT),
             upkeep: UpkeepConfig::default(),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
+            transfer_jobs: JOBS_DEFAULT,
+            upload_rate: Rate(None),
+            download_rate: Rate(None),
         }
     }
 }

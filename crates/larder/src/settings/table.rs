@@ -1,9 +1,14 @@
 //! One entry for each setting: its name, what it means, what is allowed, and how it is read and shown.
 
+use larder_client::transfer::{JOBS_MAX, RATE_MIN};
+
 use crate::life::log::{self, LogFormat};
-use crate::settings::http::{self, BURST_MAX, HOSTS_MAX, HttpAuthSetting, HttpListen, RATE_MAX};
+use crate::settings::http::{self, BURST_MAX, HOSTS_MAX, HttpAuthSetting, HttpListen};
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
-use crate::settings::{IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings, every};
+use crate::settings::rate::{self, RATE_MAX};
+use crate::settings::{
+    CONNECTIONS_MAX_MAX, CONNECTIONS_MAX_MIN, IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings, every,
+};
 use crate::{duration, size};
 
 /// Which process goes by a setting. It reads it when it starts.
@@ -15,6 +20,8 @@ pub enum Process {
     Agent,
     /// Both.
     Both,
+    /// Every command by itself: nothing has to be started anew.
+    Command,
 }
 
 impl Process {
@@ -24,6 +31,7 @@ impl Process {
             Self::Node => "node",
             Self::Agent => "agent",
             Self::Both => "node and agent",
+            Self::Command => "command",
         }
     }
 }
@@ -72,6 +80,36 @@ pub static FIELDS: &[Field] = &[
         show: |settings| settings.listen.to_string(),
     },
     Field {
+        name: "connect",
+        meaning: "Address and port of another machine's node, used instead of one of this home's own (larder up --connect); \
+                  nothing: this home has its own.",
+        process: Process::Command,
+        allowed: || "ADDRESS:PORT of a node that issued this home a certificate, or nothing".to_owned(),
+        set: |settings, text| {
+            settings.connect = match text {
+                "" => None,
+                text => Some(text.parse().map_err(|_| "expected ADDRESS:PORT, like 192.0.2.7:7447")?),
+            };
+            Ok(())
+        },
+        show: |settings| settings.connect.map(|address| address.to_string()).unwrap_or_default(),
+    },
+    Field {
+        name: "connections_max",
+        meaning: "Most connections (gRPC) the node admits at a time; who comes beyond is told to try again later.",
+        process: Process::Node,
+        allowed: || format!("{CONNECTIONS_MAX_MIN} to {CONNECTIONS_MAX_MAX}"),
+        set: |settings, text| {
+            let count: usize = text.parse().map_err(|_| "expected a number")?;
+            if !(CONNECTIONS_MAX_MIN..=CONNECTIONS_MAX_MAX).contains(&count) {
+                return Err(format!("allowed: {CONNECTIONS_MAX_MIN} to {CONNECTIONS_MAX_MAX}"));
+            }
+            settings.connections_max = count;
+            Ok(())
+        },
+        show: |settings| settings.connections_max.to_string(),
+    },
+    Field {
         name: "memory_cap",
         meaning: "Most memory that expiring values may take, overhead counted; beyond it a put is refused as full.",
         process: Process::Node,
@@ -111,7 +149,7 @@ pub static FIELDS: &[Field] = &[
         meaning: "Requests a second that one address may make over HTTP, and how many at once after a pause; 0/0 is no limit. \
                   Programs of this machine and those with a certificate have no limit unless http_rate_for says so.",
         process: Process::Node,
-        allowed: || format!("RATE/BURST, each at most {RATE_MAX} and {BURST_MAX}"),
+        allowed: || format!("RATE/BURST, each at most {} and {BURST_MAX}", http::RATE_MAX),
         set: |settings, text| {
             settings.http.rate = http::parse_rate(text)?;
             Ok(())
@@ -212,6 +250,39 @@ pub static FIELDS: &[Field] = &[
             Ok(())
         },
         show: |settings| settings.log_format.text().to_owned(),
+    },
+    Field {
+        name: "transfer_jobs",
+        meaning: "Files that a put, get or export moves side by side; each holds a few mebibytes of memory.",
+        process: Process::Command,
+        allowed: || format!("1 to {JOBS_MAX}"),
+        set: |settings, text| {
+            settings.transfer_jobs = rate::jobs(text)?;
+            Ok(())
+        },
+        show: |settings| settings.transfer_jobs.to_string(),
+    },
+    Field {
+        name: "upload_rate",
+        meaning: "Bytes a second that each command may send to the node, or none for no limit.",
+        process: Process::Command,
+        allowed: || format!("{} to {} a second, or none", size::show(RATE_MIN), size::show(RATE_MAX)),
+        set: |settings, text| {
+            settings.upload_rate = rate::rate(text)?;
+            Ok(())
+        },
+        show: |settings| settings.upload_rate.to_string(),
+    },
+    Field {
+        name: "download_rate",
+        meaning: "Bytes a second that each command may take from the node, or none for no limit.",
+        process: Process::Command,
+        allowed: || format!("{} to {} a second, or none", size::show(RATE_MIN), size::show(RATE_MAX)),
+        set: |settings, text| {
+            settings.download_rate = rate::rate(text)?;
+            Ok(())
+        },
+        show: |settings| settings.download_rate.to_string(),
     },
 ];
 

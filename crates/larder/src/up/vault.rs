@@ -3,13 +3,14 @@
 //! A new vault is made in the agent (keys are derived there) and becomes real when its header file is in place: the
 //! recovery code is shown, written or answered *before* that, so that no vault ever exists whose code was never seen.
 //!
-//! A missing header file does not mean that there is no vault. Where a store is, the node is asked first: the copy it
-//! keeps is taken back, and where there are files and no copy, nothing is made over them.
+//! A missing or damaged header file does not mean that there is no vault. Where a store is, the node is asked first: the
+//! copy it keeps is taken back, and where there are files and no copy, nothing is made over them. A header that the
+//! vault's owner changed on another device is taken over, too.
 
 use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_format::ids::VaultId;
-use larder_seal::header::{VAULT_HEADER_LEN_MAX, VaultHeader};
+use larder_seal::header::VaultHeader;
 use zeroize::Zeroizing;
 
 use crate::agent::client::Agent;
@@ -20,7 +21,14 @@ use crate::failure::{Failure, Outcome, shown};
 use crate::folders::Folders;
 use crate::output::{Output, Tone};
 use crate::passphrase::Passphrase;
-use crate::up::{Report, Wishes, namespaces};
+use crate::up::{Report, Wishes};
+use crate::vault_header::file::{self, Local};
+use crate::vault_header::kept;
+use crate::vault_header::pin::{self, Trust};
+
+/// What is left when file and copy are lost.
+const FROM_A_BACKUP: &str =
+    "put vault.header back from a backup; without it neither passphrase nor recovery code open anything";
 
 /// The vault after this step.
 #[derive(Debug)]
@@ -37,32 +45,22 @@ pub struct Vault {
     pub header_to_place: Option<Bytes>,
 }
 
-/// Reads the header file; `None` if there is no vault yet.
-///
-/// # Errors
-/// Damaged, too new, or what the file system says.
-pub fn header(folders: &Folders) -> Outcome<Option<VaultHeader>> {
-    let path = folders.vault_header_file();
-    let Some(bytes) = atomic_file::read(&path, VAULT_HEADER_LEN_MAX)? else { return Ok(None) };
-    VaultHeader::decode(&Bytes::from(bytes)).map(Some).map_err(|error| {
-        let failure = Failure::new(error.kind(), error.to_string()).context(&shown(&path));
-        match error.kind() {
-            Kind::TooNew => failure.hint("upgrade larder"),
-            _ => failure.hint(
-                "put the file back from a backup; or move it away, and `larder up` takes the node's copy",
-            ),
-        }
-    })
-}
-
 /// Refuses, before anything is started, what this step would refuse later.
 ///
 /// # Errors
 /// If a new vault needs a passphrase and there is none; if the recovery code's file is there already.
-pub fn check_before_start(folders: &Folders, wishes: &Wishes, passphrase: &Passphrase) -> Outcome {
-    // Where a store is, a missing header may come back from it, and then nothing new is made.
-    if header(folders)?.is_some() || has_store(folders) {
-        return Ok(());
+pub fn check_before_start(
+    folders: &Folders,
+    wishes: &Wishes,
+    passphrase: &Passphrase,
+    connected: bool,
+) -> Outcome {
+    match file::look(folders)? {
+        Local::Whole(_) => return Ok(()),
+        // Where a store is, or another machine's node is used, a lost header may come back from it, and then nothing new is made.
+        _ if connected || has_store(folders) => return Ok(()),
+        Local::Damaged(failure) => return Err(failure.hint("put the file back from a backup")),
+        Local::Missing => {}
     }
     check_code_file(wishes)?;
     match passphrase {
@@ -75,7 +73,7 @@ pub fn check_before_start(folders: &Folders, wishes: &Wishes, passphrase: &Passp
 }
 
 /// Whether a node has begun a store here.
-fn has_store(folders: &Folders) -> bool {
+pub(super) fn has_store(folders: &Folders) -> bool {
     std::fs::read_dir(folders.data()).is_ok_and(|mut entries| entries.next().is_some())
 }
 
@@ -97,19 +95,19 @@ fn check_code_file(wishes: &Wishes) -> Outcome {
 pub fn ensure(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Outcome<Vault> {
     let folders = &context.folders;
     let mut agent = Agent::connect(folders)?;
-    let (header, restored) = match header(folders)? {
-        Some(header) => (header, false),
-        None => match find_lost(folders, wishes, &mut agent)? {
+    let (header, restored) = match file::look(folders)? {
+        Local::Whole(header) => (*header, false),
+        lost => match find_lost(folders, wishes, &mut agent, &lost)? {
             Some(header) => {
-                put_in_place(folders, &header.encode())?;
-                context
-                    .output
-                    .note("vault.header was missing; it is back, from the copy that the node keeps.");
+                take_back(context, &header, &lost)?;
                 (header, true)
             }
             None => return create(wishes, passphrase, &mut agent),
         },
     };
+    let opened = |agent: &mut Agent, id| agent.root().ok().filter(|root| root.id() == id);
+    let root = opened(&mut agent, header.vault());
+    let header = kept::adopt_newer(folders, context.output, header, root.as_ref())?;
     let id = header.vault();
     let open = agent.status()?.open;
     if open.is_some_and(|open| open != id) {
@@ -129,17 +127,51 @@ pub fn ensure(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Out
             }
             Passphrase::Nowhere => true,
         };
+        if let Some(root) = opened(&mut agent, id).filter(|_| !locked) {
+            // What could not be judged while it was locked can be now.
+            kept::adopt_newer(folders, context.output, header, Some(&root))?;
+        }
     }
     Ok(Vault { id, locked, restored, recovery_code: None, header_to_place: None })
 }
 
+/// Puts the node's copy in the place of a lost file; a damaged one is moved aside.
+fn take_back(context: &Context, header: &VaultHeader, lost: &Local) -> Outcome {
+    let (folders, output) = (&context.folders, context.output);
+    if let Local::Damaged(_) = lost {
+        let aside = file::set_aside(folders)?;
+        output.note(&format!("What was damaged is kept as {}.", shown(&aside)));
+    }
+    put_in_place(folders, &header.encode())?;
+    let trouble = if matches!(lost, Local::Missing) { "missing" } else { "damaged" };
+    output.note(&format!("vault.header was {trouble}; it is back, from the copy that the node keeps."));
+    Ok(())
+}
+
 /// The header that belongs here although its file is gone; `None` if there is no vault.
-fn find_lost(folders: &Folders, wishes: &Wishes, agent: &mut Agent) -> Outcome<Option<VaultHeader>> {
-    let kept = namespaces::kept(folders)?;
+fn find_lost(
+    folders: &Folders,
+    wishes: &Wishes,
+    agent: &mut Agent,
+    lost: &Local,
+) -> Outcome<Option<VaultHeader>> {
+    let kept = kept::everything(folders)?;
     let open = agent.status()?.open;
     let path = folders.vault_header_file();
-    let missing = format!("{} is missing", shown(&path));
+    let missing = format!("{} {}", shown(&path), lost.trouble());
+    let pin = pin::load(folders)?;
     let mut headers = kept.headers;
+    let stranger =
+        |header: &VaultHeader| matches!(pin::trust(pin.as_ref(), None, header), Trust::Stranger(_));
+    let strangers = headers.iter().filter(|header| stranger(header)).count();
+    headers.retain(|header| !stranger(header));
+    if wishes.vault.is_none() {
+        // This machine knows which vault belongs here. In the place of a damaged header no other will do.
+        let ours = |header: &VaultHeader| pin.is_some_and(|pin| pin.vault == header.vault());
+        if headers.iter().any(ours) || (pin.is_some() && matches!(lost, Local::Damaged(_))) {
+            headers.retain(ours);
+        }
+    }
     if let Some(wanted) = &wishes.vault {
         headers.retain(|header| header.vault().to_string() == *wanted);
         if headers.is_empty() {
@@ -152,10 +184,18 @@ fn find_lost(folders: &Folders, wishes: &Wishes, agent: &mut Agent) -> Outcome<O
         headers.retain(|header| header.vault() == open);
     }
     match headers.len() {
-        1 => return Ok(headers.pop()),
-        0 if kept.unreadable > 0 => {
-            let message = format!("{missing}, and the node's copy of it cannot be read");
-            return Err(Failure::new(Kind::Damaged, message).hint("put the file back from a backup"));
+        1 => {
+            pin::refuse_older_here(folders, &headers[0])?;
+            return Ok(headers.pop());
+        }
+        0 if kept.unreadable + strangers > 0 => {
+            let why = if strangers > 0 { "is not this vault's" } else { "cannot be read" };
+            let message = format!("{missing}, and the node's copy of it {why}");
+            return Err(Failure::new(Kind::Damaged, message).hint(FROM_A_BACKUP));
+        }
+        0 if matches!(lost, Local::Damaged(_)) => {
+            let message = format!("{missing}, and the node keeps no copy of it");
+            return Err(Failure::new(Kind::Damaged, message).hint(FROM_A_BACKUP));
         }
         0 if kept.files => {
             let message = format!("{missing}, the node keeps no copy of it, and there are files of a vault");
@@ -184,7 +224,21 @@ fn find_lost(folders: &Folders, wishes: &Wishes, agent: &mut Agent) -> Outcome<O
 /// # Errors
 /// A conflict if there is one already; what the file system says.
 pub fn put_in_place(folders: &Folders, header: &[u8]) -> Outcome {
-    atomic_file::write(&folders.vault_header_file(), header, Existing::Keep)
+    file::put(folders, header, Existing::Keep)
+}
+
+/// Takes note of the vault that is now open, so that a stranger's header and an older one are known from now on.
+///
+/// # Errors
+/// Damaged if the header is not the open vault's; what the file system says.
+pub fn remember(folders: &Folders) -> Outcome {
+    let Ok(root) = Agent::connect(folders)?.root() else { return Ok(()) };
+    let header = file::read_existing(folders)?;
+    header.verify(&root).map_err(|e| {
+        Failure::new(e.kind(), format!("{}: {e}", shown(&folders.vault_header_file())))
+            .hint("move it away, and `larder up` takes the node's copy; or put it back from a backup")
+    })?;
+    pin::remember_header(folders, &header)
 }
 
 /// What it means that the answer of `up` did not arrive: for a new vault, that there is none.

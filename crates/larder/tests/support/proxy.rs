@@ -2,12 +2,15 @@
 //! call before the node has seen it, loses an answer, breaks a stream off. Everything else passes as it is.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses a part of it")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use larder_client::connection::{ConnectOptions, connect};
+use larder_format::clock::SystemClock;
+use larder_node::admission::{Admission, CONNECTIONS_MAX_DEFAULT};
+use larder_node::credentials::CertificateFiles;
 use larder_node::listener;
 use larder_wire::v1::{
     self, blobs_client, blobs_server, node_client, node_server, records_client, records_server,
@@ -38,6 +41,7 @@ struct Between {
     rule: Arc<Mutex<Rule>>,
     stream_answers_max: Arc<AtomicU64>,
     status_delay_ms: Arc<AtomicU64>,
+    blob_bytes: Arc<AtomicU64>,
 }
 
 /// A running proxy. Commands of its home go through it until it is dropped.
@@ -61,23 +65,18 @@ impl Proxy {
             certificate_pem: file("client.pem"),
             key_pem: file("client.key"),
         };
-        let config = larder_node::NodeConfig {
-            data_dir: home.path("unused"),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            authority_pem: file("authority.pem"),
-            certificate_pem: file("node.pem"),
-            key_pem: file("node.key"),
-            memory_cap_bytes: 0,
-            value_len_max: 0,
-        };
+        let files = CertificateFiles::in_folder(&home.home().join("config/certificates"));
+        let admission =
+            Admission::open(files, CONNECTIONS_MAX_DEFAULT, Arc::new(SystemClock::new())).unwrap();
         let (between, address) = runtime.block_on(async {
             let between = Between {
                 channel: connect(&options).await.unwrap(),
                 rule: Arc::new(Mutex::new(Box::new(|_| Fate::Pass))),
                 stream_answers_max: Arc::new(AtomicU64::new(u64::MAX)),
                 status_delay_ms: Arc::default(),
+                blob_bytes: Arc::default(),
             };
-            let socket = tokio::net::TcpListener::bind(config.listen).await.unwrap();
+            let socket = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             let address = socket.local_addr().unwrap();
             let max = larder_wire::MESSAGE_LEN_MAX;
             let server = Server::builder()
@@ -92,7 +91,7 @@ impl Proxy {
                         .max_encoding_message_size(max),
                 )
                 .add_service(node_server::NodeServer::new(between.clone()))
-                .serve_with_incoming(listener::accept(socket, listener::server_config(&config).unwrap()));
+                .serve_with_incoming(listener::accept(socket, admission));
             tokio::spawn(server);
             (between, address)
         });
@@ -108,6 +107,11 @@ impl Proxy {
     /// Breaks every stream of operations off after this many answers.
     pub fn break_streams_after(&self, answers: u64) {
         self.between.stream_answers_max.store(answers, Ordering::Relaxed);
+    }
+
+    /// Bytes of blobs that went to the node and came from it since the last time this was asked.
+    pub fn blob_bytes(&self) -> u64 {
+        self.between.blob_bytes.swap(0, Ordering::Relaxed)
     }
 
     /// Keeps the question for the node's time back for so long.
@@ -216,16 +220,29 @@ impl blobs_server::Blobs for Between {
         &self,
         requests: Request<Streaming<v1::PutBlobRequest>>,
     ) -> Result<Response<Self::PutStream>, Status> {
-        self.blobs().put(onward(requests)).await
+        let count = self.blob_bytes.clone();
+        let counted = onward(requests).map(move |request: v1::PutBlobRequest| {
+            count.fetch_add(request.data.len() as u64, Ordering::Relaxed);
+            request
+        });
+        self.blobs().put(counted).await
     }
 
-    type GetStream = Streaming<v1::GetBlobResponse>;
+    type GetStream = std::pin::Pin<
+        Box<dyn tokio_stream::Stream<Item = Result<v1::GetBlobResponse, Status>> + Send + 'static>,
+    >;
 
     async fn get(
         &self,
         requests: Request<Streaming<v1::GetBlobRequest>>,
     ) -> Result<Response<Self::GetStream>, Status> {
-        self.blobs().get(onward(requests)).await
+        let count = self.blob_bytes.clone();
+        let answers = self.blobs().get(onward(requests)).await?.into_inner();
+        Ok(Response::new(Box::pin(answers.map(move |answer: Result<v1::GetBlobResponse, Status>| {
+            let len = answer.as_ref().map_or(0, |answer| answer.data.len() as u64);
+            count.fetch_add(len, Ordering::Relaxed);
+            answer
+        }))))
     }
 
     async fn lease(&self, request: Request<v1::LeaseRequest>) -> Result<Response<v1::LeaseResponse>, Status> {

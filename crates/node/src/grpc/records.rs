@@ -3,10 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
 use larder_format::limits::KEY_LEN_MAX;
 use larder_format::operation::Outcome;
 use larder_store::api::Want;
+use larder_store::feed::Position;
 use larder_wire::answer::{Failure, answer_message, found_message};
 use larder_wire::request::RecordRequest;
 use larder_wire::v1;
@@ -15,7 +17,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::guard::caller;
 use super::{ANSWERS_QUEUED_MAX, bad_request, status};
+use crate::feeds::{Feeds, WatchAsk};
+use crate::identity::Right;
 use crate::registers::{Registers, ScanAsk, store_failure};
 
 /// Operations of one stream that may be waiting for the disk. Many, because one sync serves them all.
@@ -39,15 +44,17 @@ fn answer_kib<T>(result: &Result<(Outcome, T), Failure>) -> u32 {
 
 pub(crate) struct RecordsService {
     pub(crate) registers: Arc<Registers>,
+    pub(crate) feeds: Arc<Feeds>,
 }
 
 #[tonic::async_trait]
 impl v1::records_server::Records for RecordsService {
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
+        let who = caller(&request)?;
         let request =
             RecordRequest::from_message(request.into_inner()).map_err(|e| status(bad_request(&e)))?;
         let tag = request.tag;
-        let answer = self.registers.apply(request).await;
+        let answer = self.registers.apply_as(&who, request).await;
         Ok(Response::new(answer_message(tag, answer)))
     }
 
@@ -57,6 +64,7 @@ impl v1::records_server::Records for RecordsService {
         &self,
         request: Request<Streaming<v1::ApplyRequest>>,
     ) -> Result<Response<Self::ApplyStreamStream>, Status> {
+        let who = caller(&request)?;
         let mut requests = request.into_inner();
         let registers = self.registers.clone();
         let (begun, mut waiting) = mpsc::channel(OPERATIONS_WAITING_MAX);
@@ -79,7 +87,7 @@ impl v1::records_server::Records for RecordsService {
                 let result = match registers.room().await {
                     Ok(()) => RecordRequest::from_message(message)
                         .map_err(|e| bad_request(&e))
-                        .and_then(|request| registers.begin(request)),
+                        .and_then(|request| registers.begin_as(&who, request)),
                     Err(failure) => Err(failure),
                 };
                 let Ok(room) = budget.clone().acquire_many_owned(answer_kib(&result)).await else { return };
@@ -107,16 +115,15 @@ impl v1::records_server::Records for RecordsService {
     type ScanStream = ReceiverStream<Result<v1::ScanPage, Status>>;
 
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
+        let who = caller(&request)?;
         let message = request.into_inner();
+        who.check_in(Right::Read, NamespaceId(message.namespace)).map_err(status)?;
         let mut ask = ScanAsk {
             namespace: NamespaceId(message.namespace),
             prefix: message.prefix,
             cursor: message.cursor,
             limit: usize::try_from(message.limit).unwrap_or(usize::MAX),
-            key_len_max: match message.key_len_max {
-                0 => KEY_LEN_MAX,
-                n => usize::try_from(n).unwrap_or(KEY_LEN_MAX),
-            },
+            key_len_max: longest_key(message.key_len_max),
             want: if message.head_only { Want::Head } else { Want::All },
         };
         let registers = self.registers.clone();
@@ -155,5 +162,61 @@ impl v1::records_server::Records for RecordsService {
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    type WatchStream = ReceiverStream<Result<v1::WatchPage, Status>>;
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let who = caller(&request)?;
+        let message = request.into_inner();
+        who.check_in(Right::Read, NamespaceId(message.namespace)).map_err(status)?;
+        let ask = WatchAsk {
+            namespace: NamespaceId(message.namespace),
+            prefix: message.prefix,
+            key_len_max: longest_key(message.key_len_max),
+            cursor: message.cursor.map(|at| Position { life: at.life, sequence: at.sequence }),
+        };
+        let class = self.registers.class(ask.namespace).map_err(status)?;
+        let mut watching = self.feeds.watch(class, ask).map_err(status)?;
+        // One page waits for a slow reader; what comes meanwhile waits in the ring.
+        let (pages, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let page = tokio::select! {
+                    page = watching.next() => page,
+                    () = pages.closed() => return,
+                };
+                let Some(page) = page else {
+                    let stopping = Failure::new(Kind::Closed, "the node is stopping");
+                    let _ = pages.send(Err(status(stopping))).await;
+                    return;
+                };
+                if pages.send(Ok(page)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn newest(
+        &self,
+        request: Request<v1::NewestRequest>,
+    ) -> Result<Response<v1::NewestResponse>, Status> {
+        let who = caller(&request)?;
+        let namespace = NamespaceId(request.into_inner().namespace);
+        who.check_in(Right::Read, namespace).map_err(status)?;
+        let class = self.registers.class(namespace).map_err(status)?;
+        let at = self.feeds.newest(class, namespace);
+        let cursor = Some(v1::WatchCursor { life: at.life, sequence: at.sequence });
+        Ok(Response::new(v1::NewestResponse { cursor, time: self.registers.now().to_u64() }))
+    }
+}
+
+/// The longest key wanted, as requests say it: 0 is any.
+fn longest_key(asked: u32) -> usize {
+    match asked {
+        0 => KEY_LEN_MAX,
+        n => usize::try_from(n).unwrap_or(KEY_LEN_MAX),
     }
 }

@@ -109,6 +109,12 @@ impl Begun {
         self.size += chunk.len() as u64;
     }
 
+    /// Whether it is the beginning of a whole file.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !matches!(self.hashing, Hashing::None)
+    }
+
     /// How far it goes, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {

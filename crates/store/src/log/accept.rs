@@ -36,6 +36,8 @@ impl LogStore {
         // Before compaction may free anything: until then the lists are what they were.
         core.log.queue.lock().missing.clear();
         core.damage.lost_through.store(0, Ordering::Release);
+        // What the lost frames said, nobody is told: records may be as they were before.
+        core.log.feed.break_off();
         tracing::warn!(through, "the loss of damaged frames was accepted");
         Ok(())
     }

@@ -28,6 +28,7 @@ use super::{Core, Damage, LogConfig, LogStore, Time};
 use crate::api::StoreError;
 use crate::disk::real::RealDisk;
 use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::feed::Feed;
 use crate::ticket::Progress;
 use crate::used::UsedTable;
 
@@ -100,7 +101,7 @@ impl LogStore {
         judged.cut(disk.as_ref(), marks.durable).map_err(io_error("cutting off the torn tail"))?;
         sidecar::remove_orphans(disk.as_ref()).map_err(io_error("removing a sidecar"))?;
         judged.check_segments(disk.as_ref()).map_err(io_error("removing a freed segment"))?;
-        let core = Arc::new(build(disk, config, &head, &marks, &judged)?);
+        let core = Arc::new(build(disk, config, &head, &marks, &judged, rng.u64())?);
         let replayed = replay_all(&core, &judged, workers)?;
         let lost: Vec<(u64, u64)> = judged
             .holes
@@ -267,6 +268,7 @@ fn build(
     head: &Head,
     marks: &Marks,
     judged: &Judged,
+    feed_life: u64,
 ) -> Result<Core, StoreError> {
     let segments = Segments::default();
     for loaded in &judged.kept {
@@ -305,6 +307,7 @@ fn build(
         room: Condvar::new(),
         stopping: false.into(),
         spares: Mutex::new(spares),
+        feed: Arc::new(Feed::new(feed_life, judged.next_sequence - 1, true)),
     };
     if !judged.goes_on {
         log.begin_segment(&mut log.queue.lock(), judged.next_segment);

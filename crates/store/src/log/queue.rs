@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use larder_format::ids::StoreId;
+use larder_format::ids::{NamespaceId, StoreId};
 use larder_format::segment::body::{Segments as SegmentList, decode_number};
 use larder_format::segment::{
     ALIGN, FRAME_HEADER_LEN, FrameHeader, FrameKind, NAME_PART_LEN_MAX, VALUE_PART_LEN_MAX, checksum,
@@ -19,6 +19,7 @@ use super::segments::{FIRST_FRAME, Place, Segment, Segments};
 use super::space::{Admission, Space};
 use crate::api::{StoreError, Ticket};
 use crate::disk::{Disk, DiskFile};
+use crate::feed::{Change, Feed};
 use crate::ticket::Progress;
 
 /// Room kept at the end of each segment for its last frame.
@@ -46,6 +47,8 @@ pub(super) struct Log {
     pub(super) stopping: AtomicBool,
     /// Names of freed segment files that wait to be used again.
     pub(super) spares: Mutex<Vec<String>>,
+    /// Which records changed, in the order of the log.
+    pub(super) feed: Arc<Feed>,
 }
 
 /// Where the log ends, and what of it is not durable yet.
@@ -100,6 +103,14 @@ pub(super) struct Appended {
     pub(super) place: Place,
 }
 
+/// What a frame changes, for the feed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub(super) namespace: NamespaceId,
+    pub(super) key: &'a [u8],
+    pub(super) change: Change,
+}
+
 fn check_len(what: &'static str, len: u64, max: u64) -> Result<(), StoreError> {
     if len > max { Err(StoreError::TooLarge { what, len, max }) } else { Ok(()) }
 }
@@ -118,6 +129,20 @@ impl Log {
     /// [`StoreError::Closed`]; [`StoreError::Full`] while the log waits for room; [`StoreError::TooLarge`] if it
     /// could not be read back. Then nothing was added.
     pub(super) fn append(&self, kind: FrameKind, name: Bytes, value: Bytes) -> Result<Appended, StoreError> {
+        self.append_told(kind, name, value, None)
+    }
+
+    /// As [`Log::append`], telling the feed of what it changes.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub(super) fn append_told(
+        &self,
+        kind: FrameKind,
+        name: Bytes,
+        value: Bytes,
+        told: Option<Told<'_>>,
+    ) -> Result<Appended, StoreError> {
         check_parts(name.len(), value.len())?;
         // A checksum of 0 means "none", which only blobs are allowed; the one value in 2^64 that hashes to
         // it stays unchecked too.
@@ -136,6 +161,10 @@ impl Log {
         }
         let freed = (kind == FrameKind::Freed).then(|| name.clone());
         let appended = self.push(&mut queue, kind, name, value, (name_sum, value_sum));
+        // Under the lock that gives numbers out, so that the feed has them in order.
+        if let Some(told) = told {
+            self.feed.push(appended.sequence, told.namespace, told.key, told.change);
+        }
         // Under the same lock: a list made after this frame that still named the segment would outlive it,
         // and make the next start take what was freed for lost.
         if let Some(number) = freed.and_then(|name| decode_number(name).ok())

@@ -13,13 +13,14 @@ use larder_format::segment::{FrameKind, frame_len};
 use larder_format::slot::Slot;
 
 use super::index::{BallotsAt, Entry, Group};
-use super::queue::check_parts;
+use super::queue::{Told, check_parts};
 use super::segments::{Place, ReadError};
 use super::space::Admission;
 use super::{Core, LogStore, scan};
 use crate::api::{
     Address, Current, Next, RecordStore, RecordUsage, ScanPage, ScanRequest, StoreError, Ticket, Want,
 };
+use crate::feed::Change;
 use crate::shard::{SHARDS, shard_of};
 
 /// Bytes by which ballots lengthen a record's name part.
@@ -163,15 +164,17 @@ impl Core {
     }
 
     fn apply(&self, at: Address<'_>, group: &mut Group, next: Next) -> Result<Ticket, StoreError> {
+        let before = group.records.get(at.key.as_bytes()).and_then(Entry::meta);
+        let change = Change::of(before, &next);
         match next {
             Next::Keep => {
                 let seen = group.records.get(at.key.as_bytes()).map_or(0, |entry| entry.sequence);
                 Ok(self.log.ticket(seen.max(group.removed_sequence)))
             }
-            Next::Store(record) => self.store_record(at, group, &record, Admission::Writer),
-            Next::StoreInto(record) => self.store_record(at, group, &record, Admission::Ending),
+            Next::Store(record) => self.store_record(at, group, &record, Admission::Writer, change),
+            Next::StoreInto(record) => self.store_record(at, group, &record, Admission::Ending, change),
             Next::Promise(ballots) => self.store_promise(at, group, ballots),
-            Next::Remove { floor } => self.remove_record(at, group, floor),
+            Next::Remove { floor } => self.remove_record(at, group, floor, change),
         }
     }
 
@@ -181,6 +184,7 @@ impl Core {
         group: &mut Group,
         record: &RecordSlot,
         admission: Admission,
+        change: Option<Change>,
     ) -> Result<Ticket, StoreError> {
         let (name, value) = encode_record(at, record);
         check_readable(&name, value.len())?;
@@ -189,7 +193,8 @@ impl Core {
         if !is_shadow {
             self.log.admit_as(frame_len(name.len(), value.len()), admission)?;
         }
-        let appended = self.log.append(FrameKind::Record, name, value)?;
+        let told = told(at, change);
+        let appended = self.log.append_told(FrameKind::Record, name, value, told)?;
         let meta = record.state.as_ref().map(RecordState::meta);
         let mut entry = Entry::new(appended.sequence, appended.place, at.slot.number(), meta);
         let state_sequence = appended.sequence;
@@ -210,12 +215,8 @@ impl Core {
         // what an older frame says, although a removal in between, long forgotten, said that it is gone.
         let has_state = group.records.get(key).is_some_and(Entry::has_state);
         if !has_state && !crate::planted::is("promise alone where there is no state") {
-            return self.store_record(
-                at,
-                group,
-                &RecordSlot { ballots: Some(ballots), state: None },
-                Admission::Writer,
-            );
+            let slot = RecordSlot { ballots: Some(ballots), state: None };
+            return self.store_record(at, group, &slot, Admission::Writer, None);
         }
         let name = RecordName {
             namespace: at.namespace,
@@ -233,7 +234,13 @@ impl Core {
         Ok(self.log.ticket(appended.sequence))
     }
 
-    fn remove_record(&self, at: Address<'_>, group: &mut Group, floor: Ballot) -> Result<Ticket, StoreError> {
+    fn remove_record(
+        &self,
+        at: Address<'_>,
+        group: &mut Group,
+        floor: Ballot,
+        change: Option<Change>,
+    ) -> Result<Ticket, StoreError> {
         let raised = group.floor.max(floor);
         let Some(entry) = group.records.get(at.key.as_bytes()) else {
             if raised > group.floor {
@@ -254,7 +261,8 @@ impl Core {
             until: self.log.last_segment().saturating_add(1),
         };
         let (since, until) = (removal.since, removal.until);
-        let appended = self.log.append(FrameKind::Remove, removal.encode(), Bytes::new())?;
+        let told = told(at, change);
+        let appended = self.log.append_told(FrameKind::Remove, removal.encode(), Bytes::new(), told)?;
         self.log.segments.count_tomb(&appended.place, since, until, 0);
         self.set_floor(group, raised, &appended);
         self.replace_entry(at.namespace, group, at.key.as_bytes(), None, false);
@@ -266,6 +274,10 @@ impl Core {
         group.floor_segment = said.place.segment;
         group.removed_sequence = said.sequence;
     }
+}
+
+fn told(at: Address<'_>, change: Option<Change>) -> Option<Told<'_>> {
+    change.map(|change| Told { namespace: at.namespace, key: at.key.as_bytes(), change })
 }
 
 /// The entry of a key after a promise frame.

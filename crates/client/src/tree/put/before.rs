@@ -13,9 +13,14 @@ use crate::directory::EntryNow;
 use crate::vault::Vault;
 
 /// An entry as it was before the run.
-pub(super) struct Before(pub(super) EntryNow);
+pub(crate) struct Before(pub(super) EntryNow);
 
 impl Before {
+    /// What it names.
+    pub(crate) fn target(&self) -> &EntryTarget {
+        &self.0.entry.target
+    }
+
     /// The version that was seen.
     pub(super) fn version(&self) -> Version {
         self.0.found.version
@@ -23,7 +28,7 @@ impl Before {
 
     /// Whether a file is as it was stored, as far as can be told without reading it. Attributes that the run
     /// asks for count: a file that is left alone must be what a new version would have been.
-    pub(super) fn is_same(&self, len: u64, now: &Attributes, link: bool) -> bool {
+    pub(crate) fn is_same(&self, len: u64, now: &Attributes, link: bool) -> bool {
         let EntryTarget::File { kind, size, attributes, .. } = &self.0.entry.target else { return false };
         (*kind == FileKind::Symlink) == link && *size == len && attributes == now
     }
@@ -41,7 +46,7 @@ impl Before {
 }
 
 /// What is in a folder, by name.
-pub(super) async fn before(vault: &Vault, id: DirId) -> Result<HashMap<String, Before>, Failure> {
+pub(crate) async fn before(vault: &Vault, id: DirId) -> Result<HashMap<String, Before>, Failure> {
     let mut all = HashMap::new();
     let mut entries = vault.entries(id).await?;
     while let Some(some) = entries.next(vault).await? {

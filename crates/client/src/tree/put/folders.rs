@@ -33,7 +33,7 @@ impl Filling {
             return Ok(Folder { id, path, before: Some(before(vault, id).await?), made_by: None });
         };
         let parent = vault.make_folder(&above).await?;
-        let attributes = attributes_of(item);
+        let attributes = self.attributes_of(item);
         let (id, made) = vault.child_folder(parent, name, attributes.clone(), remote).await?;
         if !made && let Some((now, Standing::Open)) = vault.look_up(parent, name, true).await? {
             let described = Described { parent, name: name.to_owned(), id, attributes };
@@ -47,7 +47,7 @@ impl Filling {
     async fn lower_folder(&self, item: &Item) -> Result<Option<Folder>, Failure> {
         let vault = &self.run.vault;
         let Some((parent, name)) = self.place(item) else { return Ok(None) };
-        let (name, attributes) = (name?, attributes_of(item));
+        let (name, attributes) = (name?, self.attributes_of(item));
         let path = parent.path.join(&name)?;
         let Some(known) = parent.before.as_ref().map(|b| b.get(&name)) else {
             // In a folder made by this run nobody else can have made anything: no need to wait.
@@ -107,8 +107,11 @@ impl Filling {
             .map_err(|e| Failure::new(e.kind(), format!("{}: {e}", item.path.display())));
         Some((parent, name))
     }
-}
 
-fn attributes_of(item: &Item) -> Attributes {
-    Attributes { mode: item.mode(), mtime_ns: item.mtime_ns(), ..Attributes::default() }
+    fn attributes_of(&self, item: &Item) -> Attributes {
+        let mut attributes =
+            Attributes { mode: item.mode(), mtime_ns: item.mtime_ns(), ..Attributes::default() };
+        self.run.add_xattrs(&item.path, &mut attributes);
+        attributes
+    }
 }

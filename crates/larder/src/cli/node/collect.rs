@@ -1,6 +1,8 @@
 //! `larder node collect`: the node gives all space back that nothing needs, now.
 
+use larder_client::remote::Remote;
 use larder_format::error::Kind;
+use larder_wire::v1::CollectProgress;
 use serde_json::json;
 
 use crate::cli::Context;
@@ -14,22 +16,7 @@ use crate::size;
 /// Closed if the node does not run; conflict if a collection is under way; damaged while a loss is not accepted.
 pub fn run(context: &Context) -> Outcome {
     crate::session::with_node(&context.folders, async |remote| {
-        let progress = Progress::begin("collecting", context.output);
-        let mut steps = remote.collect().await?;
-        let mut last = None;
-        let (mut expected, mut done) = (0, 0);
-        while let Some(step) = steps.next().await? {
-            // How much will have to be looked at is not known before; at least what is to be freed.
-            let wanted = step.blob_bytes.max(step.read_bytes).max(expected);
-            progress.meter().expect(0, wanted - expected);
-            progress.meter().advance(step.read_bytes.saturating_sub(done));
-            (expected, done) = (wanted, step.read_bytes);
-            last = Some(step);
-        }
-        drop(progress);
-        let Some(done) = last.filter(|done| done.finished) else {
-            return Err(Failure::new(Kind::Closed, "the node ended the collection early; try again"));
-        };
+        let done = collect(context, remote).await?;
         context.output.document(&json!({
             "leases": done.leases_seen,
             "leases_ended": done.leases_ended,
@@ -50,4 +37,28 @@ pub fn run(context: &Context) -> Outcome {
             size::show(done.disk_free_before_bytes),
         ))
     })
+}
+
+/// Has the node collect, and shows how far it is.
+///
+/// # Errors
+/// As [`run`].
+pub async fn collect(context: &Context, remote: &Remote) -> Outcome<CollectProgress> {
+    let progress = Progress::begin("collecting", context.output);
+    let mut steps = remote.collect().await?;
+    let mut last = None;
+    let (mut expected, mut done) = (0, 0);
+    while let Some(step) = steps.next().await? {
+        // How much will have to be looked at is not known before; at least what is to be freed.
+        let wanted = step.blob_bytes.max(step.read_bytes).max(expected);
+        progress.meter().expect(0, wanted - expected);
+        progress.meter().advance(step.read_bytes.saturating_sub(done));
+        (expected, done) = (wanted, step.read_bytes);
+        last = Some(step);
+    }
+    drop(progress);
+    let Some(done) = last.filter(|done| done.finished) else {
+        return Err(Failure::new(Kind::Closed, "the node ended the collection early; try again"));
+    };
+    Ok(done)
 }

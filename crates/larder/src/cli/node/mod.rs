@@ -2,7 +2,7 @@
 //! certificate and without any key of a vault.
 
 mod accept_damage;
-mod collect;
+pub mod collect;
 mod run;
 mod scrub;
 
