@@ -23,14 +23,20 @@ pub fn show_ns(ns: i64) -> String {
 const MOMENT_FORMS: &str = "2026-11-21, \"2026-11-21 09:30\" (UTC), 2026-11-21T09:30:00+01:00 or @1790000000";
 
 /// Reads a moment as nanoseconds since 1970, in UTC unless it says otherwise: `2026-11-21`, `2026-11-21 09:30`,
-/// `2026-11-21T09:30:00Z`, `2026-11-21T09:30:00+01:00`, seconds since 1970 as `@1790000000`, or `now`.
+/// `2026-11-21T09:30:00Z`, `2026-11-21T09:30:00+01:00`, seconds since 1970 as `@1790000000`, so long ago (`2d`), or `now`.
 ///
 /// # Errors
 /// A sentence that says what is expected.
 pub fn parse_ns(text: &str, now_ms: u64) -> Result<i64, String> {
-    let now = (text == "now").then(|| i64::try_from(now_ms).ok()?.checked_mul(1_000_000)).flatten();
-    now.or_else(|| parse_seconds(text)?.checked_mul(1_000_000_000))
-        .ok_or_else(|| format!("expected a moment like {MOMENT_FORMS}, or now"))
+    let ago_ms = |ago: Duration| u64::try_from(ago.as_millis()).ok();
+    let at_ms = match text {
+        "now" => Some(now_ms),
+        _ => duration::lifetime(text).ok().and_then(ago_ms).and_then(|ago_ms| now_ms.checked_sub(ago_ms)),
+    };
+    let at_ns = at_ms.and_then(|ms| i64::try_from(ms).ok()?.checked_mul(1_000_000));
+    at_ns
+        .or_else(|| parse_seconds(text)?.checked_mul(1_000_000_000))
+        .ok_or_else(|| format!("expected a moment like {MOMENT_FORMS}, 2d for so long ago, or now"))
 }
 
 /// Reads a moment since 1970 as milliseconds, in the forms of [`parse_ns`] except `now`.
@@ -104,36 +110,6 @@ fn show_seconds(seconds: i64) -> String {
         ),
         Err(_) => format!("@{seconds}"),
     }
-}
-
-/// Reads a moment as people write it, in nanoseconds since 1970: a date (`2026-01-31`), a time of it in UTC
-/// (`2026-01-31T12:00`, with seconds and a final `Z` if you like), or so long ago (`2d`).
-///
-/// # Errors
-/// A sentence that says what is allowed.
-pub fn parse_ns(text: &str, now_ms: u64) -> Result<i64, String> {
-    let ns = |ms: i128| i64::try_from(ms * 1_000_000).map_err(|_| "too far away".to_owned());
-    if let Some(seconds) = date_seconds(text) {
-        return ns(i128::from(seconds) * 1000);
-    }
-    let ago = duration::lifetime(text)
-        .map_err(|why| format!("not a date like 2026-01-31 or 2026-01-31T12:00Z, and {why}"))?;
-    ns(i128::from(now_ms) - i128::try_from(ago.as_millis()).unwrap_or(0))
-}
-
-fn date_seconds(text: &str) -> Option<i64> {
-    let (date, clock) = match text.split_once(['T', ' ']) {
-        Some((date, clock)) => (date, clock.strip_suffix('Z').unwrap_or(clock)),
-        None => (text, "00:00"),
-    };
-    let mut parts = date.splitn(3, '-');
-    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-    let month = time::Month::try_from(month.parse::<u8>().ok()?).ok()?;
-    let date = time::Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
-    let mut parts = clock.splitn(3, ':');
-    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next().unwrap_or("0"));
-    let clock = time::Time::from_hms(hour.parse().ok()?, minute.parse().ok()?, second.parse().ok()?).ok()?;
-    Some(OffsetDateTime::new_utc(date, clock).unix_timestamp())
 }
 
 /// What is left until an end: `in 3m 20s`, or `never`.

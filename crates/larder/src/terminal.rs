@@ -44,6 +44,18 @@ impl Terminal {
         self.device.write_all(text.as_bytes()).map_err(|e| terminal_failure(&e))
     }
 
+    /// Asks a question that is answered with yes or no; anything but `y` and `yes` is no.
+    ///
+    /// # Errors
+    /// What the terminal says.
+    pub fn ask_yes(&mut self, question: &str) -> Outcome<bool> {
+        self.show(&format!("{question} [y/N] "))?;
+        let mut answer = String::new();
+        let mut lines = BufReader::new(&self.device).take(ANSWER_LEN_MAX);
+        lines.read_line(&mut answer).map_err(|e| terminal_failure(&e))?;
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
     /// Asks for a line, which the person sees while typing; without its end.
     ///
     /// # Errors
@@ -64,18 +76,6 @@ impl Terminal {
             }
         }
         Ok(String::from_utf8_lossy(&line).into_owned())
-    }
-
-    /// Asks a question that is answered with yes or no; anything but `y` and `yes` is no.
-    ///
-    /// # Errors
-    /// What the terminal says.
-    pub fn ask_yes(&mut self, question: &str) -> Outcome<bool> {
-        self.show(&format!("{question} [y/N] "))?;
-        let mut answer = String::new();
-        let mut lines = BufReader::new(&self.device).take(ANSWER_LEN_MAX);
-        lines.read_line(&mut answer).map_err(|e| terminal_failure(&e))?;
-        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
     /// Asks for a passphrase without echo.

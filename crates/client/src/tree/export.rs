@@ -345,7 +345,7 @@ impl Run {
                     chosen.push((below(*id, false), then.then_some(exported)));
                 }
                 Standing::Open | Standing::Closing => chosen.push((below(*id, true), None)),
-                Standing::Gone => {}
+                Standing::Elsewhere | Standing::Gone => {}
             }
         }
         if self.options.deleted {

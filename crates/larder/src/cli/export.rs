@@ -5,7 +5,6 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use larder_client::local::same::Compare;
-use larder_client::path::VaultPath;
 use larder_client::tree::export::{ExportOptions, ExportReport, Exported};
 use larder_format::head::FileKind;
 use serde_json::{Value, json};

@@ -1,7 +1,6 @@
 //! `larder fsck`: whether all names of the vault fit, and mending what interrupted commands left. Content is not read.
 
 use larder_client::check::{CheckReport, Finding, Mended};
-use larder_client::path::VaultPath;
 use larder_format::error::Kind;
 use serde_json::json;
 

@@ -133,7 +133,7 @@ pub fn run(
 
 /// Agent and node of this machine, and the namespaces that were made now.
 fn own_node(context: &Context, wishes: &Wishes, resolved: &Resolved) -> Outcome<(Up, Up, Vec<String>)> {
-    let Context { folders, output } = context;
+    let (folders, output) = (&context.folders, context.output);
     let certificates = Certificates::in_folder(folders.certificates());
     if certificates.ensure(resolved.settings.listen.ip(), &SystemClock::new())? == Made::Authority {
         // A running node would go on with the authority before, and refuse everyone of the new one.
