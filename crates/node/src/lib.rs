@@ -43,6 +43,7 @@ mod rights;
 pub mod server;
 mod suspects;
 pub mod time;
+pub mod upkeep;
 
 pub use config::{HttpAuth, HttpConfig, NodeConfig};
 pub use credentials::CertificateFiles;

@@ -26,6 +26,7 @@ use crate::own::Own;
 use crate::registers::Registers;
 use crate::server::{Health, NodeError};
 use crate::time::NodeTime;
+use crate::upkeep::Keeper;
 
 /// All of it.
 pub(crate) struct Parts {
@@ -40,6 +41,8 @@ pub(crate) struct Parts {
     leases: Arc<Leases>,
     blobs: Arc<Blobs>,
     health: Arc<Health>,
+    maintenance: Arc<Maintenance>,
+    pub(crate) keeper: Arc<Keeper>,
 }
 
 /// The services of the gRPC door.
@@ -81,7 +84,35 @@ impl Parts {
         let blobs = Arc::new(Blobs::new(log.clone(), namespaces.clone(), time.clone(), leases.clone()));
         let metrics = Arc::new(Metrics::new());
         let health = Arc::new(Health { log: log.clone() });
-        Ok(Self { log, feeds, time, admission, metrics, own, namespaces, registers, leases, blobs, health })
+        let maintenance = Arc::new(Maintenance {
+            log: log.clone(),
+            leases: leases.clone(),
+            collecting: Mutex::default(),
+            scrubbing: Mutex::default(),
+        });
+        let keeper = Arc::new(Keeper::resume(
+            config.upkeep,
+            log.clone(),
+            time.clone(),
+            own.clone(),
+            maintenance.clone(),
+            registers.pulse().clone(),
+        ));
+        Ok(Self {
+            log,
+            feeds,
+            time,
+            admission,
+            metrics,
+            own,
+            namespaces,
+            registers,
+            leases,
+            blobs,
+            health,
+            maintenance,
+            keeper,
+        })
     }
 
     /// For the HTTP door.
@@ -122,12 +153,8 @@ impl Parts {
             raw_doors,
             own: self.own.clone(),
             log: self.log.clone(),
-            maintenance: Arc::new(Maintenance {
-                log: self.log.clone(),
-                leases: self.leases.clone(),
-                collecting: Mutex::default(),
-                scrubbing: Mutex::default(),
-            }),
+            maintenance: self.maintenance.clone(),
+            keeper: self.keeper.clone(),
         };
         Services {
             records: RecordsService { registers: self.registers.clone(), feeds: self.feeds.clone() },

@@ -26,6 +26,7 @@ use crate::listener;
 use crate::maintenance;
 use crate::metrics::CountLayer;
 use crate::parts::{Parts, Services};
+use crate::upkeep;
 
 /// How long requests in flight may take to finish once the node is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -133,6 +134,7 @@ pub async fn run(
     let parts = Parts::join(&config, open_log(&config).await?, admission, clock)?;
     let http = http.map(|door| door.open(parts.for_http()));
     let chores = chores::start(parts.for_chores());
+    let rounds = upkeep::start(parts.keeper.clone());
     let services = parts.for_grpc(raw_doors(&config, addresses));
     let (log, feeds, admission) = (parts.log.clone(), parts.feeds.clone(), parts.admission.clone());
     let count = CountLayer { metrics: parts.metrics.clone(), time: parts.time.clone() };
@@ -149,6 +151,7 @@ pub async fn run(
     if let Some(http) = http {
         http.ended(DRAIN_TIMEOUT).await;
     }
+    rounds.stop().await;
     feeds.close();
     chores.stop().await;
     close_log(log).await?;
