@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use larder_format::error::Kind;
-use larder_format::ids::{BlobId, LeaseToken};
+use larder_format::ids::{BlobId, LeaseToken, NamespaceId};
 use larder_format::limits::{BLOB_LEN_MAX, LEASE_BLOBS_MAX, LEASE_DEADLINE_MS_MAX};
 use larder_format::namespace::Privacy;
 use larder_store::api::{BlobStore, LeaseGrant, StoreError, Ticket};
@@ -136,6 +136,12 @@ impl Blobs {
         let (present, ticket) = self.store.lease(lease, ids).map_err(store_failure)?;
         ticket.await.map_err(blob_failure)?;
         Ok(present)
+    }
+
+    /// The namespace of a lease that is held.
+    #[must_use]
+    pub fn namespace_of(&self, token: LeaseToken) -> Option<NamespaceId> {
+        self.leases.log.lease_info(token).map(|lease| lease.namespace)
     }
 
     /// Gives a lease up: it ends, unless a record lists it.

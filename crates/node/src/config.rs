@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::credentials::CertificateFiles;
 use larder_door::bucket::Rate;
 
 /// Default port for gRPC.
@@ -27,12 +28,10 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// Address to listen on for gRPC.
     pub listen: SocketAddr,
-    /// Certificates of the authority whose clients are admitted, PEM.
-    pub authority_pem: Vec<u8>,
-    /// The node's own certificate chain, PEM.
-    pub certificate_pem: Vec<u8>,
-    /// The node's private key, PEM.
-    pub key_pem: Vec<u8>,
+    /// Files of certificates, key and revocation list; changes are taken over while the node runs.
+    pub certificates: CertificateFiles,
+    /// Most gRPC connections admitted at a time.
+    pub connections_max: usize,
     /// Most bytes of values held in memory, overhead counted.
     pub memory_cap_bytes: u64,
     /// Largest value accepted, in bytes, what sealing adds not counted; at most

@@ -83,6 +83,12 @@ impl Serial {
     }
 }
 
+impl std::borrow::Borrow<str> for Serial {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -2,10 +2,13 @@
 //! visible in this crate's manifest and checked by a test.
 //!
 //! The way of a request, from the outside in:
-//! - [`listener`] accepts connections and admits only mutual TLS 1.3 from its own authority;
+//! - [`listener`] accepts connections and admits only mutual TLS 1.3 from its own authority; [`admission`] keeps count
+//!   of them, notices when certificates ([`credentials`]) or the list of revoked ones ([`revocation`]) change, and ends
+//!   what has to end;
 //! - [`identity`] says who is at the other end, and what the certificate lets them do;
 //! - `http` is the other door: plain values of a raw namespace, health, metrics; what is decoded and refused there is
 //!   in `larder-door`;
+//! - `rights` checks each request against it;
 //! - `grpc` turns messages into checked types (by `larder-wire`) and outcomes into messages;
 //! - [`registers`] joins the register's rules (`larder-mesh`) with this machine's storage (`larder-store`);
 //!   [`blobs`] does the same for blobs and leases;
@@ -15,10 +18,12 @@
 //!
 //! [`server::run`] puts it together.
 
+pub mod admission;
 mod audit;
 pub mod blobs;
 mod chores;
 pub mod config;
+pub mod credentials;
 mod descriptors;
 pub mod feeds;
 mod grpc;
@@ -30,9 +35,12 @@ mod maintenance;
 mod metrics;
 pub mod namespaces;
 pub mod registers;
+pub mod revocation;
+mod rights;
 pub mod server;
 mod suspects;
 pub mod time;
 
 pub use config::{HttpAuth, HttpConfig, NodeConfig};
+pub use credentials::CertificateFiles;
 pub use server::{Addresses, NodeError, run};

@@ -5,16 +5,13 @@
 //! the oldest unfinished one is given up, so that clients that connect and say nothing hold up nobody.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -23,8 +20,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
+use tracing::Instrument;
 
-use crate::config::NodeConfig;
+use crate::admission::{Admission, Seat};
+use crate::identity::Identity;
 
 /// Most unfinished handshakes at a time: each holds some ten kilobytes.
 pub const HANDSHAKES_MAX: usize = 256;
@@ -32,64 +31,46 @@ pub const HANDSHAKES_MAX: usize = 256;
 /// How long a client may take for its handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why certificates or keys cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A PEM file has not what it should.
-    #[error("cannot read {what} (PEM): {reason}")]
-    Pem {
-        /// Which one.
-        what: &'static str,
-        /// Why.
-        reason: String,
-    },
-    /// They do not fit together.
-    #[error("certificate, key and authority do not fit together: {0}")]
-    Mismatch(String),
+/// What gRPC speaks.
+const PROTOCOLS: &[&[u8]] = &[b"h2"];
+
+/// Who is at the other end of an admitted connection, as handlers find it.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Who, and with which rights.
+    pub identity: Arc<Identity>,
+    /// From where.
+    pub address: SocketAddr,
+    /// There was no room: it is told so, and nothing else.
+    pub turned_away: bool,
+    /// Most connections at a time.
+    pub connections_max: usize,
 }
 
-fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match found {
-        Ok(list) if !list.is_empty() => Ok(list),
-        Ok(_) => Err(TlsError::Pem { what, reason: "no certificate in it".to_owned() }),
-        Err(e) => Err(TlsError::Pem { what, reason: e.to_string() }),
+/// An admitted connection. Ends by itself when its certificate is not good any more.
+pub struct Admitted {
+    stream: TlsStream<TcpStream>,
+    seat: Seat,
+    peer: Peer,
+}
+
+impl Admitted {
+    /// Whether it has to end now; wakes the task when it has to later.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Also if the other side is gone, which it is not before this is dropped.
+        Pin::new(&mut self.seat.ended).poll(cx).map(|_| ())
     }
 }
 
-/// The server side of mutual TLS.
-///
-/// # Errors
-/// [`TlsError`] says which of the three inputs is wrong.
-pub fn server_config(config: &NodeConfig) -> Result<rustls::ServerConfig, TlsError> {
-    let mismatch = |e: &dyn std::fmt::Display| TlsError::Mismatch(e.to_string());
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("the authority's certificate", &config.authority_pem)? {
-        roots.add(certificate).map_err(|e| mismatch(&e))?;
-    }
-    let key = PrivateKeyDer::from_pem_slice(&config.key_pem)
-        .map_err(|e| TlsError::Pem { what: "the node's key", reason: e.to_string() })?;
-    let chain = certificates("the node's certificate", &config.certificate_pem)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .build()
-        .map_err(|e| mismatch(&e))?;
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|e| mismatch(&e))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(|e| mismatch(&e))?;
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(tls)
+fn ended() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the certificate is not good any more")
 }
-
-/// An admitted connection.
-pub struct Admitted(TlsStream<TcpStream>);
 
 impl Connected for Admitted {
-    type ConnectInfo = ();
-    fn connect_info(&self) {}
+    type ConnectInfo = Peer;
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
 }
 
 impl AsyncRead for Admitted {
@@ -98,7 +79,10 @@ impl AsyncRead for Admitted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        if self.poll_ended(cx).is_ready() {
+            return Poll::Ready(Err(ended()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
@@ -108,22 +92,24 @@ impl AsyncWrite for Admitted {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        if self.poll_ended(cx).is_ready() {
+            return Poll::Ready(Err(ended()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
 /// Accepts until the returned stream is dropped.
-pub fn accept(listener: TcpListener, tls: rustls::ServerConfig) -> ReceiverStream<std::io::Result<Admitted>> {
+pub fn accept(listener: TcpListener, admission: Arc<Admission>) -> ReceiverStream<std::io::Result<Admitted>> {
     let (sender, receiver) = mpsc::channel(HANDSHAKES_MAX);
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
     tokio::spawn(async move {
         // Unfinished handshakes, oldest first.
         let mut unfinished: VecDeque<AbortHandle> = VecDeque::new();
@@ -149,7 +135,11 @@ pub fn accept(listener: TcpListener, tls: rustls::ServerConfig) -> ReceiverStrea
                 oldest.abort();
             }
             unfinished.push_back(
-                tokio::spawn(shake(acceptor.clone(), socket, peer, sender.clone())).abort_handle(),
+                tokio::spawn(
+                    shake(admission.clone(), socket, peer, sender.clone())
+                        .instrument(tracing::info_span!("connection", %peer)),
+                )
+                .abort_handle(),
             );
         }
     });
@@ -158,20 +148,38 @@ pub fn accept(listener: TcpListener, tls: rustls::ServerConfig) -> ReceiverStrea
 
 /// One handshake. Who has passed it is handed on by a task of its own, which nobody gives up.
 async fn shake(
-    acceptor: TlsAcceptor,
+    admission: Arc<Admission>,
     socket: TcpStream,
     peer: SocketAddr,
     sender: mpsc::Sender<std::io::Result<Admitted>>,
 ) {
     // Latency matters more than packet count: requests are written whole.
     let _ = socket.set_nodelay(true);
+    // As the certificates are now: they may have changed since the connection before.
+    let acceptor = TlsAcceptor::from(admission.tls(PROTOCOLS));
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
+            let Some(admitted) = seated(&admission, stream, peer) else { return };
             tokio::spawn(async move {
-                let _ = sender.send(Ok(Admitted(stream))).await;
+                let _ = sender.send(Ok(admitted)).await;
             });
         }
-        Ok(Err(error)) => tracing::info!(%peer, %error, "connection refused"),
-        Err(_) => tracing::info!(%peer, "connection refused: handshake took too long"),
+        Ok(Err(error)) => tracing::info!(%error, "connection refused"),
+        Err(_) => tracing::info!("connection refused: handshake took too long"),
     }
+}
+
+/// Gives a connection its place.
+fn seated(admission: &Arc<Admission>, stream: TlsStream<TcpStream>, address: SocketAddr) -> Option<Admitted> {
+    // The handshake has checked that there is one and that it can be read.
+    let identity = stream.get_ref().1.peer_certificates()?.first().map(|c| Identity::of_certificate(c))?;
+    let identity = Arc::new(identity.ok()?);
+    let seat = admission.admit(&identity, address)?;
+    let peer = Peer {
+        identity,
+        address,
+        turned_away: seat.turned_away,
+        connections_max: admission.connections_max(),
+    };
+    Some(Admitted { stream, seat, peer })
 }

@@ -98,6 +98,16 @@ impl Registers {
         self.counts.get(count_at(class, operation))
     }
 
+    /// What is known of namespaces.
+    pub(crate) fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// The node's time, now.
+    pub(crate) fn now(&self) -> Hlc {
+        self.time.now()
+    }
+
     /// The table that holds a class of records.
     pub(crate) fn table(&self, class: Class) -> &dyn RecordStore {
         match class {

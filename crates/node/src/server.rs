@@ -18,15 +18,17 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 
+use crate::admission::Admission;
 use crate::blobs::Blobs;
 use crate::chores::{self, Chores};
 use crate::config::{HttpAuth, HttpConfig, NodeConfig};
+use crate::credentials::TlsError;
 use crate::descriptors;
 use crate::feeds::Feeds;
-use crate::grpc::{BlobsService, NodeService, RecordsService};
+use crate::grpc::{self, BlobsService, NodeService, RecordsService};
 use crate::http::{Door, DoorParts, Open};
 use crate::leases::Leases;
-use crate::listener::{self, TlsError};
+use crate::listener;
 use crate::maintenance::{self, Maintenance};
 use crate::metrics::{CountLayer, Metrics, Sources};
 use crate::namespaces::Namespaces;
@@ -126,7 +128,9 @@ pub async fn run(
     ready: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NodeError> {
-    let tls = listener::server_config(&config)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let connections_max = config.connections_max.min(descriptors::raise());
+    let admission = Admission::open(config.certificates.clone(), connections_max, clock.clone())?;
     // The port first: it is the quickest thing to fail, and nothing is touched yet.
     let listen_error =
         |e: std::io::Error| NodeError::Listen { address: config.listen, reason: e.to_string() };
@@ -135,7 +139,6 @@ pub async fn run(
     let http = open_http(&config).await?;
     let http_address = http.as_ref().map(|door| door.address);
 
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let data_dir = config.data_dir.clone();
     let opening = move || LogStore::open(&data_dir, LogConfig::default(), &mut SystemRng);
     let log = tokio::task::spawn_blocking(opening).await.map_err(|e| NodeError::Server(e.to_string()))??;
@@ -191,6 +194,7 @@ pub async fn run(
             blobs,
             namespaces,
             time: time.clone(),
+            admission: admission.clone(),
             health,
             raw_doors: config.http.iter().zip(http_address).map(|(http, at)| raw_door(http, at)).collect(),
             maintenance: Arc::new(Maintenance {
@@ -208,10 +212,12 @@ pub async fn run(
         // Streams that never end by themselves would hold up the end of the others.
         feeds.close();
     };
-    let result = serve(socket, tls, count, services, shutdown, || {
+    let watching = tokio::spawn(admission.clone().watch());
+    let result = serve(socket, admission, count, services, shutdown, || {
         ready(Addresses { grpc: address, http: http_address })
     })
     .await;
+    watching.abort();
     if let Some(http) = http {
         http.ended(DRAIN_TIMEOUT).await;
     }
@@ -234,7 +240,7 @@ struct Services {
 
 async fn serve(
     socket: TcpListener,
-    tls: rustls::ServerConfig,
+    admission: Arc<Admission>,
     count: CountLayer,
     services: Services,
     shutdown: impl Future<Output = ()>,
@@ -255,6 +261,7 @@ async fn serve(
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder()
         .layer(count)
+        .layer(tower::layer::layer_fn(grpc::guard))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
@@ -275,7 +282,7 @@ async fn serve(
                 .max_encoding_message_size(MESSAGE_LEN_MAX),
         )
         .add_service(NodeServer::new(services.node))
-        .serve_with_incoming_shutdown(listener::accept(socket, tls), async {
+        .serve_with_incoming_shutdown(listener::accept(socket, admission), async {
             let _ = stopped.await;
         });
     let mut server = std::pin::pin!(server);

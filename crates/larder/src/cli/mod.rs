@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod attr;
+pub mod ca;
 pub mod cat;
 pub mod config;
 pub mod content;
@@ -125,6 +126,8 @@ enum Verb {
     Vault(vault::Args),
     /// The blind node itself: run it, give space back, verify what it holds
     Node(node::Args),
+    /// The authority: certificates for other devices, people and programs
+    Ca(ca::Args),
     /// Run the agent itself (what `up` starts)
     #[command(hide = true)]
     Agent(agent::Args),
@@ -192,6 +195,7 @@ fn dispatch(cli: Cli, output: Output) -> Outcome {
         Verb::Config(args) => config::run(&context, &args),
         Verb::Vault(args) => vault::run(&context, args),
         Verb::Node(args) => node::run(&context, args),
+        Verb::Ca(args) => ca::run(&context, &args),
         Verb::Agent(args) => agent::run(args),
         Verb::ExitCodes => exit_codes::run(&context),
     }

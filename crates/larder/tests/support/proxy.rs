@@ -2,12 +2,15 @@
 //! call before the node has seen it, loses an answer, breaks a stream off. Everything else passes as it is.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses a part of it")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use larder_client::connection::{ConnectOptions, connect};
+use larder_format::clock::SystemClock;
+use larder_node::admission::{Admission, CONNECTIONS_MAX_DEFAULT};
+use larder_node::credentials::CertificateFiles;
 use larder_node::listener;
 use larder_wire::v1::{
     self, blobs_client, blobs_server, node_client, node_server, records_client, records_server,
@@ -62,15 +65,9 @@ impl Proxy {
             certificate_pem: file("client.pem"),
             key_pem: file("client.key"),
         };
-        let config = larder_node::NodeConfig {
-            data_dir: home.path("unused"),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            authority_pem: file("authority.pem"),
-            certificate_pem: file("node.pem"),
-            key_pem: file("node.key"),
-            memory_cap_bytes: 0,
-            value_len_max: 0,
-        };
+        let files = CertificateFiles::in_folder(&home.home().join("config/certificates"));
+        let admission =
+            Admission::open(files, CONNECTIONS_MAX_DEFAULT, Arc::new(SystemClock::new())).unwrap();
         let (between, address) = runtime.block_on(async {
             let between = Between {
                 channel: connect(&options).await.unwrap(),
@@ -79,7 +76,7 @@ impl Proxy {
                 status_delay_ms: Arc::default(),
                 blob_bytes: Arc::default(),
             };
-            let socket = tokio::net::TcpListener::bind(config.listen).await.unwrap();
+            let socket = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             let address = socket.local_addr().unwrap();
             let max = larder_wire::MESSAGE_LEN_MAX;
             let server = Server::builder()
@@ -94,7 +91,7 @@ impl Proxy {
                         .max_encoding_message_size(max),
                 )
                 .add_service(node_server::NodeServer::new(between.clone()))
-                .serve_with_incoming(listener::accept(socket, listener::server_config(&config).unwrap()));
+                .serve_with_incoming(listener::accept(socket, admission));
             tokio::spawn(server);
             (between, address)
         });

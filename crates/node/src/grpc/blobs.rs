@@ -13,8 +13,10 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::guard::caller;
 use super::{bad_request, status};
 use crate::blobs::{Blobs, Storing, blob_failure};
+use crate::identity::{Identity, Right};
 
 /// Blobs of one stream that may be read ahead of what the client has taken.
 const READ_AHEAD_BLOBS: usize = 3;
@@ -39,11 +41,13 @@ fn lease(message: Option<v1::Lease>) -> Result<LeaseGrant, BadRequest> {
 /// Takes one message into the store, remembering the lease for those that follow.
 async fn store_one(
     blobs: &Blobs,
+    who: &Identity,
     current: &mut Option<LeaseGrant>,
     message: v1::PutBlobRequest,
 ) -> Result<Storing, Failure> {
     if message.lease.is_some() {
         let given = lease(message.lease).map_err(|e| bad_request(&e))?;
+        who.check_in(Right::AppendOnly, given.namespace)?;
         blobs.check_lease(&given)?;
         *current = Some(given);
     }
@@ -62,6 +66,7 @@ impl v1::blobs_server::Blobs for BlobsService {
         &self,
         request: Request<Streaming<v1::PutBlobRequest>>,
     ) -> Result<Response<Self::PutStream>, Status> {
+        let who = caller(&request)?;
         let mut requests = request.into_inner();
         let blobs = self.blobs.clone();
         let (begun, mut waiting) = mpsc::channel(STORING_MAX);
@@ -71,7 +76,7 @@ impl v1::blobs_server::Blobs for BlobsService {
             // A broken stream ends here: what was stored and not answered is leased until its deadline.
             while let Some(Ok(message)) = requests.next().await {
                 let id = message.id.clone();
-                let result = store_one(&blobs, &mut current, message).await;
+                let result = store_one(&blobs, &who, &mut current, message).await;
                 if begun.send((id, result)).await.is_err() {
                     return;
                 }
@@ -137,8 +142,10 @@ impl v1::blobs_server::Blobs for BlobsService {
     }
 
     async fn lease(&self, request: Request<v1::LeaseRequest>) -> Result<Response<v1::LeaseResponse>, Status> {
+        let who = caller(&request)?;
         let message = request.into_inner();
         let grant = lease(message.lease).map_err(|e| status(bad_request(&e)))?;
+        who.check_in(Right::AppendOnly, grant.namespace).map_err(status)?;
         let ids: Result<Vec<BlobId>, BadRequest> = message.ids.iter().map(|id| blob_id(id)).collect();
         let ids = ids.map_err(|e| status(bad_request(&e)))?;
         let present = self.blobs.lease(&grant, &ids).await.map_err(status)?;
@@ -149,7 +156,13 @@ impl v1::blobs_server::Blobs for BlobsService {
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        let who = caller(&request)?;
         let token = lease_token(&request.into_inner().token).map_err(|e| status(bad_request(&e)))?;
+        // What was never granted belongs to no namespace; giving it up takes nothing from anybody.
+        match self.blobs.namespace_of(token) {
+            Some(namespace) => who.check_in(Right::Write, namespace).map_err(status)?,
+            None => who.check(Right::Write).map_err(status)?,
+        }
         self.blobs.release(token).await.map_err(status)?;
         Ok(Response::new(v1::ReleaseResponse {}))
     }

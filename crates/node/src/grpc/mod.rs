@@ -1,10 +1,12 @@
 //! The gRPC door of the node: messages in, messages out. One file per service.
 
 mod blobs;
+mod guard;
 mod node;
 mod records;
 
 pub(crate) use blobs::BlobsService;
+pub(crate) use guard::guard;
 pub(crate) use node::NodeService;
 pub(crate) use records::RecordsService;
 

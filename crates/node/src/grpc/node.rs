@@ -13,8 +13,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::guard::caller;
 use super::status;
+use crate::admission::Admission;
 use crate::blobs::Blobs;
+use crate::identity::Right;
 use crate::maintenance::{Collecting, Maintenance, Scrubbing};
 use crate::namespaces::{Namespaces, check_order};
 use crate::registers::{Registers, store_failure};
@@ -27,6 +30,7 @@ pub(crate) struct NodeService {
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) time: Arc<NodeTime>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) health: Arc<Health>,
     pub(crate) maintenance: Arc<Maintenance>,
     pub(crate) raw_doors: Vec<v1::RawDoor>,
@@ -94,6 +98,7 @@ impl v1::node_server::Node for NodeService {
         let memory = self.registers.table(Class::Memory).usage();
         let blobs = self.blobs.store().usage();
         let health = self.health.look();
+        let admission = self.admission.status();
         Ok(Response::new(v1::StatusResponse {
             node_id: Bytes::copy_from_slice(&self.node_id.0),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -116,6 +121,11 @@ impl v1::node_server::Node for NodeService {
             closed_reason: health.closed_reason,
             damage: health.damage,
             raw_doors: self.raw_doors.clone(),
+            connections: admission.connections as u64,
+            connections_max: admission.connections_max as u64,
+            revoked_certificates: admission.revoked as u64,
+            certificate_not_after_ms: admission.not_after_ms,
+            certificates_problem: admission.problem,
         }))
     }
 
@@ -123,8 +133,10 @@ impl v1::node_server::Node for NodeService {
         &self,
         request: Request<v1::CreateNamespaceRequest>,
     ) -> Result<Response<v1::CreateNamespaceResponse>, Status> {
+        let who = caller(&request)?;
         let settings = Namespace::decode(request.into_inner().settings)
             .map_err(|e| status(Failure::new(Kind::Invalid, e.to_string())))?;
+        who.check_in(Right::Admin, settings.id()).map_err(status)?;
         check_order(&settings).map_err(status)?;
         let (created, ticket) = self.namespaces.create(settings, self.time.now()).map_err(status)?;
         ticket.await.map_err(|e| status(store_failure(e)))?;

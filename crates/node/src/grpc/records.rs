@@ -17,8 +17,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::guard::caller;
 use super::{ANSWERS_QUEUED_MAX, bad_request, status};
 use crate::feeds::{Feeds, WatchAsk};
+use crate::identity::Right;
 use crate::registers::{Registers, ScanAsk, store_failure};
 
 /// Operations of one stream that may be waiting for the disk. Many, because one sync serves them all.
@@ -48,10 +50,11 @@ pub(crate) struct RecordsService {
 #[tonic::async_trait]
 impl v1::records_server::Records for RecordsService {
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
+        let who = caller(&request)?;
         let request =
             RecordRequest::from_message(request.into_inner()).map_err(|e| status(bad_request(&e)))?;
         let tag = request.tag;
-        let answer = self.registers.apply(request).await;
+        let answer = self.registers.apply_as(&who, request).await;
         Ok(Response::new(answer_message(tag, answer)))
     }
 
@@ -61,6 +64,7 @@ impl v1::records_server::Records for RecordsService {
         &self,
         request: Request<Streaming<v1::ApplyRequest>>,
     ) -> Result<Response<Self::ApplyStreamStream>, Status> {
+        let who = caller(&request)?;
         let mut requests = request.into_inner();
         let registers = self.registers.clone();
         let (begun, mut waiting) = mpsc::channel(OPERATIONS_WAITING_MAX);
@@ -83,7 +87,7 @@ impl v1::records_server::Records for RecordsService {
                 let result = match registers.room().await {
                     Ok(()) => RecordRequest::from_message(message)
                         .map_err(|e| bad_request(&e))
-                        .and_then(|request| registers.begin(request)),
+                        .and_then(|request| registers.begin_as(&who, request)),
                     Err(failure) => Err(failure),
                 };
                 let Ok(room) = budget.clone().acquire_many_owned(answer_kib(&result)).await else { return };
@@ -111,7 +115,9 @@ impl v1::records_server::Records for RecordsService {
     type ScanStream = ReceiverStream<Result<v1::ScanPage, Status>>;
 
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
+        let who = caller(&request)?;
         let message = request.into_inner();
+        who.check_in(Right::Read, NamespaceId(message.namespace)).map_err(status)?;
         let mut ask = ScanAsk {
             namespace: NamespaceId(message.namespace),
             prefix: message.prefix,
@@ -161,7 +167,9 @@ impl v1::records_server::Records for RecordsService {
     type WatchStream = ReceiverStream<Result<v1::WatchPage, Status>>;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let who = caller(&request)?;
         let message = request.into_inner();
+        who.check_in(Right::Read, NamespaceId(message.namespace)).map_err(status)?;
         let ask = WatchAsk {
             namespace: NamespaceId(message.namespace),
             prefix: message.prefix,
@@ -195,7 +203,9 @@ impl v1::records_server::Records for RecordsService {
         &self,
         request: Request<v1::NewestRequest>,
     ) -> Result<Response<v1::NewestResponse>, Status> {
+        let who = caller(&request)?;
         let namespace = NamespaceId(request.into_inner().namespace);
+        who.check_in(Right::Read, namespace).map_err(status)?;
         let class = self.registers.class(namespace).map_err(status)?;
         let at = self.feeds.newest(class, namespace);
         let cursor = Some(v1::WatchCursor { life: at.life, sequence: at.sequence });

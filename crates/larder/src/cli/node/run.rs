@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use larder_format::error::Kind;
 use larder_format::limits::VALUE_LEN_DEFAULT_MAX;
+use larder_node::admission::CONNECTIONS_MAX_DEFAULT;
+use larder_node::credentials::{CertificateFiles, TlsError};
 use larder_node::{Addresses, NodeConfig, NodeError};
 
 use crate::certificates::Certificates;
@@ -83,13 +85,14 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
     };
     let mut held = pid_file::hold(&pid_file, &running)?;
     let certificates = Certificates::in_folder(run.certificates.unwrap_or_else(|| folders.certificates()));
-    let identity = certificates.identity("node")?;
+    // What is missing altogether is said in the same words as by every command.
+    certificates.authority_pem()?;
+    certificates.identity("node")?;
     let config = NodeConfig {
         data_dir: run.data.unwrap_or_else(|| folders.data().to_owned()),
         listen: settings.listen,
-        authority_pem: certificates.authority_pem()?,
-        certificate_pem: identity.certificate_pem,
-        key_pem: identity.key_pem,
+        certificates: CertificateFiles::in_folder(certificates.folder()),
+        connections_max: CONNECTIONS_MAX_DEFAULT,
         memory_cap_bytes: settings.memory_cap_bytes,
         value_len_max: VALUE_LEN_DEFAULT_MAX,
         http: settings.http.config(settings.listen),
@@ -147,8 +150,13 @@ fn node_failure(error: &NodeError) -> Failure {
             ),
         )
         .hint("another address or port, or none: larder up --http-listen ADDR:PORT, or off"),
-        NodeError::Tls(error) => Failure::new(Kind::Invalid, error.to_string())
-            .hint("remove the certificates folder; `larder up` makes new ones"),
+        NodeError::Tls(error) => Failure::new(error.kind(), error.to_string()).hint(match error {
+            TlsError::Revoked { .. } | TlsError::Read { .. } => {
+                "on the machine that has the authority's key, `larder up` writes it anew from the record of what was issued"
+            }
+            TlsError::Mismatch(_) => "larder ca renew node, or put the files back from a backup",
+            TlsError::Pem { .. } => "put the file back from a backup; or remove the certificates folder: `larder up` makes new ones",
+        }),
         NodeError::Store(error) => {
             let failure = Failure::new(error.kind(), error.to_string());
             match error.kind() {
