@@ -1,21 +1,29 @@
 //! A connection to a node: mutual TLS 1.3, hybrid post-quantum key exchange preferred, HTTP/2 with windows
 //! large enough for bulk and bounded enough for back-pressure.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use hyper_util::rt::TokioIo;
 use larder_format::error::Kind;
 use larder_wire::answer::Failure;
 use larder_wire::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 /// How long connecting and the handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Room for the node's first words, in bytes: its settings are below a hundred.
+const FIRST_WORDS_LEN: usize = 4096;
 
 /// What is needed to connect.
 #[derive(Clone)]
@@ -90,7 +98,9 @@ pub async fn connect_where(options: &ConnectOptions, locate: Locate) -> Result<C
         async move {
             let socket = TcpStream::connect(&address).await?;
             socket.set_nodelay(true)?;
-            tls.connect(name, socket).await.map(TokioIo::new)
+            let mut stream = tls.connect(name, socket).await?;
+            let heard = tokio::time::timeout(CONNECT_TIMEOUT, first_words(&mut stream)).await??;
+            Ok::<_, std::io::Error>(TokioIo::new(Heard { stream, heard }))
         }
     });
     Endpoint::from_static("https://larder.node")
@@ -102,26 +112,148 @@ pub async fn connect_where(options: &ConnectOptions, locate: Locate) -> Result<C
         .map_err(|e| connect_failure(&options.address, &e))
 }
 
+/// The first bytes that the node sends of itself: its HTTP/2 settings, or why it refuses us. In TLS 1.3 it looks at our
+/// certificate when for us the handshake is over; whoever speaks first may never hear what it says about it.
+async fn first_words(stream: &mut TlsStream<TcpStream>) -> std::io::Result<Bytes> {
+    let mut words = BytesMut::with_capacity(FIRST_WORDS_LEN);
+    if stream.read_buf(&mut words).await? == 0 {
+        let message = "the node closed the connection without a word: it may have too many, or be stopping";
+        return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, message));
+    }
+    Ok(words.freeze())
+}
+
+/// A stream of which the first bytes were read already.
+struct Heard {
+    stream: TlsStream<TcpStream>,
+    heard: Bytes,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.heard.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let len = buf.remaining().min(self.heard.len());
+        buf.put_slice(&self.heard.split_to(len));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 fn connect_failure(address: &str, error: &tonic::transport::Error) -> Failure {
     let mut source: Option<&dyn std::error::Error> = Some(error);
     let mut reason = error.to_string();
     let mut kind = Kind::Closed;
+    let mut advice = "is it running? start it with: larder up";
     while let Some(e) = source {
         if let Some(io) = e.downcast_ref::<std::io::Error>() {
+            reason = io.to_string();
             // TLS refusals arrive as InvalidData: the other side is there but does not trust us, or we not it.
             if io.kind() == std::io::ErrorKind::InvalidData {
                 kind = Kind::Denied;
+                advice = "the node and this client do not trust each other";
             }
-            reason = io.to_string();
+            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
+                && let Some((words, what_to_do)) = refusal(tls)
+            {
+                kind = Kind::Denied;
+                (reason, advice) = (words.to_owned(), what_to_do);
+            }
         }
         source = e.source();
     }
-    let advice = match kind {
-        Kind::Denied if reason.contains("valid yet") || reason.contains("expired") => {
-            "look at the clock; when it is right, larder up makes new certificates"
-        }
-        Kind::Denied => "certificates are not of the same authority",
-        _ => "is it running? start it with: larder up",
-    };
     Failure::new(kind, format!("cannot reach the node at {address}: {reason} ({advice})"))
+}
+
+const NEW_ONE: &str = "have a new one issued where the node is: larder ca issue, or larder ca renew";
+const OTHER_AUTHORITY: &str = "certificates are not of the same authority: have one issued where the node is (larder ca issue); \
+     on the node's own machine: larder down, then larder up";
+
+/// Whose certificate is refused, why, and what to do.
+fn refusal(error: &rustls::Error) -> Option<(&'static str, &'static str)> {
+    use rustls::{AlertDescription as Alert, CertificateError as Bad, Error};
+    Some(match error {
+        Error::InvalidCertificate(bad) => match bad {
+            Bad::Expired | Bad::ExpiredContext { .. } => (
+                "the node's certificate has expired",
+                "look at the clock; when it is right, larder up on the node's machine makes a new one",
+            ),
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => (
+                "the node's certificate is not valid yet",
+                "look at the clock; when it is right, larder up on the node's machine makes a new one",
+            ),
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => (
+                "the node's certificate is not for this address",
+                "on the node's machine: larder ca renew --host ADDRESS",
+            ),
+            Bad::UnknownIssuer | Bad::BadSignature => {
+                ("the node's certificate is of another authority than this client's", OTHER_AUTHORITY)
+            }
+            _ => return None,
+        },
+        Error::AlertReceived(alert) => match alert {
+            Alert::CertificateExpired => (
+                "the node says that this client's certificate has expired or is not valid yet",
+                "look at the clocks; if they are right, have it renewed where the node is: larder ca renew",
+            ),
+            Alert::CertificateRevoked => ("this client's certificate is revoked", NEW_ONE),
+            Alert::UnknownCA | Alert::DecryptError => {
+                ("the node does not know the authority of this client's certificate", OTHER_AUTHORITY)
+            }
+            Alert::AccessDenied => (
+                "the node does not understand the rights in this client's certificate",
+                "upgrade larder on the node's machine, or have another one issued",
+            ),
+            Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired => {
+                ("this client's certificate is not one that a client may show", NEW_ONE)
+            }
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::{AlertDescription, CertificateError, Error};
+
+    #[test]
+    fn a_refusal_says_whose_certificate_it_is_about() {
+        for (error, words) in [
+            (Error::InvalidCertificate(CertificateError::Expired), "the node's certificate has expired"),
+            (Error::InvalidCertificate(CertificateError::NotValidYet), "not valid yet"),
+            (Error::InvalidCertificate(CertificateError::UnknownIssuer), "another authority"),
+            (Error::AlertReceived(AlertDescription::CertificateRevoked), "this client's certificate is revoked"),
+            (Error::AlertReceived(AlertDescription::UnknownCA), "does not know the authority"),
+        ] {
+            assert!(refusal(&error).unwrap().0.contains(words), "{error}");
+        }
+        assert!(refusal(&Error::AlertReceived(AlertDescription::InternalError)).is_none());
+    }
 }

@@ -119,8 +119,10 @@ pub(crate) fn failure(status: &Status) -> Failure {
         Code::Unavailable | Code::Cancelled | Code::Unknown => Kind::Closed,
         _ => Kind::Bug,
     };
+    // What the node itself answered has no error under it.
+    let broke_off = std::error::Error::source(status).is_some();
     let message = match (kind, status.message()) {
-        (Kind::Closed, text) => format!("the connection to the node broke off: {text}"),
+        (Kind::Closed, text) if broke_off => format!("the connection to the node broke off: {text}"),
         (_, text) => text.to_owned(),
     };
     Failure::new(kind, message)
