@@ -249,7 +249,10 @@ mod tests {
             (Error::InvalidCertificate(CertificateError::Expired), "the node's certificate has expired"),
             (Error::InvalidCertificate(CertificateError::NotValidYet), "not valid yet"),
             (Error::InvalidCertificate(CertificateError::UnknownIssuer), "another authority"),
-            (Error::AlertReceived(AlertDescription::CertificateRevoked), "this client's certificate is revoked"),
+            (
+                Error::AlertReceived(AlertDescription::CertificateRevoked),
+                "this client's certificate is revoked",
+            ),
             (Error::AlertReceived(AlertDescription::UnknownCA), "does not know the authority"),
         ] {
             assert!(refusal(&error).unwrap().0.contains(words), "{error}");

@@ -13,13 +13,15 @@ use larder_client::transfer::Transfers;
 use larder_client::vault::Vault;
 use larder_format::clock::SystemClock;
 use larder_format::error::Kind;
+use larder_node::identity::Identity;
 
 use crate::agent::client::opened_vault;
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, certificate_der};
 use crate::cli::Context;
 use crate::failure::{Failure, Outcome, shown};
 use crate::folders::Folders;
 use crate::life::{daemon, pid_file};
+use crate::moment;
 use crate::settings::Resolved;
 use crate::{up, vault_header};
 
@@ -127,11 +129,35 @@ async fn connect(folders: &Folders) -> Outcome<Remote> {
     };
     let folders = folders.clone();
     let locate = Arc::new(move || node_address(&folders).ok().map(|address| address.to_string()));
-    Ok(Remote::connect_where(&options, locate).await?)
+    match Remote::connect_where(&options, locate).await {
+        Err(refused) if refused.kind == Kind::Denied => {
+            let shown = own_certificate(&options.certificate_pem);
+            Err(Failure::new(Kind::Denied, format!("{}{shown}", refused.message)))
+        }
+        connected => Ok(connected?),
+    }
 }
 
-/// Where the node listens: where the running one says, else where the settings say.
+/// Which certificate this home shows, for a message that says that it was refused.
+fn own_certificate(pem: &[u8]) -> String {
+    let identity = certificate_der(pem).and_then(|der| Identity::of_certificate(&der).ok());
+    identity.map_or_else(String::new, |own| {
+        format!(
+            "; this home shows {:?}, serial number {}, good from {} to {}",
+            own.name,
+            own.serial,
+            moment::show_ms(own.not_before_ms),
+            moment::show_ms(own.not_after_ms)
+        )
+    })
+}
+
+/// Where the node listens: another machine's where the settings say so; else where the running one says, else where the
+/// settings say.
 pub fn node_address(folders: &Folders) -> Outcome<SocketAddr> {
+    if let Some(connect) = Resolved::load(&folders.settings_file(), &[])?.settings.connect {
+        return Ok(connect);
+    }
     let running =
         pid_file::look(&folders.pid_file(up::NODE))?.and_then(|running| running.address.parse().ok());
     let address = match running {

@@ -103,11 +103,6 @@ impl Registers {
         &self.namespaces
     }
 
-    /// The node's time, now.
-    pub(crate) fn now(&self) -> Hlc {
-        self.time.now()
-    }
-
     /// The table that holds a class of records.
     pub(crate) fn table(&self, class: Class) -> &dyn RecordStore {
         match class {

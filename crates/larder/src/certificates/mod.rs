@@ -213,7 +213,7 @@ impl Certificates {
 
     /// Whether certificate and key of a name are there and belong together. What is there and cannot be read is not
     /// this step's to judge: whoever uses it says so.
-    fn is_whole(&self, name: &str) -> bool {
+    pub fn is_whole(&self, name: &str) -> bool {
         if !self.certificate_file(name).exists() || !self.key_file(name).exists() {
             return false;
         }
@@ -256,6 +256,18 @@ impl Certificates {
         Ok(self.issued()?.map(|issued| issued.leaves_not_after_ms.min(issued.authority_not_after_ms)))
     }
 
+    /// When the client's certificate says that it ends, in milliseconds since 1970; `None` if it cannot be read.
+    ///
+    /// # Errors
+    /// If it is missing.
+    pub fn client_ends_ms(&self) -> Outcome<Option<u64>> {
+        let own = self.identity(CLIENT_NAME)?;
+        let der = certificate_der(&own.certificate_pem);
+        Ok(der
+            .and_then(|der| larder_node::identity::Identity::of_certificate(&der).ok())
+            .map(|own| own.not_after_ms))
+    }
+
     /// The authority's certificate, PEM.
     ///
     /// # Errors
@@ -273,6 +285,11 @@ impl Certificates {
             certificate_pem: must_read(&self.certificate_file(name))?,
             key_pem: must_read(&self.key_file(name))?,
         })
+    }
+
+    /// Whether the authority's key is here.
+    pub fn has_authority(&self) -> bool {
+        self.authority_key_file().exists()
     }
 
     /// The folder.

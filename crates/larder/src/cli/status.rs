@@ -91,6 +91,12 @@ fn node_json(node: &Node) -> Value {
         "uptime_ms": status.uptime_ms,
         "closed_reason": (!status.closed_reason.is_empty()).then_some(&status.closed_reason),
         "damage": status.damage,
+        "connections": { "open": status.connections, "max": status.connections_max },
+        "certificates": {
+            "not_after_ms": status.certificate_not_after_ms,
+            "revoked": status.revoked_certificates,
+            "problem": (!status.certificates_problem.is_empty()).then_some(&status.certificates_problem),
+        },
         "disk": {
             "records": status.disk_records,
             "payload_bytes": status.disk_payload_bytes,
@@ -249,6 +255,10 @@ fn node_text(out: &mut String, node: &Node, output: Output) {
     out.push_str(&format!("node     {state}, version {}, up {up}\n", clean(&status.version)));
     for damage in &status.damage {
         out.push_str(&format!("         {} {}\n", output.paint(Tone::Bad, "damage:"), clean(damage)));
+    }
+    if !status.certificates_problem.is_empty() {
+        let problem = clean(&status.certificates_problem);
+        out.push_str(&format!("         {} {problem}\n", output.paint(Tone::Bad, "certificates:")));
     }
     let scope = scope_word(&node.address);
     out.push_str(&format!("exposed  gRPC on {} to {scope}, certificate needed\n", node.address));

@@ -9,6 +9,7 @@ use crate::cli::setting_flags::SettingFlags;
 use crate::failure::Outcome;
 use crate::output::Tone;
 use crate::passphrase::PassphraseArgs;
+use crate::settings::Given;
 use crate::up::{self, Report, Wishes};
 
 /// Flags of `up`.
@@ -27,6 +28,12 @@ pub struct Args {
     /// Which vault to take back, if the header file is lost and the node keeps the headers of several
     #[arg(long, value_name = "ID")]
     vault: Option<String>,
+    /// Use the node of another machine instead of one here (kept in the settings on first use)
+    #[arg(long, value_name = "ADDR:PORT")]
+    connect: Option<std::net::SocketAddr>,
+    /// Folder that `larder ca issue` wrote for this device; what it holds is copied
+    #[arg(long, value_name = "FOLDER")]
+    certificates: Option<PathBuf>,
     /// Stay, and stop everything on ctrl-C
     #[arg(long)]
     foreground: bool,
@@ -44,10 +51,13 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     }
     // First, before anything else in this process opens a file: an inherited descriptor is taken over here.
     let passphrase = passphrase_args.resolve()?;
+    let mut settings = args.settings.given();
+    settings.extend(args.connect.map(|address| Given::by_flag("connect", address.to_string())));
     let wishes = Wishes {
-        settings: args.settings.given(),
+        settings,
         recovery_code_file: args.recovery_code_file.clone(),
         vault: args.vault.clone(),
+        certificates: args.certificates.clone(),
     };
     let report = up::run(context, &wishes, passphrase, |report| hand_over(context, &wishes, report))?;
     say(context, &report, args.foreground)?;

@@ -13,7 +13,10 @@ const NEAR_END_MS: u64 = 30 * 24 * 3_600_000;
 
 pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) {
     let certificates = Certificates::in_folder(context.folders.certificates());
-    for name in ["node", "client"] {
+    // A home that uses another machine's node has a certificate of its own for that, and no more.
+    let connected = !certificates.has_authority() && certificates.certificate_file("client").exists();
+    let names = if connected { &["client"][..] } else { &["node", "client"] };
+    for name in names {
         if let Err(failure) = certificates.identity(name) {
             findings.push(Finding::failed(
                 "certificates",
@@ -23,7 +26,8 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) {
             return;
         }
     }
-    match certificates.ends_ms() {
+    let ends_ms = if connected { certificates.client_ends_ms() } else { certificates.ends_ms() };
+    match ends_ms {
         Ok(Some(end_ms)) => {
             let now_ms = SystemClock::new().wall_ms();
             let left = std::time::Duration::from_millis(end_ms.saturating_sub(now_ms));

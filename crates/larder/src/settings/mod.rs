@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use larder_client::transfer::JOBS_DEFAULT;
+use larder_node::admission::CONNECTIONS_MAX_DEFAULT;
 
 use crate::failure::{Failure, Outcome, shown};
 use crate::life::log::LogFormat;
@@ -33,6 +34,11 @@ pub const MEMORY_CAP_MIN: u64 = 32 << 20;
 /// Largest memory cap: beyond any machine, within arithmetic.
 pub const MEMORY_CAP_MAX: u64 = 1 << 50;
 
+/// Fewest connections that the node may be limited to: this machine's own commands use a few at a time.
+pub const CONNECTIONS_MAX_MIN: usize = 16;
+/// Most connections that the node may be set to: what a process may have open, and memory, end sooner.
+pub const CONNECTIONS_MAX_MAX: usize = 8_192;
+
 /// Environment variables that begin as settings do and are none.
 const OTHER_VARIABLES: [&str; 1] = ["LARDER_HOME"];
 /// Longest value taken from the environment or a flag, in bytes.
@@ -43,6 +49,10 @@ const VALUE_LEN_MAX: usize = 4096;
 pub struct Settings {
     /// Where the node listens.
     pub listen: SocketAddr,
+    /// The node of another machine that is used instead of one of this home's own.
+    pub connect: Option<SocketAddr>,
+    /// Most gRPC connections the node admits at a time.
+    pub connections_max: usize,
     /// Cap on values in the node's memory, in bytes.
     pub memory_cap_bytes: u64,
     /// The HTTP door.
@@ -65,6 +75,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: LISTEN_DEFAULT,
+            connect: None,
+            connections_max: CONNECTIONS_MAX_DEFAULT,
             memory_cap_bytes: MEMORY_CAP_DEFAULT,
             http: HttpSettings::default(),
             idle_lock: IdleLock::After(idle_lock::IDLE_LOCK_DEFAULT),

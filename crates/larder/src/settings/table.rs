@@ -6,7 +6,9 @@ use crate::life::log::{self, LogFormat};
 use crate::settings::http::{self, BURST_MAX, HOSTS_MAX, HttpAuthSetting, HttpListen};
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
 use crate::settings::rate::{self, RATE_MAX};
-use crate::settings::{IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings};
+use crate::settings::{
+    CONNECTIONS_MAX_MAX, CONNECTIONS_MAX_MIN, IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings,
+};
 use crate::{duration, size};
 
 /// Which process goes by a setting. It reads it when it starts.
@@ -76,6 +78,36 @@ pub static FIELDS: &[Field] = &[
             Ok(())
         },
         show: |settings| settings.listen.to_string(),
+    },
+    Field {
+        name: "connect",
+        meaning: "Address and port of another machine's node, used instead of one of this home's own (larder up --connect); \
+                  nothing: this home has its own.",
+        process: Process::Command,
+        allowed: || "ADDRESS:PORT of a node that issued this home a certificate, or nothing".to_owned(),
+        set: |settings, text| {
+            settings.connect = match text {
+                "" => None,
+                text => Some(text.parse().map_err(|_| "expected ADDRESS:PORT, like 192.0.2.7:7447")?),
+            };
+            Ok(())
+        },
+        show: |settings| settings.connect.map(|address| address.to_string()).unwrap_or_default(),
+    },
+    Field {
+        name: "connections_max",
+        meaning: "Most connections (gRPC) the node admits at a time; who comes beyond is told to try again later.",
+        process: Process::Node,
+        allowed: || format!("{CONNECTIONS_MAX_MIN} to {CONNECTIONS_MAX_MAX}"),
+        set: |settings, text| {
+            let count: usize = text.parse().map_err(|_| "expected a number")?;
+            if !(CONNECTIONS_MAX_MIN..=CONNECTIONS_MAX_MAX).contains(&count) {
+                return Err(format!("allowed: {CONNECTIONS_MAX_MIN} to {CONNECTIONS_MAX_MAX}"));
+            }
+            settings.connections_max = count;
+            Ok(())
+        },
+        show: |settings| settings.connections_max.to_string(),
     },
     Field {
         name: "memory_cap",

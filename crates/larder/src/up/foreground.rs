@@ -43,9 +43,13 @@ pub fn stay(context: &Context) -> Outcome {
 }
 
 async fn someone_ended(context: &Context) -> Outcome<&'static str> {
+    // A home that uses another machine's node has none of its own.
+    let runs =
+        |name: &&str| pid_file::look(&context.folders.pid_file(name)).is_ok_and(|running| running.is_some());
+    let watched: Vec<_> = [up::NODE, crate::agent::client::NAME].into_iter().filter(runs).collect();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        for name in [up::NODE, crate::agent::client::NAME] {
+        for name in watched.iter().copied() {
             if pid_file::look(&context.folders.pid_file(name))?.is_none() {
                 return Ok(name);
             }

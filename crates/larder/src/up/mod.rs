@@ -8,6 +8,7 @@
 //! before anything runs that would have to be stopped again.
 
 pub mod agent;
+pub mod connect;
 pub mod foreground;
 pub mod namespaces;
 pub mod node;
@@ -40,6 +41,8 @@ pub struct Wishes {
     pub recovery_code_file: Option<PathBuf>,
     /// Which vault to take back when the header file is lost and the node keeps several.
     pub vault: Option<String>,
+    /// Folder with the certificate for another machine's node.
+    pub certificates: Option<PathBuf>,
 }
 
 /// A daemon that is now running.
@@ -89,30 +92,14 @@ pub fn run(
         output.note("Another `larder up` or `down` is at work here; waiting for it.");
     })?;
     let resolved = settings(context, wishes)?;
-    vault::check_before_start(folders, wishes, &passphrase)?;
-    let certificates = Certificates::in_folder(folders.certificates());
-    if certificates.ensure(resolved.settings.listen.ip(), &SystemClock::new())? == Made::Authority {
-        // A running node would go on with the authority before, and refuse everyone of the new one.
-        if process::stop(NODE, &folders.pid_file(NODE))? {
-            output.note(
-                "The certificates were missing or out of date: new ones were made, and the node is started anew. \
-                 Values that it held in memory are gone.",
-            );
+    vault::check_before_start(folders, wishes, &passphrase, resolved.settings.connect.is_some())?;
+    let (agent, node, namespaces_created) = match resolved.settings.connect {
+        Some(address) => {
+            connect::certificates(folders, wishes)?;
+            let agent = agent::ensure(folders, &resolved)?;
+            (agent, connect::node(address), connect::namespaces(folders)?)
         }
-    }
-    let agent = agent::ensure(folders, &resolved)?;
-    let mut node = node::ensure(folders, &resolved, &wishes.settings)?;
-    let namespaces_created = match namespaces::ensure(folders) {
-        // It seemed to run, but was just being killed.
-        Err(failure)
-            if failure.kind() == Some(Kind::Closed)
-                && !node.started
-                && pid_file::is_let_go(&folders.pid_file(NODE))? =>
-        {
-            node = node::ensure(folders, &resolved, &wishes.settings)?;
-            namespaces::ensure(folders)?
-        }
-        ensured => ensured?,
+        None => own_node(context, wishes, &resolved)?,
     };
     let vault = vault::ensure(context, wishes, passphrase)?;
     let report = Report {
@@ -128,8 +115,42 @@ pub fn run(
     if let Some(header) = &vault.header_to_place {
         vault::put_in_place(folders, header)?;
     }
-    kept::refresh(folders, context.output)?;
+    match kept::refresh(folders, context.output) {
+        // Another machine's node need not let us write there.
+        Err(failure) if resolved.settings.connect.is_some() && failure.kind() == Some(Kind::Denied) => {}
+        kept => kept?,
+    }
     Ok(report)
+}
+
+/// Agent and node of this machine, and the namespaces that were made now.
+fn own_node(context: &Context, wishes: &Wishes, resolved: &Resolved) -> Outcome<(Up, Up, Vec<String>)> {
+    let Context { folders, output } = context;
+    let certificates = Certificates::in_folder(folders.certificates());
+    if certificates.ensure(resolved.settings.listen.ip(), &SystemClock::new())? == Made::Authority {
+        // A running node would go on with the authority before, and refuse everyone of the new one.
+        if process::stop(NODE, &folders.pid_file(NODE))? {
+            output.note(
+                "The certificates were missing or out of date: new ones were made, and the node is started anew. \
+                 Values that it held in memory are gone.",
+            );
+        }
+    }
+    let agent = agent::ensure(folders, resolved)?;
+    let mut node = node::ensure(folders, resolved, &wishes.settings)?;
+    let namespaces_created = match namespaces::ensure(folders) {
+        // It seemed to run, but was just being killed.
+        Err(failure)
+            if failure.kind() == Some(Kind::Closed)
+                && !node.started
+                && pid_file::is_let_go(&folders.pid_file(NODE))? =>
+        {
+            node = node::ensure(folders, resolved, &wishes.settings)?;
+            namespaces::ensure(folders)?
+        }
+        ensured => ensured?,
+    };
+    Ok((agent, node, namespaces_created))
 }
 
 /// All settings; the file is made on first use, with what this command's flags say.
@@ -139,6 +160,7 @@ fn settings(context: &Context, wishes: &Wishes) -> Outcome<Resolved> {
     for variable in &resolved.strange_variables {
         context.output.note(&format!("The environment has {variable}, which is no setting of Larder."));
     }
+    connect::check(&context.folders, wishes, &resolved)?;
     if !resolved.has_file {
         settings::file::create(&path, &wishes.settings)?;
     }

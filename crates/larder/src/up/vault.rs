@@ -49,11 +49,16 @@ pub struct Vault {
 ///
 /// # Errors
 /// If a new vault needs a passphrase and there is none; if the recovery code's file is there already.
-pub fn check_before_start(folders: &Folders, wishes: &Wishes, passphrase: &Passphrase) -> Outcome {
+pub fn check_before_start(
+    folders: &Folders,
+    wishes: &Wishes,
+    passphrase: &Passphrase,
+    connected: bool,
+) -> Outcome {
     match file::look(folders)? {
         Local::Whole(_) => return Ok(()),
-        // Where a store is, a lost header may come back from it, and then nothing new is made.
-        _ if has_store(folders) => return Ok(()),
+        // Where a store is, or another machine's node is used, a lost header may come back from it, and then nothing new is made.
+        _ if connected || has_store(folders) => return Ok(()),
         Local::Damaged(failure) => return Err(failure.hint("put the file back from a backup")),
         Local::Missing => {}
     }
@@ -68,7 +73,7 @@ pub fn check_before_start(folders: &Folders, wishes: &Wishes, passphrase: &Passp
 }
 
 /// Whether a node has begun a store here.
-fn has_store(folders: &Folders) -> bool {
+pub(super) fn has_store(folders: &Folders) -> bool {
     std::fs::read_dir(folders.data()).is_ok_and(|mut entries| entries.next().is_some())
 }
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use larder_format::error::Kind;
 use larder_format::limits::VALUE_LEN_DEFAULT_MAX;
-use larder_node::admission::CONNECTIONS_MAX_DEFAULT;
 use larder_node::credentials::{CertificateFiles, TlsError};
 use larder_node::{Addresses, NodeConfig, NodeError};
 
@@ -92,7 +91,7 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
         data_dir: run.data.unwrap_or_else(|| folders.data().to_owned()),
         listen: settings.listen,
         certificates: CertificateFiles::in_folder(certificates.folder()),
-        connections_max: CONNECTIONS_MAX_DEFAULT,
+        connections_max: settings.connections_max,
         memory_cap_bytes: settings.memory_cap_bytes,
         value_len_max: VALUE_LEN_DEFAULT_MAX,
         http: settings.http.config(settings.listen),
