@@ -16,8 +16,12 @@ from larder import Larder
 from restic import Restic
 
 # In the order of the table. Each has a file in figures/.
-FIGURES = ["pipeline", "ingest", "simulation", "large_file", "small_files", "start"]
-PEERS = {"large_file": ("restic", "restic"), "small_files": ("restic", "restic")}
+FIGURES = ["pipeline", "ingest", "simulation", "large_file", "small_files", "start", "http"]
+PEERS = {
+    "large_file": [("restic", "restic")],
+    "small_files": [("restic", "restic")],
+    "http": [("nginx-light", "nginx"), ("wrk", "wrk")],
+}
 
 
 def main():
@@ -40,7 +44,8 @@ def main():
     for name in FIGURES:
         if name not in wanted:
             continue
-        why = harness.install(*PEERS[name]) if name in PEERS else None
+        reasons = [harness.install(*peer) for peer in PEERS.get(name, [])]
+        why = next(filter(None, reasons), None)
         if why:
             skipped.append(f"{name}: {why}")
             continue

@@ -26,6 +26,8 @@ tools() {
     local missing=()
     command -v strace >/dev/null || missing+=(strace)
     compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(faketime)
+    command -v curl >/dev/null || missing+=(curl)
+    command -v ip >/dev/null || missing+=(iproute2)
     command -v python3 >/dev/null || missing+=(python3)
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     [ ${#missing[@]} -eq 0 ] && return 0
@@ -47,6 +49,7 @@ part "tools" tools
 part "build" cargo test --workspace --exclude larder-sim --no-run --quiet
 part "unit, model, crash-point and end-to-end tests" cargo test --workspace --exclude larder-sim --no-fail-fast
 part "the store's planted bugs are caught" cargo test -p larder-store --features planted --test planted
+part "the model of moves, and its planted bugs are caught" cargo test -p larder-client --features planted --test moves_model
 part "build the simulator" cargo test -p larder-sim --no-run --quiet
 part "simulation and planted bugs" cargo test -p larder-sim --no-fail-fast
 

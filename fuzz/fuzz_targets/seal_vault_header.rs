@@ -4,7 +4,10 @@
 
 use bytes::Bytes;
 use larder_format::rng::SeededRng;
+use larder_seal::Secret;
+use larder_seal::fingerprint::Fingerprint;
 use larder_seal::header::VaultHeader;
+use larder_seal::keys::VaultRoot;
 use larder_seal::recovery::RecoveryCode;
 use larder_seal::slots::Unlock;
 use libfuzzer_sys::fuzz_target;
@@ -23,6 +26,14 @@ fn check(bytes: Vec<u8>) {
     assert_eq!(header.encode(), bytes);
     let code = RecoveryCode::generate(&mut SeededRng::new(1));
     assert!(header.open(Unlock::RecoveryCode(&code)).is_err());
+    let root = VaultRoot::from_parts(header.vault(), Secret::new([7; 32]));
+    assert!(header.verify(&root).is_err());
+    let _ = header.notes(&root);
+    // Whatever it says of itself, it is not signed by keys of ours.
+    assert!(header.verify_pinned(&Fingerprint([7; 20])).is_err());
+    if let Some(own) = header.fingerprint() {
+        let _ = header.verify_pinned(&own);
+    }
     // Passphrases only where the derivation asked for is quick; that others are bounded is a unit test's.
     let quick = header.slots().iter().filter(|slot| slot.kind == 1).all(|slot| {
         let word =

@@ -39,18 +39,25 @@ pub(crate) enum Standing {
     Open,
     /// It is being deleted, or its deletion was interrupted.
     Closing,
-    /// There is no such folder, or it hangs elsewhere.
+    /// It hangs elsewhere: the entry is left over from a move, or belongs to one that is under way.
+    Elsewhere,
+    /// There is no such folder.
     Gone,
 }
 
 impl Standing {
     pub(crate) fn of(record: Option<&Directory>, parent: DirId, name: &str) -> Self {
         match record {
-            Some(d) if d.parent != parent || d.name != name => Self::Gone,
+            Some(d) if d.parent != parent || d.name != name => Self::Elsewhere,
             Some(d) if d.state == DirState::Closing => Self::Closing,
             Some(_) => Self::Open,
             None => Self::Gone,
         }
+    }
+
+    /// Whether readers see the entry.
+    pub(crate) fn is_shown(self) -> bool {
+        matches!(self, Self::Open | Self::Closing)
     }
 }
 
@@ -111,7 +118,7 @@ impl Vault {
         for name in path.names() {
             at = at.join(name)?;
             match self.look_up(dir, name, true).await.map_err(|f| located(&at, f))? {
-                None | Some((_, Standing::Gone)) => {
+                None | Some((_, Standing::Gone | Standing::Elsewhere)) => {
                     return Err(Failure::new(Kind::NotFound, format!("no such folder: {at}")));
                 }
                 Some((_, Standing::Closing)) => return Err(being_deleted(&at)),

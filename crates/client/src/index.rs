@@ -23,7 +23,7 @@ pub mod tree;
 
 pub use change::{Change, ChangeKind};
 pub use filter::Filter;
-pub use follow::{Follower, Shared};
+pub use follow::{ChangesPage, Follower, IndexStatus, Shared};
 pub use item::Thing;
 pub use look::{NotHere, Row, Walked};
 pub use tree::NameIndex;

@@ -6,22 +6,28 @@
 //! - [`directory`]: folders; [`files`]: one file; [`tree`]: whole folders in and out; [`values`]: what expires;
 //! - [`local`]: the user's own files; [`memory`]: what this device has seen, so that nothing older is accepted;
 //! - [`feed`]: what changes on the node, pushed; [`index`]: names and attributes kept at hand, fed by it;
+//! - [`moves`]: other names for what is there, and copies of it; [`check`]: whether all names fit;
 //! - progress is counted in a [`meter`]; how much, how fast and how patiently: [`transfer`].
 
+pub mod check;
 pub mod connection;
 pub mod directory;
 pub mod feed;
 pub mod files;
 pub mod index;
+mod keeping;
 pub mod local;
 pub mod memory;
 pub mod meter;
+pub mod moves;
 pub mod path;
+pub mod planted;
 pub mod remote;
 pub mod retention;
 pub mod transfer;
 pub mod tree;
 pub mod values;
+pub mod values_watch;
 pub mod vault;
 
 pub use larder_wire::answer::Failure;

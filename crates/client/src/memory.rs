@@ -134,6 +134,31 @@ impl SeenMemory {
         self.observe(namespace, key, Mark { version, ..seen })
     }
 
+    /// Learns what other processes of this device have seen since this one last looked.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`]; the system's error if the file cannot be read.
+    pub fn refresh(&self) -> Result<(), Failure> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let mut state = self.state.lock();
+        let read = |state: &mut State| {
+            let mut file = match File::open(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                file => file?,
+            };
+            if let Some(known) = &state.known
+                && known.is(&file)?
+                && file.metadata()?.len() <= known.good_len
+            {
+                return Ok(());
+            }
+            let good_len = read_news(path, state, &mut file)?;
+            state.known = Some(Known { file, good_len });
+            Ok(())
+        };
+        read(&mut state).map_err(|error| io_failure(path, &error))
+    }
+
     /// Writes what is new to the file.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ const BLOBS_QUEUED_MAX: usize = 2;
 pub struct Remote {
     pub(crate) records: v1::records_client::RecordsClient<Channel>,
     blobs: v1::blobs_client::BlobsClient<Channel>,
-    node: v1::node_client::NodeClient<Channel>,
+    pub(crate) node: v1::node_client::NodeClient<Channel>,
 }
 
 /// A lease as the client asks for it.
@@ -162,7 +162,9 @@ impl Remote {
         Ok(Self::over(connect_where(options, locate).await?))
     }
 
-    fn over(channel: Channel) -> Self {
+    /// To a node at the other end of a channel that is there already.
+    #[must_use]
+    pub fn over(channel: Channel) -> Self {
         Self {
             records: v1::records_client::RecordsClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_LEN_MAX)

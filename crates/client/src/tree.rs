@@ -2,6 +2,7 @@
 //! for each other; larger ones go side by side. What fails is named and the rest goes on.
 
 mod again;
+pub mod export;
 mod get;
 mod plan;
 mod put;

@@ -11,6 +11,7 @@ use larder_format::ids::{LeaseToken, NamespaceId, OperationId};
 use larder_format::manifest::Manifest;
 use larder_format::operation::{Found, Identity, Outcome};
 use larder_format::record::{Expiry, Key, Version};
+use larder_format::retention::Rules;
 use larder_format::rng::{Rng, SystemRng};
 use larder_seal::chunk::BlobSealer;
 use larder_seal::cut::Gear;
@@ -58,6 +59,8 @@ pub struct Vault {
     pub(crate) root: VaultRoot,
     pub(crate) files: NamespaceId,
     pub(crate) values: NamespaceId,
+    /// Retention rules, once they were needed.
+    pub(crate) rules: tokio::sync::OnceCell<Rules>,
     memory: SeenMemory,
     pub(crate) attempts: Attempts,
     pub(crate) transfers: Transfers,
@@ -156,6 +159,7 @@ impl Vault {
             root: root.clone(),
             files: NamespaceId::of(FILES),
             values: NamespaceId::of(VALUES),
+            rules: tokio::sync::OnceCell::new(),
             attempts: Attempts::in_folder(memory.beside("uploads")),
             memory,
             transfers: Transfers::default(),
@@ -186,6 +190,20 @@ impl Vault {
     /// [`Failure`] if it cannot be written.
     pub fn save_memory(&self) -> Result<(), Failure> {
         self.memory.save()
+    }
+
+    /// Learns what other processes of this device have seen meanwhile.
+    ///
+    /// # Errors
+    /// [`Failure`] if the memory cannot be read.
+    pub fn refresh_memory(&self) -> Result<(), Failure> {
+        self.memory.refresh()
+    }
+
+    /// Whether this device has seen a newer version of a file's or folder's record.
+    #[must_use]
+    pub fn has_seen_newer(&self, key: SealedKey, version: Version) -> bool {
+        self.memory.check_version(self.files, key.as_bytes(), version.to_u64()).is_err()
     }
 
     /// The node's time, in milliseconds since 1970.
@@ -349,7 +367,7 @@ impl Vault {
         }
         match head {
             Head::Entry(entry) => Ok(entry),
-            Head::Directory(_) | Head::Value(_) => Err(Failure::new(
+            Head::Directory(_) | Head::Value(_) | Head::Move(_) => Err(Failure::new(
                 Kind::Damaged,
                 "the node shows another kind of record where an entry belongs",
             )),
@@ -416,6 +434,17 @@ impl Vault {
         }
         let message = format!("the node shows another version where this one was version={version}");
         Err(Failure::new(Kind::Damaged, message))
+    }
+
+    /// What this device has seen of a record of the vault's own, which has a revision in its sealed body.
+    pub(crate) fn seen_revision(&self, key: SealedKey) -> u64 {
+        self.memory.seen(self.files, key.as_bytes()).revision
+    }
+
+    /// Takes note of the revision of a record of the vault's own, or refuses it as older than what was seen.
+    pub(crate) fn observe_revision(&self, key: SealedKey, revision: u64) -> Result<(), Failure> {
+        let seen = self.memory.seen(self.files, key.as_bytes());
+        self.memory.observe(self.files, key.as_bytes(), Mark { revision, ..seen })
     }
 
     /// Takes note of a version this device wrote.

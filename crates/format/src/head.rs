@@ -213,6 +213,24 @@ pub struct Directory {
     pub state: DirState,
 }
 
+/// A move of a directory that is under way. One record of the vault holds it, so that only one directory is moved at a
+/// time and no cycle can arise; whoever finds one whose time is up finishes or undoes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovePlan {
+    /// The directory that is moved.
+    pub folder: DirId,
+    /// The directory it hangs in at first.
+    pub from: DirId,
+    /// Its name there.
+    pub from_name: String,
+    /// The directory it is to hang in.
+    pub to: DirId,
+    /// Its name there.
+    pub to_name: String,
+    /// The node's time in milliseconds from which on others may finish or undo it.
+    pub deadline_ms: u64,
+}
+
 /// The head of a sealed value; the value's bytes are the record's body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValueHead {
@@ -231,6 +249,8 @@ pub enum Head {
     Directory(Directory),
     /// A sealed value.
     Value(ValueHead),
+    /// A move of a directory.
+    Move(MovePlan),
 }
 
 impl Head {
@@ -269,6 +289,13 @@ impl Head {
                 value.attributes.check()?;
                 w.u8(HEAD_VALUE).bytes(value.name.as_bytes());
                 value.attributes.encode_into(&mut w);
+            }
+            Self::Move(plan) => {
+                within("name", plan.to_name.len(), NAME_LEN_MAX)?;
+                within("name", plan.from_name.len(), NAME_LEN_MAX)?;
+                w.u8(HEAD_MOVE).bytes(plan.to_name.as_bytes());
+                w.raw(&plan.folder.0).raw(&plan.from.0).bytes(plan.from_name.as_bytes());
+                w.raw(&plan.to.0).u64(plan.deadline_ms);
             }
         }
         within("head", w.len(), HEAD_PLAIN_LEN_MAX)?;
@@ -310,6 +337,14 @@ impl Head {
                 let attributes = Attributes::decode(&mut r)?;
                 Self::Entry(Entry { name, moves, target: EntryTarget::Directory { id, attributes } })
             }
+            HEAD_MOVE => {
+                let folder = DirId(r.array("directory id")?);
+                let from = DirId(r.array("parent id")?);
+                let from_name = r.string("name", NAME_LEN_MAX)?;
+                let to = DirId(r.array("parent id")?);
+                let deadline_ms = r.u64("deadline")?;
+                Self::Move(MovePlan { folder, from, from_name, to, to_name: name, deadline_ms })
+            }
             HEAD_VALUE => Self::Value(ValueHead { name, attributes: Attributes::decode(&mut r)? }),
             other => {
                 let kind = FileKind::from_byte(other)?;
@@ -331,6 +366,7 @@ impl Head {
             Self::Entry(entry) => &entry.name,
             Self::Directory(dir) => &dir.name,
             Self::Value(value) => &value.name,
+            Self::Move(plan) => &plan.to_name,
         }
     }
 }
@@ -339,6 +375,7 @@ impl Head {
 const HEAD_CHILD_DIRECTORY: u8 = 3;
 const HEAD_DIRECTORY: u8 = 4;
 const HEAD_VALUE: u8 = 5;
+const HEAD_MOVE: u8 = 6;
 
 fn within(field: &'static str, len: usize, max: usize) -> Result<(), BadHead> {
     if len > max { Err(BadHead::TooLong { field, len, max }) } else { Ok(()) }

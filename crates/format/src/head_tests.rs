@@ -35,7 +35,13 @@ fn any_head() -> impl Strategy<Value = Head> {
     );
     let value = ("\\PC{0,60}", any_attributes())
         .prop_map(|(name, attributes)| Head::Value(ValueHead { name, attributes }));
-    prop_oneof![file, child, own, value]
+    let plan = ("\\PC{0,60}", "\\PC{0,60}", any::<[[u8; 16]; 3]>(), any::<u64>()).prop_map(
+        |(from_name, to_name, [folder, from, to], deadline_ms)| {
+            let (folder, from, to) = (DirId(folder), DirId(from), DirId(to));
+            Head::Move(MovePlan { folder, from, from_name, to, to_name, deadline_ms })
+        },
+    );
+    prop_oneof![file, child, own, value, plan]
 }
 
 proptest! {

@@ -121,13 +121,16 @@ impl NamespaceId {
     /// Holds the settings of all namespaces, itself excepted.
     pub const SYSTEM: NamespaceId = NamespaceId(0);
 
-    /// The id for a name. Never equals [`NamespaceId::SYSTEM`].
+    /// Holds what a node keeps for itself: its own quota, how far its scrub has come. No door leads to it.
+    pub const NODE: NamespaceId = NamespaceId(1);
+
+    /// The id for a name. Never equals [`NamespaceId::SYSTEM`] or [`NamespaceId::NODE`].
     #[must_use]
     pub fn of(name: &str) -> Self {
         let hash = blake3::derive_key("larder 2026 namespace id", name.as_bytes());
         let mut word = [0; 8];
         word.copy_from_slice(&hash[..8]);
-        Self(u64::from_le_bytes(word).max(1))
+        Self(u64::from_le_bytes(word).max(2))
     }
 }
 

@@ -407,7 +407,8 @@ impl RecordState {
 }
 
 /// A version byte that is not the one this program writes: newer, or nonsense.
-pub(crate) fn unknown_format(what: &'static str, found: u8, supported: u8) -> DecodeError {
+#[must_use]
+pub fn unknown_format(what: &'static str, found: u8, supported: u8) -> DecodeError {
     if found > supported {
         DecodeError::TooNew { what, version: found.into(), supported: supported.into() }
     } else {

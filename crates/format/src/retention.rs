@@ -1,7 +1,7 @@
 //! Retention rules: which older versions of files stay, how long what is deleted can be brought back, and how long new
 //! files live. A vault keeps its rules in one sealed record, so that all devices follow them. This is the record's body.
 //!
-//! Layout, little-endian: format (1), number of rules (u32); each rule: folder (u32 length, UTF-8, `/a/b` or `/`),
+//! Layout, little-endian: format (1), revision (u64), number of rules (u32); each rule: folder (u32 length, UTF-8, `/a/b` or `/`),
 //! keep (0 not set, 1 all, 2 some: last u32, within u64 ms, daily u32, weekly u32, monthly u32, yearly u32), trash time
 //! (u64 ms, 0 not set), lifetime (0 not set, 1 never, 2 u64 ms). Rules are sorted by folder, each folder once.
 
@@ -74,6 +74,8 @@ pub struct Rule {
 /// All rules of a vault.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rules {
+    /// Rises with every change, so that a device that has seen them takes no older ones for the newest.
+    pub revision: u64,
     /// Sorted by folder, each folder once.
     rules: Vec<Rule>,
 }
@@ -167,7 +169,7 @@ impl Rules {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut w = Writer::with_capacity(64);
-        w.u8(RETENTION_FORMAT).count(self.rules.len());
+        w.u8(RETENTION_FORMAT).u64(self.revision).count(self.rules.len());
         for rule in &self.rules {
             w.bytes(rule.folder.as_bytes());
             match rule.keep {
@@ -208,6 +210,7 @@ impl Rules {
         if format != RETENTION_FORMAT {
             return Err(unknown_format("retention rules", format, RETENTION_FORMAT));
         }
+        let revision = r.u64("retention revision")?;
         let count = r.count("retention rules", RETENTION_RULES_MAX, RULE_LEN_MIN)?;
         let mut rules: Vec<Rule> = Vec::with_capacity(count);
         for i in 0..count {
@@ -218,7 +221,7 @@ impl Rules {
             rules.push(rule);
         }
         r.finish()?;
-        Ok(Self { rules })
+        Ok(Self { revision, rules })
     }
 }
 

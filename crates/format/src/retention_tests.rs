@@ -53,7 +53,7 @@ proptest! {
 
 #[test]
 fn the_bytes_are_as_they_were_first_written() {
-    let mut rules = Rules::default();
+    let mut rules = Rules { revision: 5, ..Rules::default() };
     rules.set(Rule {
         keep: Some(KeepRule::Some(Keep {
             last: 3,
@@ -71,7 +71,7 @@ fn the_bytes_are_as_they_were_first_written() {
     let hex: String = rules.encode().iter().map(|b| format!("{b:02x}")).collect();
     let root = "01000000 2f 01 0000000000000000 01";
     let a = "02000000 2f61 02 03000000 0700000000000000 01000000 02000000 04000000 05000000 60ea000000000000 02 0900000000000000";
-    assert_eq!(hex, format!("01 02000000 {root} {a}").replace(' ', ""));
+    assert_eq!(hex, format!("01 0500000000000000 02000000 {root} {a}").replace(' ', ""));
     assert_eq!(Rules::decode(rules.encode()).unwrap(), rules);
 }
 

@@ -8,6 +8,7 @@
 //! - [`folders`], [`settings`], [`certificates`], [`atomic_file`]: what lies on this machine.
 //! - [`passphrase`], [`terminal`], [`descriptor`]: asking for secrets.
 //! - [`session`]: an opened vault and a connection for a verb; [`progress`]: how far it is.
+//! - [`suggest`]: names to complete what is typed with.
 //! - [`duration`], [`moment`], [`size`]: how people write lengths of time, moments and sizes.
 
 #![allow(unreachable_pub, reason = "in a binary, `pub` says that an item is for other files of it")]
@@ -15,6 +16,7 @@
 mod agent;
 mod allocator;
 mod atomic_file;
+mod bar;
 mod certificates;
 mod cli;
 mod descriptor;
@@ -25,12 +27,14 @@ mod failure;
 mod folders;
 mod life;
 mod moment;
+mod names;
 mod output;
 mod passphrase;
 mod progress;
 mod session;
 mod settings;
 mod size;
+mod suggest;
 mod terminal;
 mod up;
 mod vault_header;

@@ -19,41 +19,83 @@ pub fn show_ns(ns: i64) -> String {
     if ns == 0 { "-".to_owned() } else { show_seconds(ns.div_euclid(1_000_000_000)) }
 }
 
-/// Reads a moment as a person writes it, in UTC: `2026-11-21`, `2026-11-21T09:17[:30][Z]`, `@SECONDS`, or `now`. Answers
-/// nanoseconds since 1970.
+/// What a moment looks like.
+const MOMENT_FORMS: &str = "2026-11-21, \"2026-11-21 09:30\" (UTC), 2026-11-21T09:30:00+01:00 or @1790000000";
+
+/// Reads a moment as nanoseconds since 1970, in UTC unless it says otherwise: `2026-11-21`, `2026-11-21 09:30`,
+/// `2026-11-21T09:30:00Z`, `2026-11-21T09:30:00+01:00`, seconds since 1970 as `@1790000000`, so long ago (`2d`), or `now`.
 ///
 /// # Errors
-/// A sentence that says what is allowed.
+/// A sentence that says what is expected.
 pub fn parse_ns(text: &str, now_ms: u64) -> Result<i64, String> {
-    let wrong = || "want a moment in UTC: 2026-11-21, 2026-11-21T09:17, @1790000000, or now".to_owned();
-    let seconds = match text {
-        "now" => {
-            return i64::try_from(now_ms).ok().and_then(|ms| ms.checked_mul(1_000_000)).ok_or_else(wrong);
-        }
-        _ => match text.strip_prefix('@') {
-            Some(seconds) => seconds.parse().map_err(|_| wrong())?,
-            None => calendar_seconds(text).ok_or_else(wrong)?,
-        },
+    let ago_ms = |ago: Duration| u64::try_from(ago.as_millis()).ok();
+    let at_ms = match text {
+        "now" => Some(now_ms),
+        _ => duration::lifetime(text).ok().and_then(ago_ms).and_then(|ago_ms| now_ms.checked_sub(ago_ms)),
     };
-    i64::checked_mul(seconds, 1_000_000_000).ok_or_else(wrong)
+    let at_ns = at_ms.and_then(|ms| i64::try_from(ms).ok()?.checked_mul(1_000_000));
+    at_ns
+        .or_else(|| parse_seconds(text)?.checked_mul(1_000_000_000))
+        .ok_or_else(|| format!("expected a moment like {MOMENT_FORMS}, 2d for so long ago, or now"))
 }
 
-/// Seconds since 1970 of a date, or of a date and a time of day.
-fn calendar_seconds(text: &str) -> Option<i64> {
-    let text = text.strip_suffix('Z').unwrap_or(text);
-    let (date, clock) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
-    let date: Vec<&str> = date.split('-').collect();
-    let clock: Vec<&str> = clock.split(':').collect();
-    let number = |text: &str| -> Option<u8> { if text.len() == 2 { text.parse().ok() } else { None } };
-    let ([year, month, day], [hour, minute] | [hour, minute, _]) = (date.as_slice(), clock.as_slice()) else {
+/// Reads a moment since 1970 as milliseconds, in the forms of [`parse_ns`] except `now`.
+///
+/// # Errors
+/// A sentence that says what is expected.
+pub fn parse_ms(text: &str) -> Result<u64, String> {
+    let seconds = parse_seconds(text).and_then(|seconds| u64::try_from(seconds).ok());
+    seconds
+        .and_then(|seconds| seconds.checked_mul(1000))
+        .ok_or_else(|| format!("expected a moment like {MOMENT_FORMS}"))
+}
+
+/// Seconds since 1970.
+fn parse_seconds(text: &str) -> Option<i64> {
+    if let Some(seconds) = text.strip_prefix('@') {
+        return seconds.parse().ok();
+    }
+    let (date, rest) = text.split_at_checked(10)?;
+    let mut numbers = date.split('-');
+    let (year, month, day) = (numbers.next()?, numbers.next()?, numbers.next()?);
+    if numbers.next().is_some() || (year.len(), month.len(), day.len()) != (4, 2, 2) {
         return None;
+    }
+    let month = time::Month::try_from(month.parse::<u8>().ok()?).ok()?;
+    let date = time::Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
+    let (of_day, offset) = seconds_of_day(rest)?;
+    Some(date.midnight().assume_utc().unix_timestamp() + of_day - offset)
+}
+
+/// Seconds since midnight and the offset from UTC, from what follows a date.
+fn seconds_of_day(text: &str) -> Option<(i64, i64)> {
+    let Some(text) = text.strip_prefix(['T', ' ']) else {
+        return (text.is_empty() || text == "Z").then_some((0, 0));
     };
-    let second = clock.get(2).map_or(Some(0), |s| number(s))?;
-    let month = time::Month::try_from(number(month)?).ok()?;
-    let year = if year.len() == 4 { year.parse().ok()? } else { return None };
-    let date = time::Date::from_calendar_date(year, month, number(day)?).ok()?;
-    let clock = time::Time::from_hms(number(hour)?, number(minute)?, second).ok()?;
-    Some(OffsetDateTime::new_utc(date, clock).unix_timestamp())
+    let zone = text.find(['Z', '+', '-']).unwrap_or(text.len());
+    let (clock, zone) = text.split_at(zone);
+    let offset = match zone {
+        "" | "Z" => 0,
+        _ => {
+            let (sign, rest) =
+                if let Some(rest) = zone.strip_prefix('+') { (1, rest) } else { (-1, zone.get(1..)?) };
+            sign * clock_seconds(rest)?
+        }
+    };
+    Some((clock_seconds(clock)?, offset))
+}
+
+/// `HH:MM` or `HH:MM:SS` in seconds.
+fn clock_seconds(text: &str) -> Option<i64> {
+    let parts: Vec<i64> = text
+        .split(':')
+        .map(|part| part.parse::<u8>().ok().filter(|_| part.len() == 2).map(i64::from))
+        .collect::<Option<_>>()?;
+    match parts[..] {
+        [hours @ 0..24, minutes @ 0..60] => Some(hours * 3600 + minutes * 60),
+        [hours @ 0..24, minutes @ 0..60, seconds @ 0..60] => Some(hours * 3600 + minutes * 60 + seconds),
+        _ => None,
+    }
 }
 
 fn show_seconds(seconds: i64) -> String {
@@ -122,6 +164,27 @@ mod tests {
             ["", "@", "yesterday", "2026-13-01", "2026-02-30", "2026-1-1", "2026-01-01T25:00", "@9223372037"]
         {
             assert!(parse_ns(bad, 0).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn moments_are_read_strictly() {
+        assert_eq!(parse_ms("2026-09-21"), Ok(1_789_948_800_000));
+        assert_eq!(parse_ms("2026-09-21 14:13:20"), Ok(1_790_000_000_000));
+        assert_eq!(parse_ms("2026-09-21T14:13:20Z"), Ok(1_790_000_000_000));
+        assert_eq!(parse_ms("2026-09-21T16:13:20+02:00"), Ok(1_790_000_000_000));
+        assert_eq!(parse_ms("@1790000000"), Ok(1_790_000_000_000));
+        for bad in [
+            "",
+            "now",
+            "2026-13-01",
+            "2026-02-30",
+            "2026-09-21 25:00",
+            "2026-09-21x",
+            "1969-01-01",
+            "2026-9-21",
+        ] {
+            assert!(parse_ms(bad).is_err(), "{bad:?}");
         }
     }
 

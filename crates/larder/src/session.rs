@@ -38,7 +38,15 @@ impl From<larder_client::Failure> for Failure {
             return failure.hint("larder node accept-damage --help says what can be done");
         }
         if node_is_full {
-            return failure.hint("larder rm --now PATH deletes for good; room comes back within a minute");
+            let about = "larder quota suggest says what takes most room";
+            if failure.message().contains("quota of the ") {
+                return failure.hint(format!(
+                    "{about}; larder rm --now PATH deletes for good; larder quota set changes the limit"
+                ));
+            }
+            return failure.hint(format!(
+                "larder rm --now PATH deletes for good, and room comes back within a minute; {about}"
+            ));
         }
         failure
     }
@@ -117,7 +125,11 @@ fn run<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
     result
 }
 
-async fn connect(folders: &Folders) -> Outcome<Remote> {
+/// Connects to the node with this user's own certificate.
+///
+/// # Errors
+/// Closed if the node does not run; denied if it does not trust us.
+pub async fn connect(folders: &Folders) -> Outcome<Remote> {
     let address = node_address(folders)?;
     let certificates = Certificates::in_folder(folders.certificates());
     let identity = certificates.identity("client")?;

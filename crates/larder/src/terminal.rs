@@ -56,6 +56,28 @@ impl Terminal {
         Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
+    /// Asks for a line, which the person sees while typing; without its end.
+    ///
+    /// # Errors
+    /// Interrupted at the end of input; invalid if longer than `len_max` bytes.
+    pub fn ask(&mut self, question: &str, len_max: usize) -> Outcome<String> {
+        self.show(question)?;
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        loop {
+            match self.device.read(&mut byte) {
+                Ok(0) => return Err(Failure::interrupted()),
+                Ok(_) if byte[0] == b'\n' => break,
+                Ok(_) if line.len() >= len_max => {
+                    return Err(Failure::invalid(format!("the answer is longer than {len_max} bytes")));
+                }
+                Ok(_) => line.push(byte[0]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(terminal_failure(&error)),
+            }
+        }
+        Ok(String::from_utf8_lossy(&line).into_owned())
+    }
+
     /// Asks for a passphrase without echo.
     ///
     /// # Errors

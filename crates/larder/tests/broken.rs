@@ -32,7 +32,7 @@ fn a_failure_after_the_commit_takes_nothing_from_the_new_version() {
         let local = home.file("in", &content);
         let proxy = Proxy::before(&home);
         proxy.decide(breaks_at_the_commit(fate));
-        let error = home.run(&["put", "--json", &local, "/d/f"]).ends(10).json_error();
+        let error = home.run(&["put", "--json", "--wait", "0", &local, "/d/f"]).ends(10).json_error();
         assert_eq!(error["kind"], "unknown", "{fate:?}: {error}");
         drop(proxy);
         // Blobs that no lease keeps are freed some time later: what counts is that there are none.
@@ -73,7 +73,7 @@ fn a_folder_whose_stream_breaks_off_is_reported_file_by_file() {
     let tree = tree.to_str().unwrap();
     let proxy = Proxy::before(&home);
     proxy.break_streams_after(ANSWERS);
-    let said = home.run(&["put", "--json", tree, "/"]).ends(10);
+    let said = home.run(&["put", "--json", "--wait", "0", tree, "/"]).ends(10);
     let report = said.json();
     assert_eq!(report["files"], ANSWERS, "those that were answered");
     let failed = report["failed"].as_array().unwrap();

@@ -84,8 +84,7 @@ fn with_the_copy_gone_too_a_backup_is_what_is_left() {
     let mut bent = whole.clone();
     bent[300] ^= 4;
     write(&header_file(&home), &bent);
-    let said = home.bring_up();
-    assert_ne!(said.code, 0, "{}", said.out);
+    home.bring_up().ends(6).says("damaged").says("no copy of it").says("backup");
     assert_eq!(std::fs::read(header_file(&home)).unwrap(), bent, "nothing is made over it");
     home.run(&["down"]).ends(0);
     std::fs::remove_dir_all(&data).unwrap();
@@ -116,6 +115,62 @@ fn a_change_cut_short_before_its_file_was_in_place_is_finished_by_up() {
     unlock(&home, &new).ends(0);
     assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "kept");
     up(&home).ends(0);
+}
+
+#[test]
+fn killed_anywhere_it_opens_with_the_old_passphrase_or_the_new_one() {
+    const ROUNDS: u64 = 6;
+    let home = Home::up();
+    home.run_with(&["put", "-", "/f"], b"kept").ends(0);
+    let files = [home.path("passphrase").to_str().unwrap().to_owned(), home.file("new", b"another one\n")];
+    let mut current = 0;
+    let mut changed = 0;
+    for round in 0..ROUNDS {
+        let (old, new) = (&files[current], &files[1 - current]);
+        let arguments = ["vault", "passphrase", "--passphrase-file", old, "--new-passphrase-file", new];
+        let mut command = home.command(&arguments).spawn().unwrap();
+        // The last one is left to finish, however slow the machine is.
+        if round + 1 < ROUNDS {
+            support::pause(200 * round);
+            command.kill().unwrap();
+        }
+        command.wait().unwrap();
+        let opens = |file: &str| unlock(&home, file).code == 0;
+        let (by_old, by_new) = (opens(old), opens(new));
+        assert!(by_old != by_new, "round={round} old={by_old} new={by_new}");
+        unlock(&home, if by_old { old } else { new }).ends(0);
+        assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "kept", "round={round}");
+        up(&home).ends(0);
+        let (by_old, by_new) = (opens(old), opens(new));
+        assert!(by_old != by_new, "after up: round={round} old={by_old} new={by_new}");
+        if by_new {
+            current = 1 - current;
+            changed += 1;
+        }
+        unlock(&home, &files[current]).ends(0);
+        assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "kept", "round={round}");
+    }
+    assert!(changed > 0, "the last one was not killed");
+}
+
+#[test]
+fn of_two_changes_at_once_one_counts_and_the_other_changes_nothing() {
+    let home = Home::up();
+    let codes: Vec<Said> = std::thread::scope(|scope| {
+        let change = || home.run(&["vault", "recovery-code", "--json"]);
+        let both = [scope.spawn(change), scope.spawn(change)];
+        both.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    // On one machine they take turns.
+    let codes: Vec<String> = codes
+        .into_iter()
+        .map(|said| said.ends(0).json()["recovery_code"].as_str().unwrap().to_owned())
+        .collect();
+    let opens = |code: &String| {
+        home.run(&["lock"]).ends(0);
+        home.run(&["unlock", "--recovery-code-file", &home.file("code", code.as_bytes())]).code == 0
+    };
+    assert_eq!(codes.iter().filter(|code| opens(code)).count(), 1);
 }
 
 #[test]

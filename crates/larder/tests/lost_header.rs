@@ -97,8 +97,13 @@ fn of_several_vaults_the_one_named_comes_back() {
     let put = AskPut { condition: Condition::Absent, body: theirs.encode(), ..AskPut::default() };
     assert!(matches!(on_the_copy(&home, &theirs, Ask::Put(put)), Outcome::Written { .. }));
     home.run(&["down"]).ends(0);
-    std::fs::remove_file(header_file(&home)).unwrap();
     let id = ours.vault().to_string();
+    // This machine remembers whose it is, unless that is lost, too.
+    std::fs::remove_file(header_file(&home)).unwrap();
+    assert_eq!(up_json(&home).ends(0).json()["vault"]["id"], id);
+    home.run(&["down"]).ends(0);
+    std::fs::remove_file(header_file(&home)).unwrap();
+    std::fs::remove_file(home.home().join("state/vault.pin")).unwrap();
     home.bring_up().ends(4).says("several vaults").says(&id).says("--vault ID");
     home.run(&["up", "--listen", "127.0.0.1:0", "--vault", "nonsense"]).ends(3);
     let passphrase = home.path("passphrase");

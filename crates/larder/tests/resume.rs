@@ -1,6 +1,8 @@
 //! Transfers that were interrupted go on: the same command again sends or fetches only what is missing, counted on the wire,
 //! and nothing is left over, doubled or damaged.
 
+#![allow(clippy::print_stderr, reason = "figures for whoever reads the log")]
+
 #[path = "support/proxy.rs"]
 mod proxy;
 mod support;

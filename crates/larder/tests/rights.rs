@@ -42,6 +42,8 @@ const CALLS: &[(&str, &str, usize)] = &[
     ("Node", "Collect", 3),
     ("Node", "Scrub", 3),
     ("Node", "AcceptDamage", 3),
+    ("Node", "SetQuota", 3),
+    ("Node", "Usage", 0),
 ];
 
 /// Messages as bytes: what they say does not matter here.

@@ -15,7 +15,7 @@ use crate::namespaces::Namespaces;
 use crate::registers::Registers;
 
 /// Length of a file's key in sealed namespaces, in bytes. Its versions are kept at keys that begin with it.
-const FILE_KEY_LEN: usize = 32;
+pub(crate) const FILE_KEY_LEN: usize = 32;
 
 /// Records looked at in one page.
 const PAGE_RECORDS: usize = 256;

@@ -34,6 +34,8 @@ pub mod listener;
 mod maintenance;
 mod metrics;
 pub mod namespaces;
+mod own;
+pub mod quota;
 pub mod registers;
 pub mod revocation;
 mod rights;

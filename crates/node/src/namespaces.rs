@@ -11,11 +11,12 @@ use larder_format::limits::NAMESPACES_MAX;
 use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
 use larder_format::record::{Content, Expiry, Key, Live, RecordSlot, RecordState, Version};
 use larder_format::slot::Slot;
-use larder_store::api::{Address, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
+use larder_store::api::{Address, Current, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
 use larder_store::log::LogStore;
 use larder_wire::answer::Failure;
 use parking_lot::RwLock;
 
+use crate::quota;
 use crate::registers::store_failure;
 
 /// All namespaces, by id.
@@ -25,8 +26,9 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Reads the settings that the disk store holds. Settings never change once they are there, so what is
-    /// known holds even while other frames are lost; what is not known is an error then.
+    /// Reads the settings that the disk store holds, and puts quotas in force. Settings but the quota never change once
+    /// they are there, so what is known holds even while other frames are lost (a quota may then be an older one);
+    /// what is not known is an error.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read, [`StoreError::Damaged`] if they make no sense.
@@ -48,6 +50,7 @@ impl Namespaces {
                 let Content::Live(live) = state.content else { continue };
                 let settings =
                     Namespace::decode(live.body).map_err(|e| damaged_settings(&key, &e.to_string()))?;
+                disk.used().of(settings.id()).set_limit(settings.quota_bytes);
                 known.insert(settings.id(), Arc::new(settings));
             }
             match page.next {
@@ -94,10 +97,14 @@ impl Namespaces {
             );
             return Err(Failure::new(Kind::Invalid, message));
         }
+        quota::check(Some(settings.id()), settings.quota_bytes)?;
         refuse_unenforced(&settings)?;
         let mut known = self.known.write();
         if let Some(existing) = known.get(&settings.id()) {
-            if **existing == settings {
+            // The quota may have been changed since.
+            let as_made = Namespace { quota_bytes: existing.quota_bytes, ..settings.clone() };
+            let asks_no_other = settings.quota_bytes.is_none_or(|bytes| existing.quota_bytes == Some(bytes));
+            if **existing == as_made && asks_no_other {
                 // Whoever created it may still be waiting for the disk; then so does this.
                 let key = settings_key(&settings)?;
                 let read = self.disk.read(settings_address(&key), Want::Head).map_err(store_failure)?;
@@ -109,19 +116,53 @@ impl Namespaces {
         if known.len() >= NAMESPACES_MAX {
             return Err(Failure::new(Kind::Full, format!("too many namespaces max={NAMESPACES_MAX}")));
         }
-        let key = settings_key(&settings)?;
-        let address = settings_address(&key);
-        let state = RecordState {
-            version: Version(now),
-            expiry: Expiry::NEVER,
-            content: Content::Live(Live { body: settings.encode(), ..Live::default() }),
-            operations: Vec::new(),
-        };
-        let slot = RecordSlot { ballots: None, state: Some(state) };
-        let ticket =
-            self.disk.update(address, &mut |_| Ok(Next::Store(slot.clone()))).map_err(store_failure)?;
+        let ticket = self.store(&settings, now, Next::Store)?;
         known.insert(settings.id(), Arc::new(settings));
         Ok((true, ticket))
+    }
+
+    /// Sets or lifts a namespace's quota, at once; answers the one before, and when the new one is durable.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] for an unknown namespace; [`Kind::Invalid`] for a quota out of range.
+    pub fn set_quota(
+        &self,
+        name: &str,
+        quota_bytes: Option<u64>,
+        now: Hlc,
+    ) -> Result<(Option<u64>, Ticket), Failure> {
+        let id = NamespaceId::of(name);
+        quota::check(Some(id), quota_bytes)?;
+        let mut known = self.known.write();
+        let Some(existing) = known.get(&id).filter(|existing| existing.name == name) else {
+            let names: Vec<&str> = known.values().map(|namespace| namespace.name.as_str()).collect();
+            let message = format!("no such namespace name={name:?}; there are: {}", names.join(", "));
+            return Err(Failure::new(Kind::NotFound, message));
+        };
+        let before = existing.quota_bytes;
+        let settings = Namespace { quota_bytes, ..(**existing).clone() };
+        // Raising a quota is a way out of a full node.
+        let ticket = self.store(&settings, now, Next::StoreInto)?;
+        known.insert(id, Arc::new(settings));
+        Ok((before, ticket))
+    }
+
+    /// Writes settings and puts the quota in force.
+    fn store(&self, settings: &Namespace, now: Hlc, next: fn(RecordSlot) -> Next) -> Result<Ticket, Failure> {
+        let key = settings_key(settings)?;
+        let store = &mut |current: &mut dyn Current| {
+            let newest = current.meta().map_or(0, |meta| meta.version.to_u64());
+            let state = RecordState {
+                version: Version::from_u64(now.to_u64().max(newest.saturating_add(1))),
+                expiry: Expiry::NEVER,
+                content: Content::Live(Live { body: settings.encode(), ..Live::default() }),
+                operations: Vec::new(),
+            };
+            Ok(next(RecordSlot { ballots: None, state: Some(state) }))
+        };
+        let ticket = self.disk.update(settings_address(&key), store).map_err(store_failure)?;
+        self.disk.used().of(settings.id()).set_limit(settings.quota_bytes);
+        Ok(ticket)
     }
 }
 
@@ -135,11 +176,7 @@ fn settings_address(key: &Key) -> Address<'_> {
 
 /// Settings that this node would store but not enforce are refused: whoever asks for them relies on them.
 fn refuse_unenforced(settings: &Namespace) -> Result<(), Failure> {
-    let unenforced = [
-        ("owner_keys", !settings.owner_keys.is_empty()),
-        ("quota_bytes", settings.quota_bytes.is_some()),
-        ("zone", !settings.zone.is_empty()),
-    ];
+    let unenforced = [("owner_keys", !settings.owner_keys.is_empty()), ("zone", !settings.zone.is_empty())];
     match unenforced.iter().find(|(_, asked)| *asked) {
         None => Ok(()),
         Some((what, _)) => {

@@ -21,6 +21,7 @@ use larder_wire::request::{Ask, AskPut, RecordRequest};
 
 use crate::metrics::Cells;
 use crate::namespaces::{Namespaces, slot_of};
+use crate::quota::Claim;
 use crate::suspects::Suspects;
 use crate::time::NodeTime;
 
@@ -103,6 +104,11 @@ impl Registers {
         &self.namespaces
     }
 
+    /// The node's time, now.
+    pub(crate) fn now(&self) -> Hlc {
+        self.time.now()
+    }
+
     /// The table that holds a class of records.
     pub(crate) fn table(&self, class: Class) -> &dyn RecordStore {
         match class {
@@ -117,11 +123,6 @@ impl Registers {
     /// [`Kind::NotFound`].
     pub(crate) fn class(&self, namespace: NamespaceId) -> Result<Class, Failure> {
         Ok(self.namespaces.get(namespace)?.class)
-    }
-
-    /// The node's time now.
-    pub(crate) fn now(&self) -> Hlc {
-        self.time.now()
     }
 
     /// Disk records that changed and whose leases nobody has looked at since.
@@ -169,6 +170,8 @@ impl Registers {
         let free_expired = self.time.may_free();
         let mut outcome = None;
         let mut replaced = false;
+        // Until what it is for is counted.
+        let mut reserved = None;
         let ticket = table
             .update(at, &mut |current| {
                 // Under the record's lock: what this may still rely on (a lease, say), nobody has given up by a
@@ -182,7 +185,15 @@ impl Registers {
                     single::Next::Keep if free_expired => removal_of_expired(current, context)?,
                     next => store_next(next),
                 };
-                if let (Operation::Put(put), Next::Store(_)) = (&operation, &next)
+                let next = match (&operation, next) {
+                    (Operation::Put(put), Next::Store(slot)) => {
+                        let claim = Claim::of(&namespace, at.key, put, current.meta(), &slot);
+                        reserved = claim.reserve(&namespace, &self.disk)?;
+                        if claim.is_ending { Next::StoreInto(slot) } else { Next::Store(slot) }
+                    }
+                    (_, next) => next,
+                };
+                if let (Operation::Put(put), Next::Store(_) | Next::StoreInto(_)) = (&operation, &next)
                     && !put.tokens.is_empty()
                 {
                     self.disk.list_leases(at.namespace, at.key, &put.tokens)?;
@@ -191,6 +202,7 @@ impl Registers {
                 Ok(next)
             })
             .map_err(store_failure)?;
+        drop(reserved);
         if replaced {
             self.suspect(namespace.class, at);
         }

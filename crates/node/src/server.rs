@@ -21,7 +21,7 @@ use tonic::transport::Server;
 use crate::admission::Admission;
 use crate::blobs::Blobs;
 use crate::chores::{self, Chores};
-use crate::config::{HttpAuth, HttpConfig, NodeConfig};
+use crate::config::{HttpAuth, NodeConfig};
 use crate::credentials::TlsError;
 use crate::descriptors;
 use crate::feeds::Feeds;
@@ -32,6 +32,7 @@ use crate::listener;
 use crate::maintenance::{self, Maintenance};
 use crate::metrics::{CountLayer, Metrics, Sources};
 use crate::namespaces::Namespaces;
+use crate::own::Own;
 use crate::registers::Registers;
 use crate::time::NodeTime;
 
@@ -102,20 +103,21 @@ pub struct Addresses {
     pub http: Option<std::net::SocketAddr>,
 }
 
-async fn open_http(config: &NodeConfig) -> Result<Option<Door>, NodeError> {
-    let connections_max = descriptors::raise();
+async fn bind_http(config: &NodeConfig, connections_max: usize) -> Result<Option<Door>, NodeError> {
     let Some(http) = &config.http else { return Ok(None) };
     let door = Door::bind(http.clone(), connections_max).await;
     door.map(Some).map_err(|e| NodeError::ListenHttp { address: http.listen, reason: e.to_string() })
 }
 
-fn raw_door(config: &HttpConfig, address: std::net::SocketAddr) -> v1::RawDoor {
-    v1::RawDoor {
+/// What is open to programs that do not seal.
+fn raw_doors(config: &NodeConfig, addresses: Addresses) -> Vec<v1::RawDoor> {
+    let (Some(http), Some(address)) = (&config.http, addresses.http) else { return Vec::new() };
+    vec![v1::RawDoor {
         protocol: "http".to_owned(),
         address: address.to_string(),
-        namespace: config.namespace.clone(),
-        needs_certificate: config.auth == HttpAuth::Certificate,
-    }
+        namespace: http.namespace.clone(),
+        needs_certificate: http.auth == HttpAuth::Certificate,
+    }]
 }
 
 /// Runs a node until `shutdown` resolves. `ready` is called once, with the addresses it listens on, when it
@@ -129,24 +131,21 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NodeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let connections_max = config.connections_max.min(descriptors::raise());
+    let descriptors = descriptors::raise();
+    let connections_max = config.connections_max.min(descriptors);
     let admission = Admission::open(config.certificates.clone(), connections_max, clock.clone())?;
-    // The port first: it is the quickest thing to fail, and nothing is touched yet.
-    let listen_error =
-        |e: std::io::Error| NodeError::Listen { address: config.listen, reason: e.to_string() };
-    let socket = TcpListener::bind(config.listen).await.map_err(listen_error)?;
-    let address = socket.local_addr().map_err(listen_error)?;
-    let http = open_http(&config).await?;
-    let http_address = http.as_ref().map(|door| door.address);
+    // The ports first: they are the quickest thing to fail, and nothing is touched yet.
+    let (socket, address) = bind(config.listen).await?;
+    let http = bind_http(&config, descriptors).await?;
+    let addresses = Addresses { grpc: address, http: http.as_ref().map(|door| door.address) };
 
-    let data_dir = config.data_dir.clone();
-    let opening = move || LogStore::open(&data_dir, LogConfig::default(), &mut SystemRng);
-    let log = tokio::task::spawn_blocking(opening).await.map_err(|e| NodeError::Server(e.to_string()))??;
-    let log = Arc::new(log);
-    let memory = Arc::new(MemoryTable::new(MemoryConfig {
-        cap_bytes: config.memory_cap_bytes,
-        hash_seed: SystemRng.u64(),
-    }));
+    let log = open_log(&config).await?;
+    let memory = Arc::new(MemoryTable::counting(
+        MemoryConfig { cap_bytes: config.memory_cap_bytes, hash_seed: SystemRng.u64() },
+        log.used().clone(),
+    ));
+    let own = Arc::new(Own::new(log.clone()));
+    log.set_quota(own.quota()?);
     let feeds = Feeds::start(&log, memory.feed());
     // A version is a time too: one that was told must not be given out again.
     let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
@@ -159,23 +158,20 @@ pub async fn run(
     let blobs = Arc::new(Blobs::new(log.clone(), namespaces.clone(), time.clone(), leases.clone()));
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health { log: log.clone() });
-    let http = http.map(|door| {
-        door.open(DoorParts {
-            node_id: NodeId(log.id().0),
-            registers: registers.clone(),
-            namespaces: namespaces.clone(),
-            time: time.clone(),
-            health: health.clone(),
-            metrics: metrics.clone(),
-            sources: Sources {
-                metrics: metrics.clone(),
-                registers: registers.clone(),
-                blobs: blobs.clone(),
-                log: log.clone(),
-                time: time.clone(),
-            },
-        })
-    });
+    let sources = Sources {
+        metrics: metrics.clone(),
+        registers: registers.clone(),
+        blobs: blobs.clone(),
+        log: log.clone(),
+        time: time.clone(),
+    };
+    let parts = DoorParts {
+        namespaces: namespaces.clone(),
+        health: health.clone(),
+        sources,
+        admission: admission.clone(),
+    };
+    let http = http.map(|door| door.open(parts));
     let chores = chores::start(Chores {
         metrics: metrics.clone(),
         registers: registers.clone(),
@@ -196,7 +192,9 @@ pub async fn run(
             time: time.clone(),
             admission: admission.clone(),
             health,
-            raw_doors: config.http.iter().zip(http_address).map(|(http, at)| raw_door(http, at)).collect(),
+            raw_doors: raw_doors(&config, addresses),
+            own,
+            log: log.clone(),
             maintenance: Arc::new(Maintenance {
                 log: log.clone(),
                 leases,
@@ -213,23 +211,39 @@ pub async fn run(
         feeds.close();
     };
     let watching = tokio::spawn(admission.clone().watch());
-    let result = serve(socket, admission, count, services, shutdown, || {
-        ready(Addresses { grpc: address, http: http_address })
-    })
-    .await;
+    let result = serve(socket, admission, count, services, shutdown, || ready(addresses)).await;
     watching.abort();
     if let Some(http) = http {
         http.ended(DRAIN_TIMEOUT).await;
     }
     feeds.close();
     chores.stop().await;
+    close_log(log).await?;
+    result
+}
+
+async fn bind(listen: std::net::SocketAddr) -> Result<(TcpListener, std::net::SocketAddr), NodeError> {
+    let failed = |e: std::io::Error| NodeError::Listen { address: listen, reason: e.to_string() };
+    let socket = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    Ok((socket, address))
+}
+
+async fn open_log(config: &NodeConfig) -> Result<Arc<LogStore>, NodeError> {
+    let data_dir = config.data_dir.clone();
+    let opening = move || LogStore::open(&data_dir, LogConfig::default(), &mut SystemRng);
+    let log = tokio::task::spawn_blocking(opening).await.map_err(|e| NodeError::Server(e.to_string()))??;
+    Ok(Arc::new(log))
+}
+
+async fn close_log(log: Arc<LogStore>) -> Result<(), NodeError> {
     let closing = move || Arc::into_inner(log).map(LogStore::close);
     match tokio::task::spawn_blocking(closing).await.map_err(|e| NodeError::Server(e.to_string()))? {
         Some(closed) => closed?,
         // A client that did not finish in time still holds on to it; it closes when the process ends.
         None => tracing::warn!("the store is still in use; it is closed as the process ends"),
     }
-    result
+    Ok(())
 }
 
 struct Services {

@@ -279,3 +279,109 @@ fn without_a_slot_of_the_kind_the_error_says_so() {
     let header = VaultHeader::create(&root, Unlock::RecoveryCode(&code), CHEAP, &mut rng).unwrap();
     assert_eq!(header.open(phrase("x")).unwrap_err(), SealError::NoSlot { what: "passphrase" });
 }
+
+mod model {
+    //! Any sequence of changes leaves a header that is read back as it was written, that opens with every secret that
+    //! has a slot and with no other, and that is never older than before.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Add(u8),
+        Change { from: u8, to: u8 },
+        NewCode,
+        Remove(usize),
+        Label(usize, String),
+        Advance,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0u8..5).prop_map(Step::Add),
+            (0u8..5, 0u8..5).prop_map(|(from, to)| Step::Change { from, to }),
+            Just(Step::NewCode),
+            (0usize..6).prop_map(Step::Remove),
+            (0usize..6, ".{0,16}").prop_map(|(at, label)| Step::Label(at, label)),
+            Just(Step::Advance),
+        ]
+    }
+
+    fn words(number: u8) -> Vec<u8> {
+        format!("passphrase {number}").into_bytes()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn changes_in_any_order(steps in prop::collection::vec(step(), 1..10), seed: u64) {
+            let mut rng = SeededRng::new(seed);
+            let root = VaultRoot::generate(&mut rng);
+            let mut code = RecoveryCode::generate(&mut rng);
+            let mut header = VaultHeader::create(&root, Unlock::RecoveryCode(&code), CHEAP, &mut rng).unwrap();
+            // By slot: the number of its passphrase, none for the code; and its label.
+            let mut model = vec![(header.slots()[0].id(), None, None)];
+            for step in steps {
+                let before = header.revision();
+                match step {
+                    Step::Add(number) => {
+                        let (words, rng) = (words(number), &mut rng);
+                        let id = header.add_slot(&root, Unlock::Passphrase(&words), CHEAP, rng).unwrap();
+                        model.push((id, Some(number), None));
+                    }
+                    Step::Change { from, to } => {
+                        let (old, new) = (words(from), words(to));
+                        let Ok((_, id)) = header.open_slot(Unlock::Passphrase(&old)) else {
+                            prop_assert!(model.iter().all(|(_, number, _)| *number != Some(from)));
+                            continue;
+                        };
+                        let new = header.replace_slot(&root, id, Unlock::Passphrase(&new), CHEAP, &mut rng).unwrap();
+                        let slot = model.iter_mut().find(|slot| slot.0 == id).unwrap();
+                        (slot.0, slot.1) = (new, Some(to));
+                    }
+                    Step::NewCode => {
+                        code = RecoveryCode::generate(&mut rng);
+                        let id = header.replace_slots(&root, Unlock::RecoveryCode(&code), CHEAP, &mut rng).unwrap();
+                        model.retain(|slot| slot.1.is_some());
+                        model.push((id, None, None));
+                    }
+                    Step::Remove(at) => {
+                        let removed = header.remove_slot(&root, at);
+                        prop_assert_eq!(removed.is_ok(), at < model.len() && model.len() > 1);
+                        if removed.is_err() {
+                            continue;
+                        }
+                        model.remove(at);
+                    }
+                    Step::Label(at, label) => {
+                        let Some(slot) = model.get_mut(at) else { continue };
+                        let note = Note { label: label.clone(), created_ms: before, recipient: None };
+                        header.annotate(&root, slot.0, note, &mut rng).unwrap();
+                        slot.2 = Some(label);
+                    }
+                    Step::Advance => header.advance_generation(&root).unwrap(),
+                }
+                prop_assert!(header.revision() > before);
+                let again = VaultHeader::decode(&header.encode()).unwrap();
+                prop_assert_eq!(&again, &header);
+                header.verify(&root).unwrap();
+                header.verify_pinned(&root.fingerprint().unwrap()).unwrap();
+                let ids: Vec<_> = header.slots().iter().map(Slot::id).collect();
+                prop_assert_eq!(ids, model.iter().map(|slot| slot.0).collect::<Vec<_>>());
+                for number in 0..5 {
+                    let opens = header.open(Unlock::Passphrase(&words(number))).is_ok();
+                    prop_assert_eq!(opens, model.iter().any(|slot| slot.1 == Some(number)));
+                }
+                let has_code = model.iter().any(|slot| slot.1.is_none());
+                prop_assert_eq!(header.open(Unlock::RecoveryCode(&code)).is_ok(), has_code);
+                let notes = header.notes(&root).unwrap();
+                for (id, _, label) in &model {
+                    prop_assert_eq!(notes.get(id).map(|note| &note.label), label.as_ref());
+                }
+            }
+        }
+    }
+}

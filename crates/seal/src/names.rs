@@ -182,6 +182,12 @@ impl NameKeys {
         SealedKey(self.names.mac(&[b"moves\0"]))
     }
 
+    /// The key of the record that holds the vault's retention rules.
+    #[must_use]
+    pub fn retention_key(&self) -> SealedKey {
+        SealedKey(self.names.mac(&[b"retention\0"]))
+    }
+
     /// The key of a value. Values share no prefix, so they spread over all partitions.
     #[must_use]
     pub fn value_key(&self, namespace: NamespaceId, name: &str) -> SealedKey {

@@ -30,6 +30,8 @@ use larder_format::rng::{Rng, SeededRng};
 use larder_seal::chunk::BlobSealer;
 use larder_seal::compress::Compression;
 use larder_seal::cut::Gear;
+use larder_seal::fingerprint::Fingerprint;
+use larder_seal::header::notes::Note;
 use larder_seal::header::{VaultHeader, header_record_key};
 use larder_seal::keys::VaultRoot;
 use larder_seal::manifest::{Draft, Previous, check_chain, check_head, open_manifest};
@@ -37,6 +39,7 @@ use larder_seal::names::{NameKeys, SealedKey};
 use larder_seal::pipeline::Width;
 use larder_seal::pipeline::open::{OpenJob, Reading, SupplyError, open_stream};
 use larder_seal::pipeline::seal::{Cutting, SealOptions, seal_stream};
+use larder_seal::recipient::{Identity, Recipient};
 use larder_seal::record::{RecordOpener, RecordPlace, RecordSealer};
 use larder_seal::recovery::RecoveryCode;
 use larder_seal::slots::{Argon2Cost, Slot, Unlock};
@@ -446,4 +449,80 @@ fn the_rest_of_the_committed_vault_is_as_it_was() {
     assert!(matches!(head, Head::Directory(Directory { state: DirState::Open, .. })));
     let marks = Watermarks::load(&vault.watermarks).unwrap().watermarks;
     assert_eq!(marks.seen(files().0, b"some key"), Some(Mark { version: 7, revision: 1_001 }));
+}
+
+/// A header of format 2, with everything that opens it. Made once by `LARDER_WRITE_VECTORS=1` and never again.
+fn generate_header() -> String {
+    let mut rng = SeededRng::new(20_261_121);
+    let root = VaultRoot::generate(&mut rng);
+    let mut header =
+        VaultHeader::create(&root, Unlock::Passphrase(PASSPHRASE.as_bytes()), COST, &mut rng).unwrap();
+    let code = RecoveryCode::generate(&mut rng);
+    header.add_slot(&root, Unlock::RecoveryCode(&code), COST, &mut rng).unwrap();
+    let identity = Identity::generate(&mut rng).unwrap();
+    let slot = header.add_recipient(&root, identity.recipient(), &mut rng).unwrap();
+    let recipient = Some(identity.recipient().fingerprint());
+    let note = Note { label: "a laptop ✓".to_owned(), created_ms: 1_795_000_000_000, recipient };
+    header.annotate(&root, slot, note, &mut rng).unwrap();
+    header.advance_generation(&root).unwrap();
+    let mut out = String::new();
+    for (name, value) in [
+        ("passphrase", hex(PASSPHRASE.as_bytes())),
+        ("recovery", code.to_text().to_string()),
+        ("identity", identity.to_text().to_string()),
+        ("recipient", identity.recipient().to_text()),
+        ("recipient-fingerprint", identity.recipient().fingerprint().to_string()),
+        ("fingerprint", root.fingerprint().unwrap().to_string()),
+        ("vault", root.id().to_string()),
+        ("root", hex(root.secret().expose())),
+        ("slot", slot.to_string()),
+        ("label", hex("a laptop ✓".as_bytes())),
+        ("header", hex(&header.encode())),
+    ] {
+        writeln!(out, "{name} {value}").unwrap();
+    }
+    out
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "writing fixtures once, by hand; atomicity does not matter")]
+fn a_committed_header_of_format_2_opens_by_every_slot_and_its_signatures_verify() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/v2/header.txt");
+    if std::env::var_os("LARDER_WRITE_VECTORS").is_some() && !path.exists() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, generate_header()).unwrap();
+    }
+    let text = std::fs::read_to_string(path).expect("the vectors are committed");
+    let lines: BTreeMap<&str, &str> = text.lines().map(|line| line.split_once(' ').unwrap()).collect();
+    let bytes = Bytes::from(unhex(lines["header"]));
+    let header = VaultHeader::decode(&bytes).unwrap();
+    assert_eq!(header.encode(), bytes);
+    let fingerprint = Fingerprint::parse(lines["fingerprint"]).unwrap();
+    assert_eq!(header.fingerprint(), Some(fingerprint));
+    header.verify_pinned(&fingerprint).unwrap();
+    let code = RecoveryCode::parse(lines["recovery"]).unwrap();
+    let identity = Identity::parse(lines["identity"]).unwrap();
+    assert_eq!(*identity.recipient(), Recipient::parse(lines["recipient"]).unwrap());
+    assert_eq!(identity.recipient().fingerprint().to_string(), lines["recipient-fingerprint"]);
+    let passphrase = unhex(lines["passphrase"]);
+    for unlock in [Unlock::Passphrase(&passphrase), Unlock::RecoveryCode(&code), Unlock::Identity(&identity)]
+    {
+        let root = header.open(unlock).unwrap();
+        assert_eq!(
+            (root.id().to_string(), hex(root.secret().expose())),
+            (lines["vault"].into(), lines["root"].into())
+        );
+        assert_eq!(root.fingerprint().unwrap(), fingerprint);
+        let notes = header.notes(&root).unwrap();
+        let (slot, note) = notes.iter().next().unwrap();
+        assert_eq!(
+            (slot.to_string().as_str(), hex(note.label.as_bytes()).as_str()),
+            (lines["slot"], lines["label"])
+        );
+        assert_eq!(
+            (note.created_ms, note.recipient),
+            (1_795_000_000_000, Some(identity.recipient().fingerprint()))
+        );
+    }
+    assert_eq!(header.generation(), 1);
 }

@@ -59,6 +59,13 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] if the file system cannot; what the system says.
     fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// Lets go of what the system holds in memory of a part of the file, so that the next read comes from the disk. A
+    /// wish: what is not written yet stays.
+    fn forget_cached(&self, _offset: u64, _len: u64) {}
+
+    /// Says that a part of the file is read soon. A wish.
+    fn will_read(&self, _offset: u64, _len: u64) {}
 }
 
 /// One folder.

@@ -9,7 +9,7 @@
 //! - [`open`], [`head`], [`load`], [`judge`], [`replay`], [`batch`]: from files to index;
 //! - [`sidecar`]: lists of sealed segments, to open fast;
 //! - [`collect`], [`victim`], [`compact`], [`skip`]: giving space back;
-//! - [`scrub`], [`repair`], [`accept`]: damage: finding it, undoing it, living with it;
+//! - [`scrub`], [`repair`], [`mend`], [`accept`]: damage: finding it, undoing it, living with it;
 //! - [`space`]: the reserve, and what is full.
 //!
 //! What a crash may lose: everything whose ticket has not resolved, from the first lost frame on, and nothing
@@ -28,6 +28,7 @@ mod judge;
 mod leases;
 mod listing;
 mod load;
+mod mend;
 mod open;
 mod queue;
 mod records;
@@ -226,6 +227,17 @@ impl LogStore {
     pub fn set_quota(&self, quota_bytes: Option<u64>) {
         self.core.log.space.set_quota(quota_bytes);
         self.core.log.space.fit_segments(self.core.log.segments.disk_bytes());
+    }
+
+    /// What the disk has left, whatever the quota.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the system does not say.
+    pub fn disk_free_bytes(&self) -> Result<u64, StoreError> {
+        self.core.log.disk.free_bytes().map_err(|e| StoreError::Io {
+            what: "measuring free space".into(),
+            message: e.to_string().into(),
+        })
     }
 
     /// The most bytes that the folder may take, and how many it takes.

@@ -87,7 +87,7 @@ async fn read_page(
             EntryTarget::Directory { .. } => confirmed.next().unwrap_or(Ok(Standing::Gone)),
             EntryTarget::File { .. } => Ok(Standing::Open),
         };
-        if standing != Ok(Standing::Gone) {
+        if standing.as_ref().map_or(true, |standing| standing.is_shown()) {
             page.entries.push((now, standing));
         }
     }

@@ -20,19 +20,28 @@ use crate::vault::{Vault, unexpected};
 const TRIES: u32 = 32;
 
 impl Vault {
-    /// Closes a folder to new entries. Its record has no end of its own while its entry is there. Answers the
-    /// record's version; `None` if there is none.
-    pub(crate) async fn close_folder(&self, id: DirId, path: &VaultPath) -> Result<Option<Version>, Failure> {
+    /// Closes a folder to new entries if it hangs there. Its record has no end of its own while its entry is there.
+    pub(crate) async fn close_folder(
+        &self,
+        id: DirId,
+        parent: DirId,
+        path: &VaultPath,
+    ) -> Result<Closed, Failure> {
+        let name = path.names().last().map_or("", String::as_str);
         for _ in 0..TRIES {
-            let Some((version, directory)) = self.folder_record(id).await? else { return Ok(None) };
+            let Some((version, directory)) = self.folder_record(id).await? else { return Ok(Closed::Gone) };
+            // Looked at under the same condition as the change: somebody may move it at this moment.
+            if directory.parent != parent || directory.name != name {
+                return Ok(Closed::Elsewhere);
+            }
             if directory.state == DirState::Closing {
-                return Ok(Some(version));
+                return Ok(Closed::At(version));
             }
             let closing = Head::Directory(Directory { state: DirState::Closing, ..directory });
             let key = self.names.directory_key(id);
             let ask = self.put_head(key, &closing, Condition::Version(version))?.ask;
             match self.change(self.files, key.as_bytes(), ask).await? {
-                Outcome::Written { version, .. } => return Ok(Some(version)),
+                Outcome::Written { version, .. } => return Ok(Closed::At(version)),
                 Outcome::Conflict { .. } => {}
                 other => return Err(unexpected(&other)),
             }
@@ -157,6 +166,9 @@ impl Vault {
         standing: Standing,
         at: &VaultPath,
     ) -> Result<(), Failure> {
+        if standing == Standing::Elsewhere {
+            return self.clear_elsewhere(now, id, at).await;
+        }
         if standing == Standing::Closing && !self.is_empty_folder(id).await? {
             return Err(being_deleted(at));
         }
@@ -164,14 +176,14 @@ impl Vault {
         let until_ms = self.now_ms() + TRASH_MS_DEFAULT;
         let closed = match standing {
             Standing::Closing => self.folder_record(id).await?.map(|(version, _)| version),
-            Standing::Open | Standing::Gone => None,
+            Standing::Open | Standing::Elsewhere | Standing::Gone => None,
         };
         self.keep_folder(now, id, closed, until_ms).await?;
         // If it was opened again, whoever asked looks again and finds it.
         self.finish_folder(now, id, closed, Some(until_ms)).await.map(|_| ())
     }
 
-    async fn is_empty_folder(&self, id: DirId) -> Result<bool, Failure> {
+    pub(crate) async fn is_empty_folder(&self, id: DirId) -> Result<bool, Failure> {
         let mut entries = self.entries(id).await?;
         while let Some(some) = entries.next(self).await? {
             if !some.entries.is_empty() || some.damaged > 0 {
@@ -202,13 +214,32 @@ impl Vault {
     /// Deletes everything that has to do with a folder, also what could still be brought back; readable or not. What
     /// is below a folder goes before its entry, so that an interrupted one leaves nothing out of reach.
     pub(crate) async fn purge_folder(&self, id: DirId) -> Result<(), Failure> {
+        self.purge(Purge::Folder(id)).await
+    }
+
+    /// As [`Vault::purge_folder`], unless the folder hangs elsewhere by now: then it is not this one that was deleted.
+    pub(crate) async fn purge_folder_if_there(
+        &self,
+        id: DirId,
+        parent: DirId,
+        name: &str,
+    ) -> Result<(), Failure> {
+        self.purge(Purge::FolderIfThere { id, parent, name: name.to_owned() }).await
+    }
+
+    async fn purge(&self, first: Purge) -> Result<(), Failure> {
         // Not by recursion: folders nest deeper than a thread's stack.
-        let mut todo = vec![Purge::Folder(id)];
+        let mut todo = vec![first];
         while let Some(step) = todo.pop() {
             match step {
                 Purge::Own(id) => self.forget_folder(id).await?,
                 Purge::Entry(record) => {
                     self.delete_any(record.as_bytes()).await?;
+                }
+                Purge::FolderIfThere { id, parent, name } => {
+                    if !self.hangs_elsewhere(id, parent, &name).await? {
+                        todo.push(Purge::Folder(id));
+                    }
                 }
                 Purge::Folder(id) => {
                     todo.push(Purge::Own(id));
@@ -228,8 +259,9 @@ impl Vault {
                 if record.as_bytes() == own.as_bytes() {
                     continue;
                 }
-                match self.folder_shown(record.as_bytes(), &found.head) {
-                    Some(below) => todo.extend([Purge::Entry(record), Purge::Folder(below)]),
+                match self.folder_entry(record.as_bytes(), &found.head) {
+                    Some((below, name)) => todo
+                        .extend([Purge::Entry(record), Purge::FolderIfThere { id: below, parent: id, name }]),
                     None => {
                         self.delete_any(record.as_bytes()).await?;
                     }
@@ -244,12 +276,55 @@ impl Vault {
 
     /// The folder that an entry names, if it can be opened at all; how old it is does not matter.
     pub(crate) fn folder_shown(&self, key: &[u8], head: &[u8]) -> Option<DirId> {
+        self.folder_entry(key, head).map(|(id, _)| id)
+    }
+
+    /// As [`Vault::folder_shown`], with the name.
+    fn folder_entry(&self, key: &[u8], head: &[u8]) -> Option<(DirId, String)> {
         match self.open_head(self.files, key, head) {
             Ok(Head::Entry(entry)) => match entry.target {
-                EntryTarget::Directory { id, .. } => Some(id),
+                EntryTarget::Directory { id, .. } => Some((id, entry.name)),
                 EntryTarget::File { .. } => None,
             },
             _ => None,
+        }
+    }
+
+    /// Whether a folder's own record says that it hangs somewhere else. One that cannot be read says nothing.
+    pub(crate) async fn hangs_elsewhere(
+        &self,
+        id: DirId,
+        parent: DirId,
+        name: &str,
+    ) -> Result<bool, Failure> {
+        match self.folder_record(id).await {
+            Ok(record) => {
+                let standing = Standing::of(record.as_ref().map(|(_, d)| d), parent, name);
+                Ok(standing == Standing::Elsewhere)
+            }
+            Err(failure) if failure.kind == Kind::Damaged => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// What came of closing a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// It is closed; the version of its record.
+    At(Version),
+    /// It has no record.
+    Gone,
+    /// It hangs elsewhere: it was moved.
+    Elsewhere,
+}
+
+impl Closed {
+    /// The version that closed it.
+    pub(crate) fn version(self) -> Option<Version> {
+        match self {
+            Self::At(version) => Some(version),
+            Self::Gone | Self::Elsewhere => None,
         }
     }
 }
@@ -258,6 +333,8 @@ impl Vault {
 enum Purge {
     /// All that is in it, then its own record.
     Folder(DirId),
+    /// The same, if it hangs there.
+    FolderIfThere { id: DirId, parent: DirId, name: String },
     /// The record of a folder's entry, after what is below it.
     Entry(Key),
     /// A folder's own record.

@@ -280,7 +280,7 @@ impl Vault {
     }
 
     /// A version kept beside a file.
-    async fn kept(
+    pub(crate) async fn kept(
         &self,
         path: &VaultPath,
         key: SealedKey,

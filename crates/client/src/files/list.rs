@@ -1,5 +1,6 @@
 //! Listing folders: names, sizes, times, without touching content.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use larder_format::error::Kind;
@@ -91,7 +92,7 @@ impl Vault {
         };
         let dir = self.folder(&parent).await?;
         match self.look_up(dir, name, true).await.map_err(|f| damaged(path, f))? {
-            Some((entry, standing)) if standing != Standing::Gone => {
+            Some((entry, standing)) if standing.is_shown() => {
                 Ok(Listed { deleting: standing == Standing::Closing, ..listed(path.clone(), entry) })
             }
             _ => Err(Failure::new(Kind::NotFound, format!("no such file or folder: {path}"))),
@@ -135,9 +136,10 @@ impl Vault {
                     };
                     let path = at.join(&entry.entry.name)?;
                     let deleting = standing == Standing::Closing;
-                    children.push(Listed { deleting, ..listed(path, entry) });
+                    children.push((entry.entry.moves, Listed { deleting, ..listed(path, entry) }));
                 }
             }
+            let mut children = without_doubles(children);
             children.sort_by(|a, b| a.path.cmp(&b.path));
             if recursive {
                 let below = children.iter().rev().filter_map(|child| match child.kind {
@@ -233,6 +235,32 @@ impl Listing {
             ListedKind::Folder { .. } => self.folders += 1,
         }
     }
+}
+
+/// Leaves out what a move that was interrupted, or is under way, shows a second time in the same folder: the entry that was
+/// moved less often. One that was written to since is another thing, and stays.
+fn without_doubles(children: Vec<(u64, Listed)>) -> Vec<Listed> {
+    let file = |child: &Listed| match child.kind {
+        ListedKind::File { id, size } => Some((id, size)),
+        ListedKind::Symlink { id } => Some((id, 0)),
+        ListedKind::Folder { .. } => None,
+    };
+    let mut newest: HashMap<FileId, (u64, Listed)> = HashMap::new();
+    // Files that were never moved have no second entry; only of the others is note taken.
+    for (moves, child) in children.iter().filter(|(moves, _)| *moves > 0) {
+        if let Some((id, _)) = file(child)
+            && newest.get(&id).is_none_or(|(most, _)| most < moves)
+        {
+            newest.insert(id, (*moves, child.clone()));
+        }
+    }
+    let is_double = |moves: u64, child: &Listed| {
+        let newest = file(child).and_then(|(id, _)| newest.get(&id));
+        newest.is_some_and(|(most, other)| {
+            *most > moves && file(other) == file(child) && other.attributes == child.attributes
+        })
+    };
+    children.into_iter().filter(|(moves, child)| !is_double(*moves, child)).map(|(_, child)| child).collect()
 }
 
 pub(crate) fn listed(path: VaultPath, now: EntryNow) -> Listed {

@@ -7,6 +7,7 @@ use larder_format::head::EntryTarget;
 use larder_format::operation::{Condition, Outcome};
 use larder_format::record::{Key, Version};
 use larder_format::retention::Keep;
+use larder_seal::names::SealedKey;
 use larder_wire::answer::Failure;
 use larder_wire::request::Ask;
 use tokio::task::JoinSet;
@@ -111,15 +112,18 @@ impl Vault {
         }
     }
 
-    /// Deletes the older versions of one file that a rule does not keep.
-    pub(crate) async fn thin_out(&self, named: &Named, keep: &Keep) -> Result<(), Failure> {
-        if named.now != Now::File {
-            return Ok(());
+    /// Deletes the older versions of a file just written that the vault's rules do not keep. What cannot be deleted now
+    /// stays until the rules are applied to all: the write itself was done.
+    pub(crate) async fn thin_out_after_put(&self, key: SealedKey, path: &VaultPath) {
+        let Ok(rules) = self.retention().await else { return };
+        let Some(keep) = rules.keep(&path.to_string()) else { return };
+        let Ok(history) = self.history(key).await else { return };
+        let named = Named { key, path: path.clone(), history, now: Now::File };
+        for version in superfluous(&named, &keep, self.now_ms()) {
+            if self.drop_version(&version).await.is_err() {
+                return;
+            }
         }
-        for version in superfluous(named, keep, self.now_ms()) {
-            self.drop_version(&version).await?;
-        }
-        Ok(())
     }
 
     async fn drop_version(&self, version: &Superfluous) -> Result<(), Failure> {

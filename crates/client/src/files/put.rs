@@ -22,6 +22,7 @@ use crate::local::source::Source;
 use crate::local::xattrs;
 use crate::meter::Meter;
 use crate::path::VaultPath;
+use crate::retention::lifetime_by;
 use crate::transfer::Outage;
 use crate::vault::{OpenFile, Vault, local_failure, unexpected};
 
@@ -117,6 +118,9 @@ impl Vault {
                 check_condition(options.condition, current.map(|found| found.version), path)?;
             }
         }
+        let rules = self.retention_if_readable().await?;
+        let options =
+            &PutOptions { lifetime: lifetime_by(&rules, path, options.lifetime), ..options.clone() };
         let result = match reading {
             Reading::File(local) => self.put_local(dir, path, name, &local, options, meter).await,
             Reading::Stream(source) => {
@@ -263,6 +267,9 @@ impl Vault {
                         let message = format!("{path}: its folder is being deleted");
                         return Err(Failure::new(Kind::Conflict, message).into());
                     }
+                    if version.is_some() {
+                        self.thin_out_after_put(key, path).await;
+                    }
                     return Ok(PutReport {
                         version: written,
                         replaced: version,
@@ -281,7 +288,12 @@ impl Vault {
 
     /// Writes a record and, if the connection fails, looks whether it was written: sealed bytes are never
     /// the same twice, so they tell. Sets `may_be_listed` unless it is certain that no record came of it.
-    async fn put_once(&self, key: SealedKey, ask: Ask, may_be_listed: &mut bool) -> Result<Outcome, Failure> {
+    pub(crate) async fn put_once(
+        &self,
+        key: SealedKey,
+        ask: Ask,
+        may_be_listed: &mut bool,
+    ) -> Result<Outcome, Failure> {
         let Ask::Put(put) = &ask else { return Err(Failure::new(Kind::Bug, "not a put")) };
         let head = put.head.clone();
         let result = self.change(self.files, key.as_bytes(), ask).await;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use larder_format::error::Kind;
 use larder_format::head::{DirId, EntryTarget};
 use larder_format::operation::{Condition, Found, Outcome};
-use larder_format::record::Version;
 use larder_seal::names::SealedKey;
 use larder_wire::answer::Failure;
 use larder_wire::request::Ask;
 
 use self::folders::Level;
+use super::closing::Closed;
 use super::damage::FRAMES_LOST;
 use super::put::{KEEP_WITHIN_MS, Kept, at};
 use crate::directory::EntryNow;
@@ -92,24 +92,29 @@ impl Vault {
         let mut removal = Removal { vault: self.clone(), options, report: RemoveReport::default() };
         let found = match self.read(self.files, key.as_bytes(), true).await {
             Err(failure) if failure.kind == Kind::Damaged && options.trash_ms == 0 => {
-                removal.unreadable(key, None, path).await?;
+                removal.unreadable(dir, key, None, path).await?;
                 return Ok(removal.report);
             }
             found => found.map_err(|f| only_for_good(path, f))?,
         };
         let Some(found) = found else {
-            removal.leftovers(key, path).await?;
+            removal.leftovers(dir, key, path).await?;
             return Ok(removal.report);
         };
         match self.open_entry(key.as_bytes(), &found) {
             Ok(entry) => match entry.target {
                 EntryTarget::File { .. } => removal.file(key, path).await?,
+                EntryTarget::Directory { id, .. } if self.hangs_elsewhere(id, dir, name).await? => {
+                    // What a move left behind is nothing that anybody sees.
+                    self.clear_elsewhere(&EntryNow { key, entry, found }, id, path).await?;
+                    removal.leftovers(dir, key, path).await?;
+                }
                 EntryTarget::Directory { id, .. } => {
                     removal.top_folder(dir, id, EntryNow { key, entry, found }, path).await?;
                 }
             },
             Err(failure) if failure.kind == Kind::Damaged && options.trash_ms == 0 => {
-                removal.unreadable(key, Some(found), path).await?;
+                removal.unreadable(dir, key, Some(found), path).await?;
             }
             Err(failure) if failure.kind == Kind::Damaged => return Err(only_for_good(path, failure)),
             Err(failure) => return Err(at(path, failure)),
@@ -205,7 +210,7 @@ impl Removal {
         let key = now.key;
         self.folder(Level { parent, id, now, path: path.clone(), tries: 0 }).await?;
         if self.options.trash_ms == 0 && self.report.failed.is_empty() {
-            self.purge_namesakes(key).await?;
+            self.purge_namesakes(parent, key).await?;
         }
         Ok(())
     }
@@ -225,6 +230,7 @@ impl Removal {
     /// Something that cannot be opened, for good: a file, or a folder if that much can be made out.
     async fn unreadable(
         &mut self,
+        parent: DirId,
         key: SealedKey,
         found: Option<Found>,
         path: &VaultPath,
@@ -232,14 +238,16 @@ impl Removal {
         let below = found.as_ref().and_then(|f| self.vault.folder_shown(key.as_bytes(), &f.head));
         let Some(below) = below else { return self.file(key, path).await };
         self.must_be_recursive(path)?;
-        self.vault.close_folder_if_readable(below, path).await?;
-        self.vault.purge_folder(below).await?;
+        let closed = self.vault.close_folder_if_readable(below, parent, path).await?;
+        if closed != Closed::Elsewhere {
+            self.vault.purge_folder(below).await?;
+        }
         self.report.folders += u64::from(self.vault.delete_any(key.as_bytes()).await?);
         Ok(())
     }
 
     /// There is nothing of that name any more: what a deletion left under it.
-    async fn leftovers(&mut self, key: SealedKey, path: &VaultPath) -> Result<(), Failure> {
+    async fn leftovers(&mut self, dir: DirId, key: SealedKey, path: &VaultPath) -> Result<(), Failure> {
         let history = self.vault.history(key).await?;
         let has_folders = history.folders().next().is_some();
         if self.options.condition != Condition::Any {
@@ -248,7 +256,7 @@ impl Removal {
         let until_ms = self.until_ms();
         if until_ms.is_none() && has_folders {
             self.must_be_recursive(path)?;
-            self.purge_namesakes(key).await?;
+            self.purge_namesakes(dir, key).await?;
         }
         self.report.leftovers += self.vault.end_versions(key, until_ms).await?;
         if self.report.leftovers > 0 {
@@ -262,9 +270,9 @@ impl Removal {
     }
 
     /// For good, what is kept of deleted folders that had this name.
-    async fn purge_namesakes(&mut self, key: SealedKey) -> Result<(), Failure> {
+    async fn purge_namesakes(&mut self, parent: DirId, key: SealedKey) -> Result<(), Failure> {
         for kept in self.vault.history(key).await?.folders() {
-            self.vault.purge_folder(kept.id).await?;
+            self.vault.purge_folder_if_there(kept.id, parent, &kept.entry.name).await?;
             self.report.leftovers += u64::from(self.vault.delete_any(kept.record.as_bytes()).await?);
         }
         Ok(())
@@ -276,10 +284,11 @@ impl Vault {
     async fn close_folder_if_readable(
         &self,
         id: DirId,
+        parent: DirId,
         path: &VaultPath,
-    ) -> Result<Option<Version>, Failure> {
-        match self.close_folder(id, path).await {
-            Err(failure) if failure.kind == Kind::Damaged => Ok(None),
+    ) -> Result<Closed, Failure> {
+        match self.close_folder(id, parent, path).await {
+            Err(failure) if failure.kind == Kind::Damaged => Ok(Closed::Gone),
             other => other,
         }
     }

@@ -184,7 +184,7 @@ impl Vault {
     }
 
     /// The same file once more, its blobs leased anew.
-    pub(super) async fn again(&self, key: SealedKey, old: &OpenFile) -> Result<NewFile, Failure> {
+    pub(crate) async fn again(&self, key: SealedKey, old: &OpenFile) -> Result<NewFile, Failure> {
         let lease = self.lease_again(key, old).await?;
         Ok(NewFile {
             kind: old.info.kind,
@@ -295,7 +295,7 @@ impl Vault {
     }
 
     /// Leases all blobs of a version anew for the same file.
-    async fn lease_again(
+    pub(crate) async fn lease_again(
         &self,
         key: SealedKey,
         file: &OpenFile,

@@ -68,10 +68,16 @@ impl Vault {
     ) -> Result<Option<Deleted>, Failure> {
         let name = path.names().last().cloned().unwrap_or_default();
         let history = self.history(self.names.entry_key(parent, &name)).await?;
-        let entered = history.current().and_then(|now| match now.entry.target {
-            EntryTarget::Directory { id, .. } => Some((id, now)),
-            EntryTarget::File { .. } => None,
-        });
+        let entered = match history.current() {
+            Some(now) => match now.entry.target {
+                // What a move left behind is no deletion.
+                EntryTarget::Directory { id, .. } if !self.hangs_elsewhere(id, parent, &name).await? => {
+                    Some((id, now))
+                }
+                _ => None,
+            },
+            None => None,
+        };
         let make = |id, entry: &Entry, mark, entered| {
             Some(Deleted { parent, id, path: path.clone(), entry: entry.clone(), mark, entered })
         };
@@ -83,10 +89,14 @@ impl Vault {
             };
             return Ok(make(id, &now.entry, mark.unwrap_or(now.found.version), true));
         }
-        let kept = history.folders().rfind(|k| mark.is_none_or(|mark| k.mark == mark));
-        Ok(kept.and_then(|kept| {
-            make(kept.id, &kept.entry, kept.mark, entered.is_some_and(|(id, _)| id == kept.id))
-        }))
+        for kept in history.folders().rev().filter(|k| mark.is_none_or(|mark| k.mark == mark)) {
+            // Brought back, and moved since: it is not deleted.
+            if !self.hangs_elsewhere(kept.id, parent, &name).await? {
+                let entered = entered.is_some_and(|(id, _)| id == kept.id);
+                return Ok(make(kept.id, &kept.entry, kept.mark, entered));
+            }
+        }
+        Ok(None)
     }
 
     /// Brings a deleted folder back, with nothing in it but what still was.
@@ -98,19 +108,23 @@ impl Vault {
         }
         let name = deleted.path.names().last().cloned().unwrap_or_default();
         let key = self.names.entry_key(deleted.parent, &name);
-        let ask = self.put_head(key, &Head::Entry(deleted.entry.clone()), Condition::Absent)?.ask;
-        match self.change(self.files, key.as_bytes(), ask).await? {
-            Outcome::Written { .. } => Ok(()),
-            Outcome::Conflict { .. } => {
-                let now = self.look_up(deleted.parent, &name, true).await?;
-                let same = now.is_some_and(|(now, _)| match now.entry.target {
-                    EntryTarget::Directory { id, .. } => id == deleted.id,
-                    EntryTarget::File { .. } => false,
-                });
-                if same { Ok(()) } else { Err(name_is_taken(&deleted.path)) }
+        for _ in 0..2 {
+            let ask = self.put_head(key, &Head::Entry(deleted.entry.clone()), Condition::Absent)?.ask;
+            match self.change(self.files, key.as_bytes(), ask).await? {
+                Outcome::Written { .. } => return Ok(()),
+                Outcome::Conflict { .. } => {}
+                other => return Err(unexpected(&other)),
             }
-            other => Err(unexpected(&other)),
+            let Some((now, standing)) = self.look_up(deleted.parent, &name, true).await? else { continue };
+            match now.entry.target {
+                EntryTarget::Directory { id, .. } if id == deleted.id => return Ok(()),
+                EntryTarget::Directory { id, .. } if standing == Standing::Elsewhere => {
+                    self.clear_elsewhere(&now, id, &deleted.path).await?;
+                }
+                _ => return Err(name_is_taken(&deleted.path)),
+            }
         }
+        Err(name_is_taken(&deleted.path))
     }
 }
 

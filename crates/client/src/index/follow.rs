@@ -14,6 +14,7 @@ use larder_format::error::Kind;
 use larder_format::head::Head;
 use larder_format::operation::{Found, Outcome};
 use larder_format::record::{Expiry, Version};
+use larder_seal::keys::VaultRoot;
 use larder_seal::names::{SEALED_KEY_LEN, SealedKey};
 use larder_wire::answer::Failure;
 use larder_wire::request::Ask;
@@ -47,7 +48,10 @@ struct Inner {
     /// Whether the index has all there is; what `at` says holds only then.
     complete: bool,
     log: ChangeLog,
-    remote: Option<Remote>,
+    /// The open vault while the node is followed.
+    vault: Option<Arc<Vault>>,
+    /// Why there will be no index.
+    given_up: Option<String>,
     /// Counts since the snapshot was last written.
     changed: u64,
     scan_ms: u64,
@@ -73,6 +77,8 @@ pub struct ChangesPage {
     pub changes: Vec<(FeedPosition, Change)>,
     /// Where to go on.
     pub next: FeedPosition,
+    /// Changes between the position asked for and `next` are not known.
+    pub reset: bool,
 }
 
 /// Why the index cannot answer now: ask the node.
@@ -92,20 +98,25 @@ impl Shared {
         Arc::new(Self::default())
     }
 
-    /// Waits until the index has every change that was answered before this call, and shows it. `None` from `look` is
-    /// that the index does not know.
+    /// Waits until the index has every change that was answered before this call, and shows it with the node's time in
+    /// milliseconds. `None` from `look` is that the index does not know.
     ///
     /// # Errors
     /// [`NotReady`] if there is no index, it is being built, or the node does not answer in time.
-    pub async fn ask<T>(&self, look: impl FnOnce(&NameIndex, u64) -> Option<T>) -> Result<T, NotReady> {
-        let remote = {
+    pub async fn ask<T>(
+        &self,
+        look: impl FnOnce(&NameIndex, &Vault, u64) -> Option<T>,
+    ) -> Result<T, NotReady> {
+        let vault = {
             let inner = self.inner.lock();
-            inner.remote.clone().filter(|_| inner.complete).ok_or(NotReady)?
+            inner.vault.clone().filter(|_| inner.complete).ok_or(NotReady)?
         };
-        let now_ms = self.catch_up(&remote).await?;
+        let now_ms = self.catch_up(&vault.remote).await?;
+        // What another command saw a moment ago binds this answer too.
+        vault.refresh_memory().map_err(|_| NotReady)?;
         let inner = self.inner.lock();
         let index = inner.index.as_ref().filter(|_| inner.complete).ok_or(NotReady)?;
-        look(index, now_ms).ok_or(NotReady)
+        look(index, &vault, now_ms).ok_or(NotReady)
     }
 
     /// Waits until the index is where the node's feed is now; the node's time.
@@ -128,8 +139,7 @@ impl Shared {
         tokio::time::timeout(CATCH_UP_TIME_MAX, work).await.unwrap_or(Err(NotReady))
     }
 
-    /// Changes after a position, or after now; waits for one at most this long. `None` if continuity is lost: then from
-    /// now on.
+    /// Changes after a position, or after now; waits for one at most this long.
     ///
     /// # Errors
     /// [`NotReady`] if there is no index yet.
@@ -139,7 +149,7 @@ impl Shared {
         top: &str,
         most: usize,
         wait: Duration,
-    ) -> Result<Option<ChangesPage>, NotReady> {
+    ) -> Result<ChangesPage, NotReady> {
         let mut moved = self.at.subscribe();
         let deadline = tokio::time::sleep(wait);
         tokio::pin!(deadline);
@@ -147,23 +157,25 @@ impl Shared {
         loop {
             let found = {
                 let inner = self.inner.lock();
-                if inner.index.is_none() || inner.log.at().is_none() {
-                    return Err(NotReady);
+                // While a scan is under way its outcome is waited for.
+                match inner.log.at().filter(|_| inner.complete) {
+                    None => None,
+                    Some(at) => {
+                        let from = *after.get_or_insert(at);
+                        let Some(found) = inner.log.after(from, top, most) else {
+                            return Ok(ChangesPage { changes: Vec::new(), next: at, reset: true });
+                        };
+                        Some(found)
+                    }
                 }
-                let from = match after {
-                    Some(after) => after,
-                    None => inner.log.at().ok_or(NotReady)?,
-                };
-                after = Some(from);
-                inner.log.after(from, top, most)
             };
-            let Some((changes, next)) = found else { return Ok(None) };
-            if !changes.is_empty() {
-                return Ok(Some(ChangesPage { changes, next }));
+            let page = found.map(|(changes, next)| ChangesPage { changes, next, reset: false });
+            if let Some(page) = page.as_ref().filter(|page| !page.changes.is_empty()) {
+                return Ok(page.clone());
             }
             tokio::select! {
                 changed = moved.changed() => changed.map_err(|_| NotReady)?,
-                () = &mut deadline => return Ok(Some(ChangesPage { changes, next })),
+                () = &mut deadline => return page.ok_or(NotReady),
             }
         }
     }
@@ -174,7 +186,7 @@ impl Shared {
         let inner = self.inner.lock();
         let Some(index) = &inner.index else { return IndexStatus::default() };
         IndexStatus {
-            ready: inner.complete && inner.remote.is_some(),
+            ready: inner.complete && inner.vault.is_some(),
             entries: index.len() as u64,
             bytes: index.bytes() as u64,
             scan_ms: inner.scan_ms,
@@ -197,14 +209,14 @@ impl Shared {
     ///
     /// # Errors
     /// What the file system says; [`Kind::Retry`] if there is nothing to write.
-    pub fn save(&self, vault: &Vault, path: &Path) -> Result<(), Failure> {
+    pub fn save(&self, root: &VaultRoot, path: &Path) -> Result<(), Failure> {
         let not_now = || Failure::new(Kind::Retry, "there is no complete index to write");
         let (at, before) = {
             let inner = self.inner.lock();
             let at = inner.log.at().filter(|_| inner.complete).ok_or_else(not_now)?;
             (at, inner.changed)
         };
-        snapshot::save(path, &vault.root, at, |from, write| {
+        snapshot::save(path, root, at, |from, write| {
             let inner = self.inner.lock();
             let index = inner.index.as_ref().filter(|_| inner.complete).ok_or_else(not_now)?;
             index.some_records(from, |key, head, version, expiry| {
@@ -214,6 +226,17 @@ impl Shared {
         let mut inner = self.inner.lock();
         inner.changed = inner.changed.saturating_sub(before);
         Ok(())
+    }
+
+    /// Gives up: there will be no index until [`Shared::clear`].
+    pub fn give_up(&self, why: &str) {
+        *self.inner.lock() = Inner { given_up: Some(why.to_owned()), ..Inner::default() };
+    }
+
+    /// Why there will be no index.
+    #[must_use]
+    pub fn given_up(&self) -> Option<String> {
+        self.inner.lock().given_up.clone()
     }
 
     /// Forgets everything.
@@ -330,7 +353,7 @@ impl Follower {
     async fn take_in(&self, page: FeedPage) -> Result<(), Failure> {
         let mut read = self.read_changed(&page.events).await?;
         let mut inner = self.shared.inner.lock();
-        inner.remote = Some(self.vault.remote.clone());
+        inner.vault = Some(self.vault.clone());
         inner.complete = true;
         inner.changed += page.events.len() as u64;
         let Inner { index: Some(index), log, .. } = &mut *inner else { return Err(cleared()) };

@@ -118,10 +118,12 @@ impl World {
                 }
                 ChangeKind::Renamed | ChangeKind::Moved => {
                     // What is in a folder moves with it, and only the folder is told of.
-                    let from = change.from.unwrap() + "/";
-                    for path in self.watched.values_mut() {
-                        if let Some(rest) = path.strip_prefix(&from) {
-                            *path = format!("{}/{rest}", change.path);
+                    // Of what hung nowhere, nobody knows where it was.
+                    if let Some(from) = change.from.map(|from| from + "/") {
+                        for path in self.watched.values_mut() {
+                            if let Some(rest) = path.strip_prefix(&from) {
+                                *path = format!("{}/{rest}", change.path);
+                            }
                         }
                     }
                     self.watched.insert(thing, change.path);
@@ -156,7 +158,8 @@ impl World {
             None => FileId(self.rng.array()),
         };
         let size = self.rng.below(1000);
-        let expiry = if self.rng.below(4) == 0 { Expiry::at_ms(self.rng.below(500)) } else { Expiry::NEVER };
+        let expiry =
+            if self.rng.below(4) == 0 { Expiry::at_ms(1 + self.rng.below(500)) } else { Expiry::NEVER };
         let target = EntryTarget::File { id, kind: FileKind::File, size, attributes: Attributes::default() };
         self.put(key, Head::Entry(Entry { name, moves: 0, target }), expiry);
     }

@@ -165,6 +165,8 @@ impl NameIndex {
                 self.put_folder(key, record, version);
                 Ok(())
             }
+            // What folders wait for when they move: no name.
+            Head::Move(_) => Ok(()),
             Head::Value(_) => self.put_unreadable(key),
         }
     }

@@ -127,7 +127,8 @@ impl Target {
 impl Drop for Target {
     fn drop(&mut self) {
         let worth_it = || self.file.metadata().is_ok_and(|m| m.len() >= REST_BYTES_MIN);
-        if !self.finished && !(self.resumable && worth_it()) {
+        let stays = self.finished || (self.resumable && worth_it());
+        if !stays {
             // Nothing to be told to anyone: the error that led here is.
             let _ = std::fs::remove_file(&self.temporary);
         }

@@ -142,7 +142,7 @@ impl Vault {
 }
 
 /// Makes a folder, or takes one that is there; never a link to one, which could lead anywhere.
-fn make_local_folder(path: &Path) -> Result<(), Failure> {
+pub(super) fn make_local_folder(path: &Path) -> Result<(), Failure> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
             part::remove_old(path);
@@ -204,7 +204,7 @@ impl Run {
                     (EntryTarget::Directory { .. }, Ok(Standing::Closing)) => {
                         self.fail(&local, being_deleted(&path));
                     }
-                    (EntryTarget::Directory { .. }, Ok(Standing::Gone)) => {}
+                    (EntryTarget::Directory { .. }, Ok(Standing::Gone | Standing::Elsewhere)) => {}
                     (EntryTarget::Directory { .. }, Err(failure)) => self.fail(&local, at(&path, failure)),
                 }
             }

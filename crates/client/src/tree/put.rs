@@ -16,6 +16,7 @@ use larder_format::head::{Attributes, DirId, FileKind};
 use larder_format::ids::LeaseToken;
 use larder_format::limits::INLINE_FILE_LEN_MAX;
 use larder_format::operation::Condition;
+use larder_format::retention;
 use larder_seal::names::SealedKey;
 use larder_seal::pipeline::Width;
 use larder_wire::answer::Failure;
@@ -104,6 +105,8 @@ impl Sent {
 struct Run {
     vault: Arc<Vault>,
     options: PutOptions,
+    /// The vault's, for the lifetimes they give.
+    retention: retention::Rules,
     rules: Rules,
     meter: Arc<Meter>,
     sent: Mutex<HashMap<u64, Sent>>,
@@ -134,6 +137,7 @@ impl Vault {
     ) -> Result<TreeReport, Failure> {
         let run = Arc::new(Run {
             vault: self.clone(),
+            retention: self.retention_if_readable().await?,
             options: options.put,
             rules: options.rules,
             meter: meter.clone(),
@@ -268,7 +272,7 @@ impl Filling {
         let before = folder.before.as_ref().and_then(|b| b.get(&name));
         // Length and time do not tell whether what is stored can still be read: by force it is stored anew.
         let same = before.filter(|b| !self.run.options.force && b.is_same(len, &attributes, link.is_some()));
-        let lifetime = self.run.options.lifetime;
+        let lifetime = self.run.lifetime(&path);
         if same.is_some_and(|b| !b.ends_otherwise(lifetime)) {
             self.run.unchanged(len);
             return Ok(());

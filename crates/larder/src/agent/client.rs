@@ -12,6 +12,7 @@ use larder_format::error::Kind;
 use larder_seal::Secret as RootSecret;
 use larder_seal::keys::VaultRoot;
 
+use crate::agent::names::{Answer, Ask};
 use crate::agent::protocol::{self, Request, Response, Secret, Status};
 use crate::failure::{Failure, Outcome};
 use crate::folders::Folders;
@@ -121,6 +122,17 @@ impl Agent {
         }
     }
 
+    /// Asks the index of names.
+    ///
+    /// # Errors
+    /// Locked; as [`Agent::ask`].
+    pub fn names(&mut self, ask: Ask) -> Outcome<Answer> {
+        match self.ask(&Request::Names(ask))? {
+            Response::Names(answer) => Ok(answer),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Opens the vault, asking a person up to three times.
     ///
     /// # Errors
@@ -147,6 +159,7 @@ pub fn unexpected(response: &Response) -> Failure {
         Response::Root { .. } => "root",
         Response::Created { .. } => "created",
         Response::Changed { .. } => "changed",
+        Response::Names(_) => "names",
         Response::Failed { .. } => "failed",
     };
     Failure::new(Kind::Bug, format!("the agent answered something else answer={name}"))

@@ -56,6 +56,12 @@ impl OpenVault {
         Some((open.vault, &open.root))
     }
 
+    /// The key, without starting the idle time anew.
+    pub fn look_at_root(&mut self, clock: &dyn Clock) -> Option<(VaultId, &[u8; 32])> {
+        self.lock_if_idle(clock);
+        self.open.as_ref().map(|open| (open.vault, &*open.root))
+    }
+
     /// Which vault is open, without using it.
     pub fn vault(&mut self, clock: &dyn Clock) -> Option<VaultId> {
         self.lock_if_idle(clock);

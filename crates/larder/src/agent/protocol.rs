@@ -13,6 +13,7 @@ use larder_seal::slots::{SLOT_ID_LEN, SlotId};
 use zeroize::Zeroizing;
 
 use crate::agent::change::Change;
+use crate::agent::names::{Answer, Ask};
 use crate::terminal::PASSPHRASE_LEN_MAX;
 
 /// Version of the messages.
@@ -54,6 +55,8 @@ pub enum Request {
     Stop,
     /// Change the slots of a header; what comes of it goes to whoever asked.
     Change(Box<Change>),
+    /// Ask the index of names.
+    Names(Ask),
 }
 
 /// What the agent answers.
@@ -86,6 +89,8 @@ pub enum Response {
         /// A new recovery code, to be shown once; empty if there is none.
         recovery_code: Zeroizing<Vec<u8>>,
     },
+    /// Of the index of names.
+    Names(Answer),
     /// It could not be done.
     Failed {
         /// Of which kind.
@@ -119,6 +124,7 @@ impl Request {
             Request::Stop => message(7, &[]),
             Request::Change(change) => message(8, &[&change.encode()]),
             Request::Unlock(Secret::Identity(bytes)) => message(9, &[bytes]),
+            Request::Names(ask) => message(20, &[&ask.encode()]),
         }
     }
 
@@ -142,6 +148,7 @@ impl Request {
             7 => end(rest).map(|()| Request::Stop),
             8 => Ok(Request::Change(Box::new(Change::decode(rest)?))),
             9 => Ok(Request::Unlock(Secret::Identity(secret(rest, "identity", KEY_TEXT_LEN_MAX)?))),
+            20 => Ask::decode(rest).map(Request::Names),
             _ => Err(DecodeError::BadValue { field: "request", value: tag.into() }),
         }
     }
@@ -165,6 +172,7 @@ impl Response {
             Response::Changed { header, slot, recovery_code } => {
                 message(6, &[&header_len(header), header, &slot.0, recovery_code])
             }
+            Response::Names(answer) => message(20, &[&answer.encode()]),
             Response::Failed { kind, message: text } => {
                 let mut end = text.len().min(MESSAGE_LEN_MAX);
                 while !text.is_char_boundary(end) {
@@ -210,6 +218,7 @@ impl Response {
                 let recovery_code = secret(code, "recovery code", RECOVERY_CODE_LEN_MAX)?;
                 Ok(Response::Changed { header, slot: SlotId(*slot), recovery_code })
             }
+            20 => Answer::decode(rest).map(Response::Names),
             5 => {
                 let (kind, text) =
                     rest.split_first().ok_or(DecodeError::Truncated { field: "kind", need: 1, have: 0 })?;

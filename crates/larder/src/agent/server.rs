@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use larder_format::clock::{Clock, SystemClock};
 use larder_format::error::Kind;
+use larder_format::ids::VaultId;
 use larder_format::rng::SystemRng;
 use larder_seal::SealError;
 use larder_seal::header::notes::Note;
@@ -28,11 +29,14 @@ use tokio::sync::{Notify, Semaphore};
 use zeroize::Zeroizing;
 
 use crate::agent::change::{self, Change};
+use crate::agent::index::Names;
+use crate::agent::names::Ask;
 use crate::agent::open_vault::OpenVault;
 use crate::agent::protocol::{self, Request, Response, Secret, Status};
 use crate::agent::{client, hardening};
 use crate::atomic_file;
 use crate::failure::{Failure, Outcome};
+use crate::folders::Folders;
 use crate::life::daemon::{self, Line, Mode};
 use crate::life::log::Log;
 use crate::life::pid_file::{self, Running};
@@ -61,6 +65,8 @@ pub struct AgentConfig {
     pub idle_lock: IdleLock,
     /// What it says, and where.
     pub log: Log,
+    /// Where everything else lies: the node's address, certificates, what this device has seen.
+    pub folders: Folders,
 }
 
 struct Agent {
@@ -72,6 +78,7 @@ struct Agent {
     /// The vault was opened: the idle watch has something to watch.
     opened: Notify,
     stop: Notify,
+    names: Names,
 }
 
 /// Runs the agent until it is told to stop, by a request or a signal.
@@ -116,6 +123,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let listener = bind(&config)?;
+        let names = Names::new(config.folders.clone());
         let agent = Rc::new(Agent {
             vault: Arc::new(Mutex::new(OpenVault::new(config.idle_lock))),
             config,
@@ -123,6 +131,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
             derivation: Semaphore::new(1),
             opened: Notify::new(),
             stop: Notify::new(),
+            names,
         });
         daemon::announce(mode, &Line::Ready { address })?;
         tracing::info!("ready");
@@ -133,6 +142,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
             result = accept(&agent, listener) => result,
         };
         agent.with_vault(|vault| vault.lock());
+        agent.names.stop().await;
         // Only a courtesy: the next agent removes it too.
         let _ = fs::remove_file(&agent.config.socket);
         tracing::info!("stopped");
@@ -180,7 +190,12 @@ async fn watch_idle(agent: Rc<Agent>) {
     loop {
         match agent.with_vault(|vault| vault.lock_if_idle(&agent.clock)) {
             Some(left) => tokio::time::sleep(left.min(IDLE_LOOK_EVERY)).await,
-            None => agent.opened.notified().await,
+            None => {
+                if agent.with_vault(|vault| vault.vault(&agent.clock)).is_none() {
+                    agent.names.lock();
+                }
+                agent.opened.notified().await;
+            }
         }
     }
 }
@@ -236,10 +251,12 @@ impl Agent {
                 if self.with_vault(OpenVault::lock) {
                     tracing::info!("the vault is locked");
                 }
+                self.names.lock();
                 Ok(Response::Done)
             }
             Request::Create(passphrase) => self.create(passphrase).await,
             Request::Change(change) => self.change(*change).await,
+            Request::Names(ask) => self.names(ask).await,
             Request::Stop => Ok(Response::Done),
         };
         result.unwrap_or_else(|failure| Response::Failed {
@@ -256,6 +273,26 @@ impl Agent {
             locks_in_ms: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
             pid: std::process::id(),
         })
+    }
+
+    async fn names(&self, ask: Ask) -> Outcome<Response> {
+        // Who only looks on does not keep the vault open.
+        let looking_on = matches!(ask, Ask::Changes { .. } | Ask::Status);
+        let locked = || Failure::new(Kind::Locked, "the vault is locked");
+        let root = self.with_vault(|vault| {
+            if looking_on {
+                return vault
+                    .look_at_root(&self.clock)
+                    .map(|(id, root)| root_of(id, root))
+                    .ok_or_else(locked);
+            }
+            vault.use_root(&self.clock).map(|(id, root)| root_of(id, root)).ok_or_else(locked)
+        });
+        if root.is_err() {
+            self.names.lock();
+        }
+        self.names.start(root?);
+        self.names.answer(ask).await.map(Response::Names)
     }
 
     fn root(&self) -> Outcome<Response> {
@@ -330,6 +367,10 @@ impl Agent {
     fn opened(&self, root: &VaultRoot) {
         self.with_vault(|vault| vault.open(root.id(), root.secret().expose(), &self.clock));
         tracing::info!("the vault is open");
+        self.names.lock();
+        if self.names.has_snapshot() {
+            self.names.start(root.clone());
+        }
         self.opened.notify_one();
     }
 
@@ -344,6 +385,11 @@ impl Agent {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 fn sealing(error: SealError) -> Failure {
     Failure::new(error.kind(), error.to_string())
+}
+
+fn root_of(id: VaultId, root: &[u8; 32]) -> VaultRoot {
+    VaultRoot::from_parts(id, larder_seal::Secret::new(*root))
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::agent::server::{self, AgentConfig};
+use crate::cli::Context;
 use crate::failure::Outcome;
 use crate::life::daemon::Mode;
 use crate::life::log::{Log, LogFormat};
@@ -53,7 +54,7 @@ struct RunArgs {
 ///
 /// # Errors
 /// If it runs already or cannot listen.
-pub fn run(args: Args) -> Outcome {
+pub fn run(context: &Context, args: Args) -> Outcome {
     let Verb::Run(run) = args.verb;
     let mode = if run.detached { Mode::Detached } else { Mode::Attached };
     let config = AgentConfig {
@@ -61,6 +62,7 @@ pub fn run(args: Args) -> Outcome {
         pid_file: run.pid_file,
         header_file: run.header,
         idle_lock: run.idle_lock,
+        folders: context.folders.clone(),
         log: Log { filter: run.log, format: run.log_format, file: run.log_file },
     };
     server::run(config, mode)

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use larder_client::files::{AttributeChange, AttributesChanged, Listed};
-use larder_client::path::VaultPath;
 use larder_format::namespace::LifetimeRequest;
 use larder_format::operation::Condition;
 use larder_format::record::Version;
@@ -88,7 +87,7 @@ impl Args {
 /// # Errors
 /// Not found; a conflict with another version; invalid for what does not fit.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let path = VaultPath::parse(&args.path)?;
+    let path = context.path(&args.path)?;
     crate::session::with_vault(context, async |vault| {
         let change = args.change(vault.now_ms())?;
         let nothing = AttributeChange { condition: change.condition, ..AttributeChange::default() };

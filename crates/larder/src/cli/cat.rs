@@ -38,7 +38,7 @@ pub struct Args {
 /// # Errors
 /// What the first that failed says.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let paths = args.paths.iter().map(|p| VaultPath::parse(p)).collect::<Result<Vec<_>, _>>()?;
+    let paths = args.paths.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
     let transfers = args.transfer.transfers(context, None)?;
     crate::session::with_vault_as(context, transfers, async |vault| {
         for path in &paths {

@@ -78,7 +78,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         let text = source.to_str().ok_or_else(|| {
             Failure::invalid(format!("{} is not UTF-8, as names in a vault are", shown(source)))
         })?;
-        paths.push(VaultPath::parse(text)?);
+        paths.push(context.path(text)?);
     }
     super::put::one_name(args.no_target_directory, sources.len())?;
     let to_stdout = destination == Path::new("-");

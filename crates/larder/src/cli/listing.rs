@@ -15,6 +15,13 @@ pub fn object(listed: &Listed) -> Value {
         ListedKind::Symlink { .. } => ("link", None),
         ListedKind::Folder { .. } => ("folder", None),
     };
+    // Values that are not text are shown as what text they hold.
+    let custom: serde_json::Map<String, Value> = listed
+        .attributes
+        .custom
+        .iter()
+        .map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into()))
+        .collect();
     json!({
         "path": listed.path.to_string(),
         "kind": kind,
@@ -24,6 +31,8 @@ pub fn object(listed: &Listed) -> Value {
         "version": listed.version.to_string(),
         "expires_ms": listed.expiry.ms(),
         "deleting": listed.deleting,
+        "content_type": listed.attributes.content_type,
+        "attributes": custom,
     })
 }
 

@@ -1,6 +1,5 @@
 //! `larder mkdir`: make folders in the vault, and those above them. A folder that is there already is fine.
 
-use larder_client::path::VaultPath;
 use serde_json::json;
 
 use crate::cli::Context;
@@ -19,7 +18,7 @@ pub struct Args {
 /// # Errors
 /// A conflict if a file is in the way.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let paths = args.paths.iter().map(|p| VaultPath::parse(p)).collect::<Result<Vec<_>, _>>()?;
+    let paths = args.paths.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
     crate::session::with_vault(context, async |vault| {
         for path in &paths {
             vault.make_folder(path).await?;

@@ -7,26 +7,36 @@ pub mod agent;
 pub mod attr;
 pub mod ca;
 pub mod cat;
+pub mod completions;
 pub mod config;
 pub mod content;
+pub mod cp;
 pub mod doctor;
 pub mod down;
 pub mod exit_codes;
+pub mod export;
+pub mod find;
+pub mod fsck;
 pub mod get;
 pub mod lifetime;
 pub mod listing;
 pub mod lock;
 pub mod ls;
+pub mod man;
 pub mod mkdir;
+pub mod mv;
 pub mod node;
 pub mod proof;
 pub mod purge;
 pub mod put;
+pub mod quota;
 pub mod report;
 pub mod restore;
+pub mod retention;
 pub mod rm;
 pub mod selection;
 pub mod setting_flags;
+pub mod shell;
 pub mod span;
 pub mod stat;
 pub mod status;
@@ -38,12 +48,14 @@ pub mod up;
 pub mod value;
 pub mod vault;
 pub mod versions;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use larder_client::path::VaultPath;
 
 use crate::failure::{Failure, Outcome};
 use crate::folders::Folders;
@@ -90,12 +102,24 @@ enum Verb {
     Put(put::Args),
     /// Fetch files and folders
     Get(get::Args),
+    /// Everything to plain files, with an index
+    Export(export::Args),
     /// List a folder
     Ls(ls::Args),
+    /// Find files and folders by name, size, time, attributes
+    Find(find::Args),
+    /// What happens in the vault, as it happens
+    Watch(watch::Args),
     /// Show contents of files
     Cat(cat::Args),
     /// Delete files and folders
     Rm(rm::Args),
+    /// Give files and folders other names, or other folders to be in
+    Mv(mv::Args),
+    /// Copy files and folders inside the vault, without sending their content
+    Cp(cp::Args),
+    /// Check all names of the vault, and mend what interrupted commands left
+    Fsck(fsck::Args),
     /// All that is known of a file or folder
     Stat(stat::Args),
     /// Attributes and lifetime of a file or folder, shown or changed
@@ -110,12 +134,16 @@ enum Verb {
     Undelete(undelete::Args),
     /// Delete for good what was deleted, and older versions
     Purge(purge::Args),
+    /// Rules of the vault: which older versions stay, trash time, lifetimes of new files
+    Retention(retention::Args),
     /// What proves to anyone who wrote a file
     Proof(proof::Args),
     /// Check a local file against a proof; needs no vault
     Check(proof::CheckArgs),
     /// Make folders
     Mkdir(mkdir::Args),
+    /// How much is stored and may be; what could be deleted
+    Quota(quota::Args),
     /// Values that expire
     Value(value::Args),
     /// What is unsafe or broken, and what to do about it
@@ -128,6 +156,12 @@ enum Verb {
     Node(node::Args),
     /// The authority: certificates for other devices, people and programs
     Ca(ca::Args),
+    /// Type commands one after the other, with a working folder, history and completion
+    Shell(shell::Args),
+    /// What a shell needs to complete commands and paths of the vault
+    Completions(completions::Args),
+    /// Manual pages
+    Man(man::Args),
     /// Run the agent itself (what `up` starts)
     #[command(hide = true)]
     Agent(agent::Args),
@@ -143,18 +177,69 @@ pub struct Context {
     pub folders: Folders,
     /// Where words go.
     pub output: Output,
+    /// The folder that paths in the vault begin at, in `larder shell`; elsewhere they begin at the root.
+    pub working_folder: Option<VaultPath>,
+}
+
+impl Context {
+    /// Where something goes, or begins, when nothing is said: the working folder, else the root.
+    pub fn here(&self) -> &'static str {
+        if self.working_folder.is_some() { "./" } else { "/" }
+    }
+
+    /// A path as it was typed, or [`Context::here`].
+    ///
+    /// # Errors
+    /// As [`Context::path`].
+    pub fn path_or_here(&self, typed: Option<&str>) -> Outcome<VaultPath> {
+        self.path(typed.unwrap_or(self.here()))
+    }
+
+    /// A path in the vault as it was typed. In a shell it begins at the working folder unless it begins with `/`, and
+    /// `.` and `..` mean what they mean there; elsewhere it begins at the root.
+    ///
+    /// # Errors
+    /// Invalid, with what is wrong about it.
+    pub fn path(&self, typed: &str) -> Outcome<VaultPath> {
+        let Some(at) = &self.working_folder else { return Ok(VaultPath::parse(typed)?) };
+        let mut names: Vec<&str> =
+            if typed.starts_with('/') { Vec::new() } else { at.names().iter().map(String::as_str).collect() };
+        for name in typed.split('/') {
+            match name {
+                "" | "." => {}
+                ".." => {
+                    names.pop();
+                }
+                name => names.push(name),
+            }
+        }
+        Ok(VaultPath::parse(&names.join("/"))?)
+    }
 }
 
 /// Parses the arguments, runs the verb, says how it failed. Answers the exit code.
 pub fn run() -> u8 {
+    if completions::answer_shell(Cli::command) {
+        return 0;
+    }
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    run_words(&arguments, None)
+}
+
+/// Runs one command line, the program's name first. Answers the exit code.
+fn run_words(arguments: &[OsString], working_folder: Option<&VaultPath>) -> u8 {
     // Needed before parsing, because a parse error has to come in the form asked for.
     let json = arguments.iter().skip(1).take_while(|a| *a != "--").any(|a| a == "--json");
     let output = Output::new(json);
-    let result = match Cli::try_parse_from(&arguments) {
-        Ok(cli) => dispatch(cli, output),
+    let result = match Cli::try_parse_from(arguments) {
+        Ok(cli) => dispatch(cli, output, working_folder.cloned()),
         Err(error) => refused(&error, output),
     };
+    ended(result, output)
+}
+
+/// Says how a command failed, if it did. Answers the exit code.
+fn ended(result: Outcome, output: Output) -> u8 {
     match result {
         Ok(()) => 0,
         Err(failure) => {
@@ -166,37 +251,48 @@ pub fn run() -> u8 {
     }
 }
 
-fn dispatch(cli: Cli, output: Output) -> Outcome {
+fn dispatch(cli: Cli, output: Output, working_folder: Option<VaultPath>) -> Outcome {
     let folders = Folders::locate(cli.global.home.as_deref(), &|name| std::env::var_os(name))?;
-    let context = Context { folders, output };
+    let context = Context { folders, output, working_folder };
     match cli.verb {
         Verb::Up(args) => up::run(&context, &args),
         Verb::Down => down::run(&context),
         Verb::Status => status::run(&context),
         Verb::Lock => lock::run(&context),
         Verb::Unlock(args) => unlock::run(&context, &args),
-        Verb::Put(args) => put::run(&context, &args),
+        Verb::Put(args) => quota::offer::after(&context, put::run(&context, &args)),
         Verb::Get(args) => get::run(&context, &args),
+        Verb::Export(args) => export::run(&context, &args),
         Verb::Ls(args) => ls::run(&context, &args),
+        Verb::Find(args) => find::run(&context, &args),
+        Verb::Watch(args) => watch::run(&context, &args),
         Verb::Cat(args) => cat::run(&context, &args),
         Verb::Rm(args) => rm::run(&context, &args),
+        Verb::Mv(args) => mv::run(&context, &args),
+        Verb::Cp(args) => cp::run(&context, &args),
+        Verb::Fsck(args) => fsck::run(&context, &args),
         Verb::Stat(args) => stat::run(&context, &args),
         Verb::Attr(args) => attr::run(&context, &args),
         Verb::Versions(args) => versions::run(&context, &args),
-        Verb::Restore(args) => restore::run(&context, &args),
+        Verb::Restore(args) => quota::offer::after(&context, restore::run(&context, &args)),
         Verb::Trash(args) => trash::run(&context, &args),
         Verb::Undelete(args) => undelete::run(&context, &args),
         Verb::Purge(args) => purge::run(&context, &args),
+        Verb::Retention(args) => retention::run(&context, &args),
         Verb::Proof(args) => proof::run(&context, &args),
         Verb::Check(args) => proof::check(&context, &args),
         Verb::Mkdir(args) => mkdir::run(&context, &args),
+        Verb::Quota(args) => quota::run(&context, &args),
         Verb::Value(args) => value::run(&context, args),
         Verb::Doctor(args) => doctor::run(&context, &args),
         Verb::Config(args) => config::run(&context, &args),
         Verb::Vault(args) => vault::run(&context, args),
         Verb::Node(args) => node::run(&context, args),
         Verb::Ca(args) => ca::run(&context, &args),
-        Verb::Agent(args) => agent::run(args),
+        Verb::Shell(args) => shell::run(&context, cli.global.home.as_deref(), &args),
+        Verb::Completions(args) => completions::run(&context, &args),
+        Verb::Man(args) => man::run(&context, &args, Cli::command()),
+        Verb::Agent(args) => agent::run(&context, args),
         Verb::ExitCodes => exit_codes::run(&context),
     }
 }
@@ -223,7 +319,6 @@ fn refused(error: &clap::Error, output: Output) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

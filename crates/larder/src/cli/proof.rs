@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use larder_client::files::Proof;
-use larder_client::path::VaultPath;
 use larder_format::error::Kind;
 use larder_format::manifest::Statement;
 use larder_format::record::Version;
@@ -47,7 +46,7 @@ pub struct CheckArgs {
 /// # Errors
 /// Not found; damaged.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let path = VaultPath::parse(&args.path)?;
+    let path = context.path(&args.path)?;
     crate::session::with_vault(context, async |vault| {
         let proof = vault.proof(&path, args.version.map(Version::from_u64)).await?;
         let document = json!({

@@ -22,8 +22,8 @@ use crate::terminal::{self, Consent};
 /// Flags of `purge`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Files and folders in the vault, or what was deleted; everything below counts
-    #[arg(default_value = "/", value_name = "PATH")]
+    /// Files and folders in the vault, or what was deleted; everything below counts [default: /]
+    #[arg(value_name = "PATH")]
     paths: Vec<String>,
     /// What was deleted and can be brought back (so without --versions, too)
     #[arg(long)]
@@ -81,7 +81,10 @@ impl Plan {
 /// # Errors
 /// Invalid without a terminal and without `--yes`; not found; what the node says.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let paths = args.paths.iter().map(|p| VaultPath::parse(p)).collect::<Result<Vec<_>, _>>()?;
+    let mut paths = args.paths.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
+    if paths.is_empty() {
+        paths.push(context.path_or_here(None)?);
+    }
     crate::session::with_vault(context, async |vault| {
         let plan = plan(vault, args, &paths).await?;
         if args.dry_run || plan.is_empty() {

@@ -68,7 +68,7 @@ pub struct Args {
 /// What the first that failed says; what was stored stays.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let (sources, destination) = match args.paths.as_slice() {
-        [only] => (std::slice::from_ref(only), Path::new("/")),
+        [only] => (std::slice::from_ref(only), Path::new(context.here())),
         [sources @ .., destination] => (sources, destination.as_path()),
         [] => return Err(Failure::invalid("nothing to put was named")),
     };
@@ -76,7 +76,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let text = destination.to_str().ok_or_else(|| {
         Failure::invalid(format!("{} is not UTF-8, as names in a vault are", shown(destination)))
     })?;
-    let target = VaultPath::parse(text)?;
+    let target = context.path(text)?;
     let options = PutOptions {
         lifetime: args.lifetime.request(),
         condition: args.condition.condition(),
@@ -117,7 +117,7 @@ pub(super) fn one_name(no_target_directory: bool, sources: usize) -> Outcome {
     }
 }
 
-async fn is_folder(vault: &Arc<Vault>, path: &VaultPath) -> Outcome<bool> {
+pub(super) async fn is_folder(vault: &Arc<Vault>, path: &VaultPath) -> Outcome<bool> {
     match vault.stat(path).await {
         Ok(listed) => Ok(matches!(listed.kind, ListedKind::Folder { .. })),
         // What cannot be read or is in the way is for the put itself to judge: it may be replaced by force.

@@ -33,7 +33,7 @@ pub struct Args {
 /// # Errors
 /// Not found; a conflict if something new has the folder's name; damaged if parts of that version are missing.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let path = VaultPath::parse(&args.path)?;
+    let path = context.path(&args.path)?;
     crate::session::with_vault(context, async |vault| {
         if args.accept_older {
             let done = vault.accept_older(&path).await?;

@@ -35,7 +35,7 @@ pub struct Args {
     /// At once and for good, all versions; also of what was deleted before, and of what cannot be read
     #[arg(long, conflicts_with = "trash")]
     now: bool,
-    /// How long it can be brought back [default: 7d]
+    /// How long it can be brought back [default: as `larder retention` says, else 7d]
     #[arg(long, value_name = "TIME", value_parser = duration::lifetime, allow_hyphen_values = true)]
     trash: Option<Duration>,
     /// Do not ask first. On a terminal it asks before it deletes a folder, or anything for good
@@ -54,16 +54,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     if args.if_version.is_some() && args.paths.len() > 1 {
         return Err(Failure::invalid("--if-version is for a single file"));
     }
-    let paths = args.paths.iter().map(|p| VaultPath::parse(p)).collect::<Result<Vec<_>, _>>()?;
-    let trash_ms = match (args.now, args.trash) {
-        (true, _) => 0,
-        (false, Some(time)) => u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
-        (false, None) => TRASH_MS_DEFAULT,
-    };
+    let paths = args.paths.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
     let condition = args.if_version.map_or(Condition::Any, Condition::Version);
-    let options = RemoveOptions { recursive: args.recursive, trash_ms, condition };
     crate::session::with_vault(context, async |vault| {
         for path in &paths {
+            let trash_ms = trash_ms(vault, args, path).await?;
+            let options = RemoveOptions { recursive: args.recursive, trash_ms, condition };
             if !args.yes && !agreed(context, vault, path, args, trash_ms).await? {
                 context.output.note(&format!("{}: left as it is", clean(&path.to_string())));
                 continue;
@@ -73,6 +69,21 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         }
         Ok(())
     })
+}
+
+/// How long it can be brought back: as said, else as the vault's rules say, for a folder at least as long as they say of
+/// anything in it.
+async fn trash_ms(vault: &Arc<Vault>, args: &Args, path: &VaultPath) -> Outcome<u64> {
+    match (args.now, args.trash) {
+        (true, _) => Ok(0),
+        (false, Some(time)) => Ok(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        (false, None) => match vault.retention().await {
+            Ok(rules) => Ok(rules.trash_ms(&path.to_string(), args.recursive, TRASH_MS_DEFAULT)),
+            Err(failure) => {
+                Err(Failure::from(failure).hint("--trash TIME says how long it can be brought back"))
+            }
+        },
+    }
 }
 
 /// Asks, if somebody is there, before a folder goes or anything goes for good. Without a terminal nobody is asked.

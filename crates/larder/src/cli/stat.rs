@@ -1,7 +1,6 @@
 //! `larder stat`: all that is known of a file or folder, without reading its content.
 
 use larder_client::files::ListedKind;
-use larder_client::path::VaultPath;
 use serde_json::Value;
 
 use crate::cli::listing::hex;
@@ -23,7 +22,7 @@ pub struct Args {
 /// # Errors
 /// Not found; damaged.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let path = VaultPath::parse(&args.path)?;
+    let path = context.path(&args.path)?;
     crate::session::with_vault(context, async |vault| {
         let listed = vault.stat(&path).await?;
         let mut object = listing::object(&listed);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::agent::client::{Agent, NAME as AGENT};
 use crate::agent::protocol::Status as AgentStatus;
+use crate::bar::bar;
 use crate::cli::Context;
 use crate::cli::listing::hex;
 use crate::duration;
@@ -17,9 +18,6 @@ use crate::output::{Output, Tone};
 use crate::size;
 use crate::vault_header::file;
 use crate::{session, up};
-
-/// Width of a usage bar, in characters.
-const BAR_WIDTH: u64 = 20;
 
 /// What the node said of itself.
 struct Node {
@@ -303,26 +301,9 @@ fn node_text(out: &mut String, node: &Node, output: Output) {
     }
 }
 
-/// `[####----------------]`: part of whole, readable without colour.
-fn bar(part: u64, whole: u64) -> String {
-    let filled =
-        if whole == 0 { 0 } else { (u128::from(part) * u128::from(BAR_WIDTH)).div_ceil(u128::from(whole)) };
-    let filled = usize::try_from(filled).unwrap_or(0).min(BAR_WIDTH as usize);
-    format!("[{}{}]", "#".repeat(filled), "-".repeat(BAR_WIDTH as usize - filled))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bar_shows_something_as_soon_as_there_is_something() {
-        assert_eq!(bar(0, 100), format!("[{}]", "-".repeat(20)));
-        assert_eq!(bar(1, u64::MAX), format!("[#{}]", "-".repeat(19)));
-        assert_eq!(bar(100, 100), format!("[{}]", "#".repeat(20)));
-        assert_eq!(bar(200, 100), format!("[{}]", "#".repeat(20)));
-        assert_eq!(bar(1, 0), format!("[{}]", "-".repeat(20)));
-    }
 
     #[test]
     fn who_can_reach_it() {

@@ -2,7 +2,6 @@
 //! `larder purge` before it asks.
 
 use larder_client::files::{Trashed, VersionKind};
-use larder_client::path::VaultPath;
 use serde_json::{Value, json};
 
 use crate::cli::{Context, report};
@@ -14,9 +13,9 @@ use crate::size;
 /// Flags of `trash`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder in the vault, or something that was deleted; of a deleted folder what is in it is listed too
-    #[arg(default_value = "/", value_name = "PATH")]
-    path: String,
+    /// Folder in the vault, or something that was deleted; of a deleted folder what is in it is listed too [default: /]
+    #[arg(value_name = "PATH")]
+    path: Option<String>,
 }
 
 /// Lists; with `--json` one object a line.
@@ -24,7 +23,7 @@ pub struct Args {
 /// # Errors
 /// Not found; damaged if something cannot be read (the rest is listed).
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let path = VaultPath::parse(&args.path)?;
+    let path = context.path_or_here(args.path.as_deref())?;
     crate::session::with_vault(context, async |vault| {
         let mut all = Vec::new();
         let damaged = vault

@@ -1,6 +1,5 @@
 //! `larder undelete`: bring back what was deleted. `larder trash` lists it.
 
-use larder_client::path::VaultPath;
 use larder_format::record::Version;
 
 use crate::cli::lifetime::parse_version;
@@ -26,7 +25,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     if args.version.is_some() && args.paths.len() > 1 {
         return Err(Failure::invalid("--version is for a single path"));
     }
-    let paths = args.paths.iter().map(|p| VaultPath::parse(p)).collect::<Result<Vec<_>, _>>()?;
+    let paths = args.paths.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
     crate::session::with_vault(context, async |vault| {
         for path in &paths {
             restore::say(context, path, &vault.undelete(path, args.version).await?)?;

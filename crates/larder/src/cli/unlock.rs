@@ -16,7 +16,7 @@ use crate::failure::{Failure, Outcome, shown};
 use crate::moment;
 use crate::passphrase::{Passphrase, PassphraseArgs};
 use crate::terminal::Terminal;
-use crate::vault_header::{file, pin};
+use crate::vault_header::{file, kept, pin};
 
 /// Flags of `unlock`.
 #[derive(Debug, clap::Args)]
@@ -51,16 +51,18 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let source = args.passphrase.resolve()?;
     let mut agent = Agent::connect(&context.folders)?;
     check_header(context, args)?;
-    let result = if let Some(path) = &args.identity {
-        agent.tell(&Request::Unlock(Secret::Identity(key_file::read(path)?)))
-    } else if args.recovery || args.recovery_code_file.is_some() {
-        let code = recovery_code(args.recovery_code_file.as_deref())?;
-        agent.tell(&Request::Unlock(Secret::RecoveryCode(code)))
-    } else {
-        match source {
-            Passphrase::Ask(mut terminal) => agent.unlock_by_asking(&mut terminal),
-            given => agent.tell(&Request::Unlock(Secret::Passphrase(given.existing()?))),
+    let result = match secret(args, source)? {
+        Source::Given(secret) => {
+            let first = agent.tell(&Request::Unlock(secret.clone()));
+            match first {
+                // The passphrase may be the new one of a change made on another device.
+                Err(failure) if failure.kind() == Some(Kind::Denied) && newer_header_came(context) => {
+                    agent.tell(&Request::Unlock(secret))
+                }
+                first => first,
+            }
         }
+        Source::Ask(mut terminal) => agent.unlock_by_asking(&mut terminal),
     };
     result.map_err(|failure| {
         if failure.kind() == Some(Kind::Denied) && !args.recovery && args.identity.is_none() {
@@ -84,6 +86,34 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         None => "The vault is open until `larder lock`.".to_owned(),
     });
     Ok(())
+}
+
+/// What opens the vault, or whom to ask for the passphrase.
+enum Source {
+    Given(Secret),
+    Ask(Terminal),
+}
+
+fn secret(args: &Args, source: Passphrase) -> Outcome<Source> {
+    if let Some(path) = &args.identity {
+        return Ok(Source::Given(Secret::Identity(key_file::read(path)?)));
+    }
+    if args.recovery || args.recovery_code_file.is_some() {
+        let code = recovery_code(args.recovery_code_file.as_deref())?;
+        return Ok(Source::Given(Secret::RecoveryCode(code)));
+    }
+    Ok(match source {
+        Passphrase::Ask(terminal) => Source::Ask(terminal),
+        given => Source::Given(Secret::Passphrase(given.existing()?)),
+    })
+}
+
+/// Whether the node had a newer header of this vault, which is in place now. If the node cannot be asked, it had none.
+fn newer_header_came(context: &Context) -> bool {
+    let (folders, output) = (&context.folders, context.output);
+    let Ok(Some(header)) = file::read(folders) else { return false };
+    let before = header.revision();
+    kept::adopt_newer(folders, output, header, None).is_ok_and(|header| header.revision() > before)
 }
 
 /// Before a secret is used: the header is not an older one, and the vault's for whose fingerprint was asked.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::cli::Context;
+use crate::cli::quota::set;
 use crate::cli::setting_flags::SettingFlags;
 use crate::failure::Outcome;
 use crate::output::Tone;
@@ -25,6 +26,9 @@ pub struct Args {
     recovery_code_file: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingFlags,
+    /// Most disk that the node may take, or none; the node keeps it (`larder quota set` changes it later)
+    #[arg(long, value_name = "SIZE|none", value_parser = set::parse_node)]
+    quota: Option<set::Limit>,
     /// Which vault to take back, if the header file is lost and the node keeps the headers of several
     #[arg(long, value_name = "ID")]
     vault: Option<String>,
@@ -58,7 +62,13 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         recovery_code_file: args.recovery_code_file.clone(),
         vault: args.vault.clone(),
         certificates: args.certificates.clone(),
+        quota: None,
     };
+    let quota = match args.quota {
+        None => up::quota::ask_at_first(context)?,
+        asked => asked,
+    };
+    let wishes = Wishes { quota, ..wishes };
     let report = up::run(context, &wishes, passphrase, |report| hand_over(context, &wishes, report))?;
     say(context, &report, args.foreground)?;
     if args.foreground { up::foreground::stay(context) } else { Ok(()) }

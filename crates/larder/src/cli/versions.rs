@@ -2,7 +2,6 @@
 //! deleted folders of that name.
 
 use larder_client::files::VersionKind;
-use larder_client::path::VaultPath;
 use serde_json::json;
 
 use crate::cli::{Context, report};
@@ -25,7 +24,7 @@ pub struct Args {
 /// Not found; damaged if a version cannot be read (the others are listed).
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let output = context.output;
-    let path = VaultPath::parse(&args.path)?;
+    let path = context.path(&args.path)?;
     crate::session::with_vault(context, async |vault| {
         let found = vault.versions(&path).await?;
         for version in found.versions {

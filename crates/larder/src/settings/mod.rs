@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use larder_client::transfer::JOBS_DEFAULT;
+
 use larder_node::admission::CONNECTIONS_MAX_DEFAULT;
 
 use crate::failure::{Failure, Outcome, shown};

@@ -1,5 +1,7 @@
 //! Step: the agent runs and answers.
 
+use std::ffi::OsString;
+
 use crate::agent::client::{Agent, NAME};
 use crate::failure::Outcome;
 use crate::folders::Folders;
@@ -22,26 +24,25 @@ pub fn ensure(folders: &Folders, resolved: &Resolved) -> Outcome<Up> {
         // It lives but cannot be reached: its socket was cleared away, as happens to runtime folders at log-out.
         process::stop(NAME, &pid_file)?;
     }
-    let daemon = Daemon {
-        name: NAME,
-        arguments: vec![
-            "agent".into(),
-            "run".into(),
-            "--detached".into(),
-            "--socket".into(),
-            folders.agent_socket().into(),
-            "--pid-file".into(),
-            pid_file.into(),
-            "--header".into(),
-            folders.vault_header_file().into(),
-            "--idle-lock".into(),
-            resolved.settings.idle_lock.text().into(),
-            "--log".into(),
-            resolved.settings.log.clone().into(),
-            "--log-format".into(),
-            resolved.settings.log_format.text().into(),
-        ],
-        log_file: folders.logs().join("agent.log"),
-    };
+    let home = folders.home().map(|home| ["--home".into(), home.as_os_str().to_owned()]);
+    let mut arguments: Vec<OsString> = home.into_iter().flatten().collect();
+    arguments.extend([
+        "agent".into(),
+        "run".into(),
+        "--detached".into(),
+        "--socket".into(),
+        folders.agent_socket().into(),
+        "--pid-file".into(),
+        pid_file.into(),
+        "--header".into(),
+        folders.vault_header_file().into(),
+        "--idle-lock".into(),
+        resolved.settings.idle_lock.text().into(),
+        "--log".into(),
+        resolved.settings.log.clone().into(),
+        "--log-format".into(),
+        resolved.settings.log_format.text().into(),
+    ]);
+    let daemon = Daemon { name: NAME, arguments, log_file: folders.logs().join("agent.log") };
     Ok(Up { address: daemon.start()?, http: None, started: true })
 }

@@ -12,6 +12,7 @@ pub mod connect;
 pub mod foreground;
 pub mod namespaces;
 pub mod node;
+pub mod quota;
 pub mod vault;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::certificates::{Certificates, Made};
 use crate::cli::Context;
+use crate::cli::quota::set::Limit;
 use crate::failure::Outcome;
 use crate::life::{pid_file, process};
 use crate::passphrase::Passphrase;
@@ -43,6 +45,8 @@ pub struct Wishes {
     pub vault: Option<String>,
     /// Folder with the certificate for another machine's node.
     pub certificates: Option<PathBuf>,
+    /// Another limit for what the node stores; `None`: as it is.
+    pub quota: Option<Limit>,
 }
 
 /// A daemon that is now running.
@@ -86,7 +90,7 @@ pub fn run(
     passphrase: Passphrase,
     hand_over: impl FnOnce(&Report) -> Outcome,
 ) -> Outcome<Report> {
-    let Context { folders, output } = context;
+    let Context { folders, output, .. } = context;
     folders.create()?;
     let _turn = pid_file::wait_for_turn(&folders.work_lock(), || {
         output.note("Another `larder up` or `down` is at work here; waiting for it.");
@@ -101,6 +105,9 @@ pub fn run(
         }
         None => own_node(context, wishes, &resolved)?,
     };
+    if let Some(limit) = wishes.quota {
+        quota::set(folders, limit)?;
+    }
     let vault = vault::ensure(context, wishes, passphrase)?;
     let report = Report {
         node,
@@ -115,6 +122,7 @@ pub fn run(
     if let Some(header) = &vault.header_to_place {
         vault::put_in_place(folders, header)?;
     }
+    vault::remember(folders)?;
     match kept::refresh(folders, context.output) {
         // Another machine's node need not let us write there.
         Err(failure) if resolved.settings.connect.is_some() && failure.kind() == Some(Kind::Denied) => {}
@@ -125,7 +133,7 @@ pub fn run(
 
 /// Agent and node of this machine, and the namespaces that were made now.
 fn own_node(context: &Context, wishes: &Wishes, resolved: &Resolved) -> Outcome<(Up, Up, Vec<String>)> {
-    let Context { folders, output } = context;
+    let (folders, output) = (&context.folders, context.output);
     let certificates = Certificates::in_folder(folders.certificates());
     if certificates.ensure(resolved.settings.listen.ip(), &SystemClock::new())? == Made::Authority {
         // A running node would go on with the authority before, and refuse everyone of the new one.

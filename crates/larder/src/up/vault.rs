@@ -96,7 +96,7 @@ pub fn ensure(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Out
     let folders = &context.folders;
     let mut agent = Agent::connect(folders)?;
     let (header, restored) = match file::look(folders)? {
-        Local::Whole(header) => (header, false),
+        Local::Whole(header) => (*header, false),
         lost => match find_lost(folders, wishes, &mut agent, &lost)? {
             Some(header) => {
                 take_back(context, &header, &lost)?;
@@ -165,6 +165,13 @@ fn find_lost(
         |header: &VaultHeader| matches!(pin::trust(pin.as_ref(), None, header), Trust::Stranger(_));
     let strangers = headers.iter().filter(|header| stranger(header)).count();
     headers.retain(|header| !stranger(header));
+    if wishes.vault.is_none() {
+        // This machine knows which vault belongs here. In the place of a damaged header no other will do.
+        let ours = |header: &VaultHeader| pin.is_some_and(|pin| pin.vault == header.vault());
+        if headers.iter().any(ours) || (pin.is_some() && matches!(lost, Local::Damaged(_))) {
+            headers.retain(ours);
+        }
+    }
     if let Some(wanted) = &wishes.vault {
         headers.retain(|header| header.vault().to_string() == *wanted);
         if headers.is_empty() {
@@ -218,6 +225,20 @@ fn find_lost(
 /// A conflict if there is one already; what the file system says.
 pub fn put_in_place(folders: &Folders, header: &[u8]) -> Outcome {
     file::put(folders, header, Existing::Keep)
+}
+
+/// Takes note of the vault that is now open, so that a stranger's header and an older one are known from now on.
+///
+/// # Errors
+/// Damaged if the header is not the open vault's; what the file system says.
+pub fn remember(folders: &Folders) -> Outcome {
+    let Ok(root) = Agent::connect(folders)?.root() else { return Ok(()) };
+    let header = file::read_existing(folders)?;
+    header.verify(&root).map_err(|e| {
+        Failure::new(e.kind(), format!("{}: {e}", shown(&folders.vault_header_file())))
+            .hint("move it away, and `larder up` takes the node's copy; or put it back from a backup")
+    })?;
+    pin::remember_header(folders, &header)
 }
 
 /// What it means that the answer of `up` did not arrive: for a new vault, that there is none.

@@ -17,7 +17,7 @@ pub enum Local {
     /// Nothing.
     Missing,
     /// A header. Whose, and how old, is not said.
-    Whole(VaultHeader),
+    Whole(Box<VaultHeader>),
     /// Something that is no header any more, and why.
     Damaged(Failure),
 }
@@ -47,13 +47,14 @@ pub fn look(folders: &Folders) -> Outcome<Local> {
         Err(failure) => return Err(failure),
     };
     match VaultHeader::decode(&bytes) {
-        Ok(header) => Ok(Local::Whole(header)),
+        Ok(header) => Ok(Local::Whole(Box::new(header))),
+        Err(error) if error.kind() == Kind::TooNew => {
+            let failure = Failure::new(Kind::TooNew, format!("{}: {error}", shown(&path)));
+            Err(failure.hint("upgrade larder"))
+        }
         Err(error) => {
-            let failure = Failure::new(error.kind(), error.to_string()).context(&shown(&path));
-            match error.kind() {
-                Kind::TooNew => Err(failure.hint("upgrade larder")),
-                _ => Ok(Local::Damaged(Failure::new(Kind::Damaged, failure.message()))),
-            }
+            let message = format!("{} is damaged: {error}", shown(&path));
+            Ok(Local::Damaged(Failure::new(Kind::Damaged, message)))
         }
     }
 }
@@ -65,7 +66,7 @@ pub fn look(folders: &Folders) -> Outcome<Local> {
 pub fn read(folders: &Folders) -> Outcome<Option<VaultHeader>> {
     match look(folders)? {
         Local::Missing => Ok(None),
-        Local::Whole(header) => Ok(Some(header)),
+        Local::Whole(header) => Ok(Some(*header)),
         Local::Damaged(failure) => Err(failure.hint("larder up takes the node's copy of it")),
     }
 }

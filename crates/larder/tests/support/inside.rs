@@ -4,7 +4,10 @@
 
 use bytes::Bytes;
 use larder_client::connection::ConnectOptions;
+use larder_client::files::{PutOptions, Reading};
+use larder_client::memory::SeenMemory;
 use larder_client::remote::{Remote, Scan};
+use larder_client::vault::Vault;
 use larder_format::head::{DirId, DirState, Directory, EntryTarget, Head};
 use larder_format::ids::NamespaceId;
 use larder_format::namespace::LifetimeRequest;
@@ -157,6 +160,19 @@ impl Inside {
         let mut found = self.read(key.as_bytes()).unwrap();
         (found.head, found.body) = (sealed.head, sealed.body);
         self.write(self.files, key.as_bytes(), &found, LifetimeRequest::Default);
+    }
+
+    /// Puts a file as another device would, past any proxy that came later.
+    pub fn put(&self, path: &str, content: &'static [u8]) {
+        let path = larder_client::path::VaultPath::parse(path).unwrap();
+        let clock = std::sync::Arc::new(larder_format::clock::SystemClock::new());
+        self.runtime.block_on(async {
+            let vault = Vault::open(self.remote.clone(), &self.root, 0, SeenMemory::ephemeral(), clock)
+                .await
+                .unwrap();
+            let reading = Reading::Stream(Box::new(content));
+            vault.put_file(&path, reading, &PutOptions::default(), &Default::default()).await.unwrap();
+        });
     }
 
     /// How many records there are of files and folders.

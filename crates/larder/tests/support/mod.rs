@@ -7,6 +7,7 @@
     reason = "every test file uses a part of it, and is told what cannot run"
 )]
 
+pub mod http;
 pub mod small;
 
 use std::io::Write;

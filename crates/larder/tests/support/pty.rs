@@ -72,9 +72,37 @@ impl Session {
         self.seen.drain(..end);
     }
 
+    /// The recovery code that comes next.
+    #[track_caller]
+    pub fn next_code(&mut self) -> String {
+        const CODE_LEN: usize = 41;
+        loop {
+            let code = self.seen.split_whitespace().find(|word| word.len() == CODE_LEN && word.contains('-'));
+            if let Some(code) = code {
+                return code.to_owned();
+            }
+            match self.screen.recv_timeout(WORDS_TIME_MAX) {
+                Ok(part) => self.seen.push_str(&String::from_utf8_lossy(&part)),
+                Err(_) => panic!("never saw a code; saw: {}", self.seen),
+            }
+        }
+    }
+
     /// What is typed on, and where the terminal's modes can be asked for.
     pub fn keyboard(&mut self) -> &mut File {
         &mut self.keyboard
+    }
+
+    /// The process that the terminal belongs to: the program, below `setsid`.
+    pub fn pid_of(&self, name: &str) -> rustix::process::Pid {
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = std::fs::read_to_string(children).unwrap();
+        let all = std::iter::once(self.child.id().to_string())
+            .chain(children.split_whitespace().map(str::to_owned));
+        let pid = all.into_iter().find(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+        });
+        rustix::process::Pid::from_raw(pid.expect("it runs").parse().unwrap()).unwrap()
     }
 
     /// Types a line.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_format::ids::NodeId;
 use larder_format::namespace::{Class, Namespace};
-use larder_store::log::DamagedItem;
+use larder_store::log::{DamagedItem, LogStore};
 use larder_wire::answer::Failure;
 use larder_wire::v1;
 use tokio::sync::mpsc;
@@ -20,6 +20,8 @@ use crate::blobs::Blobs;
 use crate::identity::Right;
 use crate::maintenance::{Collecting, Maintenance, Scrubbing};
 use crate::namespaces::{Namespaces, check_order};
+use crate::own::Own;
+use crate::quota;
 use crate::registers::{Registers, store_failure};
 use crate::server::Health;
 use crate::time::NodeTime;
@@ -31,6 +33,8 @@ pub(crate) struct NodeService {
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) time: Arc<NodeTime>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) own: Arc<Own>,
+    pub(crate) log: Arc<LogStore>,
     pub(crate) health: Arc<Health>,
     pub(crate) maintenance: Arc<Maintenance>,
     pub(crate) raw_doors: Vec<v1::RawDoor>,
@@ -77,6 +81,7 @@ fn scrub_message(done: Scrubbing) -> v1::ScrubProgress {
         key: item.key.map(|key| key.to_bytes()).unwrap_or_default(),
         blob: item.blob.map(|id| Bytes::copy_from_slice(&id.0)).unwrap_or_default(),
         place: item.place.to_string(),
+        ..v1::DamagedItem::default()
     };
     v1::ScrubProgress {
         total_bytes: done.total_bytes,
@@ -179,5 +184,49 @@ impl v1::node_server::Node for NodeService {
         let work = tokio::task::spawn_blocking(move || maintenance.accept_damage()).await;
         let accepted = work.map_err(|e| status(Failure::new(Kind::Bug, e.to_string())))?.map_err(status)?;
         Ok(Response::new(v1::AcceptDamageResponse { accepted }))
+    }
+
+    async fn set_quota(
+        &self,
+        request: Request<v1::SetQuotaRequest>,
+    ) -> Result<Response<v1::SetQuotaResponse>, Status> {
+        let asked = request.into_inner();
+        let now = self.time.now();
+        let (before_bytes, ticket) = if asked.namespace.is_empty() {
+            quota::check(None, asked.bytes).map_err(status)?;
+            let before = self.log.quota().map_err(|e| status(store_failure(e)))?.0;
+            (before, self.own.set_quota(asked.bytes, now).map_err(|e| status(store_failure(e)))?)
+        } else {
+            self.namespaces.set_quota(&asked.namespace, asked.bytes, now).map_err(status)?
+        };
+        ticket.await.map_err(|e| status(store_failure(e)))?;
+        Ok(Response::new(v1::SetQuotaResponse { before_bytes }))
+    }
+
+    async fn usage(
+        &self,
+        _request: Request<v1::UsageRequest>,
+    ) -> Result<Response<v1::UsageResponse>, Status> {
+        let (quota_bytes, folder_bytes) = self.log.quota().map_err(|e| status(store_failure(e)))?;
+        let blobs = self.blobs.store().usage();
+        let usage = |namespace: &Arc<Namespace>| {
+            let used = self.log.used().of(namespace.id()).look();
+            v1::NamespaceUsage {
+                name: namespace.name.clone(),
+                namespace: namespace.id().0,
+                records: used.records,
+                record_bytes: used.record_bytes,
+                blobs: used.blobs,
+                blob_bytes: used.blob_bytes,
+                quota_bytes: used.limit,
+            }
+        };
+        Ok(Response::new(v1::UsageResponse {
+            folder_bytes,
+            quota_bytes,
+            disk_free_bytes: self.log.disk_free_bytes().map_err(|e| status(store_failure(e)))?,
+            orphan_bytes: blobs.orphan_bytes,
+            namespaces: self.namespaces.list().iter().map(usage).collect(),
+        }))
     }
 }

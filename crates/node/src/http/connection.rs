@@ -10,11 +10,12 @@ use larder_door::http::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use larder_door::http::suspicion;
 use larder_door::{Caller, Refusal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::answer;
 use super::service::{Service, Shared};
 use super::watch::{Phase, Watched, WatchedIo};
+use crate::identity::Identity;
 
 /// Most bytes buffered of what a client sends. Bodies are read in parts of at most this.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
@@ -23,8 +24,8 @@ const BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// throw away what it has not read yet.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
-/// Most bytes thrown away meanwhile.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// Most bytes thrown away meanwhile: a value that is somewhat too long arrives whole, so that its sender reads why not.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How long the last words to a slow client may take.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
@@ -34,6 +35,7 @@ type Connection<T> = http1::Connection<TokioIo<WatchedIo<T>>, Service>;
 enum End {
     Done(Result<(), hyper::Error>),
     Over(Phase),
+    Revoked,
 }
 
 fn builder() -> http1::Builder {
@@ -49,20 +51,31 @@ fn builder() -> http1::Builder {
     builder
 }
 
-/// Serves a connection until it ends, its time is up, or the node stops and it has answered what it was at.
+/// Who is on a connection, and until when.
+pub(super) struct Guest {
+    pub(super) caller: Caller,
+    /// What the certificate says, where one is needed.
+    pub(super) identity: Option<Arc<Identity>>,
+    /// Resolves when the certificate is not good any more.
+    pub(super) ended: Option<oneshot::Receiver<()>>,
+}
+
+/// Serves a connection until it ends, its time is up, its certificate is not good any more, or the node stops and it
+/// has answered what it was at.
 pub(super) async fn serve<T>(
     shared: Arc<Shared>,
     stream: T,
-    caller: Caller,
+    guest: Guest,
     watched: Arc<Watched>,
     stop: watch::Receiver<bool>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = Service { shared: shared.clone(), caller, watched: watched.clone() };
+    let Guest { caller, identity, ended } = guest;
+    let service = Service { shared: shared.clone(), caller, identity, watched: watched.clone() };
     let io = TokioIo::new(WatchedIo::new(stream, watched.clone()));
     let mut connection: Connection<T> = builder().serve_connection(io, service);
-    let end = drive(&mut connection, &watched, stop).await;
+    let end = drive(&mut connection, &watched, ended, stop).await;
     let mut io = connection.into_parts().io.into_inner();
     match end {
         End::Done(result) => {
@@ -79,20 +92,34 @@ pub(super) async fn serve<T>(
             let _ = tokio::time::timeout(LAST_WORDS_MAX, io.shutdown()).await;
         }
         End::Over(Phase::Stalled) => shared.metrics.http.refused(Refusal::TooSlow),
+        End::Revoked => {}
         End::Over(_) => {
             let _ = tokio::time::timeout(LAST_WORDS_MAX, io.shutdown()).await;
         }
     }
 }
 
-async fn drive<T>(connection: &mut Connection<T>, watched: &Watched, mut stop: watch::Receiver<bool>) -> End
+async fn drive<T>(
+    connection: &mut Connection<T>,
+    watched: &Watched,
+    ended: Option<oneshot::Receiver<()>>,
+    mut stop: watch::Receiver<bool>,
+) -> End
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut stopping = false;
+    let mut ended = std::pin::pin!(async {
+        match ended {
+            Some(ended) => drop(ended.await),
+            None => std::future::pending().await,
+        }
+    });
     loop {
         tokio::select! {
             biased;
+            // Whatever it is at: an answer under way would be one to somebody who may not have it.
+            () = &mut ended => return End::Revoked,
             result = poll_fn(|cx| connection.poll_without_shutdown(cx)) => return End::Done(result),
             () = watched.over() => return End::Over(watched.phase()),
             _ = stop.wait_for(|stop| *stop), if !stopping => {

@@ -15,15 +15,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::connection::Guest;
 use super::service::Shared;
+use super::tls::Known;
 use super::watch::Watch;
-use super::{answer, body, connection};
-use crate::config::HttpConfig;
-use crate::metrics::{Metrics, Sources};
+use super::{answer, body, connection, tls};
+use crate::admission::Admission;
+use crate::config::{HttpAuth, HttpConfig};
+use crate::metrics::Sources;
 use crate::namespaces::Namespaces;
-use crate::registers::Registers;
 use crate::server::Health;
-use crate::time::NodeTime;
 
 /// The door's socket, open before anything else is touched.
 pub(crate) struct Door {
@@ -36,13 +37,10 @@ pub(crate) struct Door {
 
 /// What the door serves from.
 pub(crate) struct DoorParts {
-    pub(crate) node_id: NodeId,
-    pub(crate) registers: Arc<Registers>,
     pub(crate) namespaces: Arc<Namespaces>,
-    pub(crate) time: Arc<NodeTime>,
     pub(crate) health: Arc<Health>,
-    pub(crate) metrics: Arc<Metrics>,
     pub(crate) sources: Sources,
+    pub(crate) admission: Arc<Admission>,
 }
 
 /// A door that is open.
@@ -66,24 +64,26 @@ impl Door {
     /// Begins to serve.
     pub(crate) fn open(self, parts: DoorParts) -> Open {
         let watch = Arc::new(Watch::default());
+        let auth = self.config.auth;
         let shared = Arc::new(Shared {
             hosts: Hosts::new(&self.config.hosts),
             buckets: Buckets::new(self.config.rate),
             bodies: Semaphore::new(BODIES_BYTES_MAX / body::PERMIT_BYTES),
             space: OnceLock::new(),
             config: self.config,
-            node_id: parts.node_id,
-            registers: parts.registers,
+            node_id: NodeId(parts.sources.log.id().0),
+            registers: parts.sources.registers.clone(),
             namespaces: parts.namespaces,
-            time: parts.time,
+            time: parts.sources.time.clone(),
             health: parts.health,
-            metrics: parts.metrics,
+            metrics: parts.sources.metrics.clone(),
             sources: parts.sources,
         });
         let (stop, stopped) = watch::channel(false);
+        let admission = (auth == HttpAuth::Certificate).then_some(parts.admission);
         let caps = Caps { all: self.connections_max, per_network: CONNECTIONS_PER_NETWORK_MAX };
         let watching = tokio::spawn(watch.clone().run());
-        let accepting = tokio::spawn(accept(self.socket, shared, watch, caps, stopped));
+        let accepting = tokio::spawn(accept(self.socket, shared, admission, watch, caps, stopped));
         Open { stop, accepting, watching }
     }
 }
@@ -110,6 +110,7 @@ impl Open {
 async fn accept(
     socket: TcpListener,
     shared: Arc<Shared>,
+    admission: Option<Arc<Admission>>,
     watch: Arc<Watch>,
     caps: Caps,
     mut stop: watch::Receiver<bool>,
@@ -136,14 +137,14 @@ async fn accept(
         let caller = Caller::at(peer.ip());
         match connections.enter(&caller) {
             Ok(place) => {
-                let watched = watch.begin();
                 let (shared, stop, serving) = (shared.clone(), stop.clone(), serving.clone());
+                let (watch, admission) = (watch.clone(), admission.clone());
                 tasks.spawn(async move {
                     // Latency matters more than packet count: answers are written whole.
                     let _ = stream.set_nodelay(true);
                     shared.metrics.http.opened();
-                    let _counted = Counted { shared: shared.clone(), _place: place };
-                    connection::serve(shared, stream, caller, watched, stop).await;
+                    let counted = Counted { shared, place };
+                    welcome(counted, stream, peer, admission.as_ref(), &watch, stop).await;
                     drop(serving);
                 });
             }
@@ -155,6 +156,34 @@ async fn accept(
     let _ = served.recv().await;
 }
 
+/// Finds out who it is, where that is needed, and serves them.
+async fn welcome(
+    mut counted: Counted,
+    stream: TcpStream,
+    peer: SocketAddr,
+    admission: Option<&Arc<Admission>>,
+    watch: &Watch,
+    stop: watch::Receiver<bool>,
+) {
+    let shared = counted.shared.clone();
+    let Some(admission) = admission else {
+        let guest = Guest { caller: Caller::at(peer.ip()), identity: None, ended: None };
+        return connection::serve(shared, stream, guest, watch.begin(), stop).await;
+    };
+    let Some(known) = tls::shake(admission, stream, peer).await else { return };
+    let Known { stream, caller, identity, mut seat } = known;
+    counted.place.known();
+    if seat.turned_away {
+        shared.metrics.http.refused(Refusal::Crowded);
+        return;
+    }
+    // The rest of the seat is kept until the connection has ended.
+    let (_never, gone) = tokio::sync::oneshot::channel();
+    let ended = std::mem::replace(&mut seat.ended, gone);
+    let guest = Guest { caller, identity: Some(identity), ended: Some(ended) };
+    connection::serve(shared, stream, guest, watch.begin(), stop).await;
+}
+
 /// Says in passing that there is no room; nobody waits for a client here.
 fn turn_away(shared: &Shared, stream: &TcpStream) {
     shared.metrics.http.refused(Refusal::Crowded);
@@ -163,7 +192,7 @@ fn turn_away(shared: &Shared, stream: &TcpStream) {
 
 struct Counted {
     shared: Arc<Shared>,
-    _place: Place,
+    place: Place,
 }
 
 impl Drop for Counted {

@@ -26,6 +26,7 @@ use super::operation;
 use super::values::{PutHead, is_json};
 use super::watch::{Phase, Watched};
 use crate::config::HttpConfig;
+use crate::identity::{Identity, Right};
 use crate::metrics::{Metrics, Sources};
 use crate::namespaces::Namespaces;
 use crate::registers::Registers;
@@ -99,14 +100,37 @@ impl Shared {
     }
 
     /// Begins a request; answers which operation it is, too.
-    fn begin(self: &Arc<Self>, caller: &Caller, request: Request<Incoming>) -> (usize, Begun) {
+    fn begin(
+        self: &Arc<Self>,
+        caller: &Caller,
+        identity: Option<&Identity>,
+        request: Request<Incoming>,
+    ) -> (usize, Begun) {
         if let Err(refusal) = self.admit(caller, &request) {
             return (operation::NONE, Begun::Now(self.refuse(refusal)));
         }
         let uri = request.uri();
         match target::decode(request.method(), uri.path(), uri.query()) {
-            Ok(asked) => (operation::at(&asked), self.carry_out(asked, request)),
+            Ok(asked) => match self.permit(identity, &asked) {
+                Ok(()) => (operation::at(&asked), self.carry_out(asked, request)),
+                Err(failure) => {
+                    let mut answer = answer::failure(&failure);
+                    // Nobody reads a body that may follow.
+                    answer::close(&mut answer);
+                    (operation::at(&asked), Begun::Now(answer))
+                }
+            },
             Err(unroutable) => (operation::NONE, Begun::Now(self.unroutable(&unroutable, &request))),
+        }
+    }
+
+    /// What the certificate lets its holder do.
+    fn permit(&self, identity: Option<&Identity>, asked: &Asked) -> Result<(), Failure> {
+        let Some(identity) = identity else { return Ok(()) };
+        if is_about_values(asked) {
+            identity.check_named(needed(asked), &self.config.namespace)
+        } else {
+            identity.check(needed(asked))
         }
     }
 
@@ -179,10 +203,28 @@ fn has_body(method: &Method, headers: &HeaderMap, body: &Incoming) -> bool {
     *method != Method::GET && (!body.is_end_stream() || headers.contains_key(http::header::TRANSFER_ENCODING))
 }
 
+/// The least right that an operation needs of somebody with a certificate. Writing over a value takes the one before
+/// away, so that adding is not enough for it.
+fn needed(asked: &Asked) -> Right {
+    match asked {
+        Asked::Put { .. } | Asked::PutRaw | Asked::Delete { .. } => Right::Write,
+        _ => Right::Read,
+    }
+}
+
+/// Whether what is asked is about the namespace's values, and not about the node.
+fn is_about_values(asked: &Asked) -> bool {
+    matches!(
+        asked,
+        Asked::Get { .. } | Asked::Put { .. } | Asked::PutRaw | Asked::Delete { .. } | Asked::Keys(_)
+    )
+}
+
 /// The requests of one connection.
 pub(super) struct Service {
     pub(super) shared: Arc<Shared>,
     pub(super) caller: Caller,
+    pub(super) identity: Option<Arc<Identity>>,
     pub(super) watched: Arc<Watched>,
 }
 
@@ -232,7 +274,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let shared = &self.shared;
         let began = shared.time.monotonic();
         let is_head = *request.method() == Method::HEAD;
-        match shared.begin(&self.caller, request) {
+        match shared.begin(&self.caller, self.identity.as_deref(), request) {
             (operation, Begun::Now(answer)) => {
                 shared.count(operation, began, &answer, is_head);
                 self.watched.enter(Phase::Answering);

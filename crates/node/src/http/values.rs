@@ -227,7 +227,7 @@ impl Shared {
 
 /// Milliseconds as a JSON number of seconds, whole where it is.
 fn seconds(ms: u64) -> serde_json::Value {
-    if ms % 1000 == 0 { (ms / 1000).into() } else { (ms as f64 / 1000.0).into() }
+    if ms.is_multiple_of(1000) { (ms / 1000).into() } else { (ms as f64 / 1000.0).into() }
 }
 
 /// A key for a value that came without one: unguessable, because whoever knows it can read it.

@@ -193,75 +193,30 @@ pub(crate) struct Families {
 impl Families {
     /// As families with names.
     pub(crate) fn finish(self) -> Vec<Family> {
-        let family = |section, name, kind, help, samples| Family { section, name, kind, help, samples };
-        let network = Section::Network;
-        vec![
-            family(
-                network,
-                "larder_requests_total",
-                Kind::Counter,
-                "Requests answered, by operation and outcome (HTTP status, gRPC code)",
-                self.requests,
-            ),
-            family(
-                Section::Errors,
-                "larder_request_errors_total",
-                Kind::Counter,
-                "Requests that failed through no fault of the request",
-                self.errors,
-            ),
-            family(
-                network,
-                "larder_request_duration_seconds",
-                Kind::Histogram,
-                "Time from a request's head to its answer's head",
-                self.durations,
-            ),
-            family(
-                network,
-                "larder_received_bytes_total",
-                Kind::Counter,
-                "Bytes of request bodies",
-                self.received,
-            ),
-            family(network, "larder_sent_bytes_total", Kind::Counter, "Bytes of answer bodies", self.sent),
-            family(
-                network,
-                "larder_connections_total",
-                Kind::Counter,
-                "Connections accepted",
-                self.connections,
-            ),
-            family(network, "larder_open_connections", Kind::Gauge, "Connections open now", self.open),
-            family(
-                Section::Errors,
-                "larder_refused_total",
-                Kind::Counter,
-                "Requests and connections refused before anything was looked up",
-                self.refused,
-            ),
-            family(
-                Section::Errors,
-                "larder_rate_limited_requests_total",
-                Kind::Counter,
-                "Requests refused because an address made too many",
-                self.rate_limited,
-            ),
-            family(
-                Section::Errors,
-                "larder_oversized_requests_total",
-                Kind::Counter,
-                "Requests refused because head or body was too long",
-                self.oversized,
-            ),
-            family(
-                Section::Errors,
-                "larder_suspicious_requests_total",
-                Kind::Counter,
-                "Requests that no client of this door sends",
-                self.suspicious,
-            ),
-        ]
+        let (network, errors) = (Section::Network, Section::Errors);
+        let (counter, gauge) = (Kind::Counter, Kind::Gauge);
+        let answered = "Requests answered, by operation and outcome (HTTP status, gRPC code)";
+        let failed = "Requests that failed through no fault of the request";
+        let took = "Time from a request's head to its answer's head";
+        let refused = "Requests and connections refused before anything was looked up";
+        let limited = "Requests refused because an address made too many";
+        let oversized = "Requests refused because head or body was too long";
+        let suspicious = "Requests that no client of this door sends";
+        let table = [
+            (network, counter, "larder_requests_total", answered, self.requests),
+            (errors, counter, "larder_request_errors_total", failed, self.errors),
+            (network, Kind::Histogram, "larder_request_duration_seconds", took, self.durations),
+            (network, counter, "larder_received_bytes_total", "Bytes of request bodies", self.received),
+            (network, counter, "larder_sent_bytes_total", "Bytes of answer bodies", self.sent),
+            (network, counter, "larder_connections_total", "Connections accepted", self.connections),
+            (network, gauge, "larder_open_connections", "Connections open now", self.open),
+            (errors, counter, "larder_refused_total", refused, self.refused),
+            (errors, counter, "larder_rate_limited_requests_total", limited, self.rate_limited),
+            (errors, counter, "larder_oversized_requests_total", oversized, self.oversized),
+            (errors, counter, "larder_suspicious_requests_total", suspicious, self.suspicious),
+        ];
+        let family = |(section, kind, name, help, samples)| Family { section, name, kind, help, samples };
+        table.into_iter().map(family).collect()
     }
 }
 

@@ -64,7 +64,7 @@ fn method_at(path: &str) -> usize {
         name.split_once('.')
             .is_some_and(|(s, m)| s.eq_ignore_ascii_case(service) && letters(m) == letters(method))
     };
-    METHODS.iter().position(|name| same(&name)).unwrap_or(other)
+    METHODS.iter().position(same).unwrap_or(other)
 }
 
 /// Wraps a gRPC server.

@@ -168,6 +168,24 @@ impl DiskFile for RealFile {
         Ok(rustix::fs::fdatasync(&self.file)?)
     }
 
+    fn forget_cached(&self, offset: u64, len: u64) {
+        let _wish = rustix::fs::fadvise(
+            &self.file,
+            offset,
+            std::num::NonZeroU64::new(len),
+            rustix::fs::Advice::DontNeed,
+        );
+    }
+
+    fn will_read(&self, offset: u64, len: u64) {
+        let _wish = rustix::fs::fadvise(
+            &self.file,
+            offset,
+            std::num::NonZeroU64::new(len),
+            rustix::fs::Advice::WillNeed,
+        );
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
     }

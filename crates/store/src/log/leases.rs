@@ -102,6 +102,11 @@ impl Leases {
         self.probes.get(&token).copied()
     }
 
+    /// All that hold, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Lease> {
+        self.held.values()
+    }
+
     pub(super) fn tokens(&self) -> Vec<LeaseToken> {
         self.held.keys().copied().collect()
     }

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use larder_format::ids::BlobId;
+use larder_format::ids::{BlobId, NamespaceId};
 use larder_format::record::Key;
 use larder_format::segment::body::{RecordName, decode_blob};
-use larder_format::segment::{ALIGN, FRAME_HEADER_LEN, FrameHeader, FrameKind};
+use larder_format::segment::{ALIGN, FRAME_HEADER_LEN, FrameHeader, FrameKind, checksum};
 use larder_format::slot::Slot;
 
 use super::queue::Log;
 use super::segments::{FIRST_FRAME, Place, ReadError, Segment};
 use super::{Core, LogStore};
 use crate::api::StoreError;
+use crate::shard::shard_of;
 
 /// Something that is needed and cannot be read any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +23,11 @@ pub struct DamagedItem {
     pub blob: Option<BlobId>,
     /// The record's key, if it is one.
     pub key: Option<Key>,
+    /// The record's namespace.
+    pub namespace: Option<NamespaceId>,
     /// File and offset.
     pub place: Arc<str>,
+    pub(super) at: Option<Place>,
 }
 
 /// What one step of scrubbing found.
@@ -35,6 +39,8 @@ pub struct ScrubReport {
     pub frames: u64,
     /// What is damaged.
     pub damaged: Vec<DamagedItem>,
+    /// Single wrong bytes that were put right where they lie.
+    pub repaired: u64,
     /// Whether this step reached the end: the next begins anew.
     pub finished: bool,
 }
@@ -55,6 +61,63 @@ impl Default for ScrubCursor {
 impl ScrubCursor {
     fn at_segment(segment: u32) -> Self {
         Self { segment, offset: FIRST_FRAME }
+    }
+
+    /// Segment and offset, to be noted.
+    #[must_use]
+    pub fn parts(&self) -> (u32, u64) {
+        (self.segment, self.offset)
+    }
+
+    /// From what was noted. A place that is not the beginning of a frame is left for the segment's first.
+    #[must_use]
+    pub fn from_parts(segment: u32, offset: u64) -> Self {
+        let aligned = offset >= FIRST_FRAME && offset.is_multiple_of(ALIGN);
+        if aligned { Self { segment, offset } } else { Self::at_segment(segment) }
+    }
+}
+
+/// Most that is read at once, in bytes.
+const WINDOW_LEN_MAX: u64 = 4 << 20;
+
+/// Least that is read at once, in bytes: what a step for somebody in a hurry reads.
+const WINDOW_LEN_MIN: u64 = 128 << 10;
+
+/// A part of a segment, read from the disk itself in one go. While it is verified the system reads what follows.
+struct Window {
+    segment: Arc<Segment>,
+    len: u64,
+    end: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    fn on(segment: &Arc<Segment>, end: u64, budget_bytes: u64) -> Self {
+        let len = budget_bytes.clamp(WINDOW_LEN_MIN, WINDOW_LEN_MAX);
+        Self { segment: segment.clone(), len, end, start: 0, bytes: Vec::new() }
+    }
+
+    /// `len` bytes at `offset`.
+    fn at(&mut self, offset: u64, len: u64) -> Result<&[u8], ReadError> {
+        let held = self.start + self.bytes.len() as u64;
+        if offset < self.start || offset + len > held {
+            let file = self.segment.file.get().ok_or(ReadError::Moved)?;
+            let wanted = len.max(self.len.min(self.end.saturating_sub(offset)));
+            file.forget_cached(offset, wanted);
+            let size = usize::try_from(wanted).map_err(|_| ReadError::Damaged)?;
+            self.bytes.resize(size, 0);
+            self.start = offset;
+            let read = file.read_at(offset, &mut self.bytes)?;
+            self.bytes.truncate(read);
+            let after = offset + wanted;
+            if after < self.end {
+                file.will_read(after, self.len.min(self.end - after));
+            }
+        }
+        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
+        let to = from.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
+        self.bytes.get(from..to).ok_or(ReadError::Damaged)
     }
 }
 
@@ -86,8 +149,9 @@ impl LogStore {
             if segment.number != cursor.segment {
                 *cursor = ScrubCursor::at_segment(segment.number);
             }
+            let mut window = Window::on(&segment, end, budget_bytes);
             while cursor.offset < end && report.bytes < budget_bytes.max(1) {
-                match core.scrub_frame(&segment, cursor.offset, &mut report) {
+                match core.scrub_frame(&mut window, cursor.offset, &mut report)? {
                     Some(next) => cursor.offset = next,
                     None => break,
                 }
@@ -131,59 +195,154 @@ fn place_at(segment: &Segment, offset: u64) -> Place {
 
 impl Core {
     /// Verifies one frame; answers where the next begins, or `None` if that cannot be told.
-    fn scrub_frame(&self, segment: &Segment, offset: u64, report: &mut ScrubReport) -> Option<u64> {
-        let (header, name) = match self.read_header(segment, offset) {
+    fn scrub_frame(
+        &self,
+        window: &mut Window,
+        offset: u64,
+        report: &mut ScrubReport,
+    ) -> Result<Option<u64>, StoreError> {
+        let segment = window.segment.clone();
+        let read = self.scrub_header(window, offset, report);
+        let (header, name) = match read {
             Ok(read) => read,
+            Err(ReadError::Closed(error)) => return Err(error),
             // Freed meanwhile, and perhaps written over.
-            Err(_) if self.log.segments.get(segment.number).is_none() => return None,
+            Err(_) if self.log.segments.get(segment.number).is_none() => return Ok(None),
             Err(_) => {
-                let place = place_at(segment, offset).describe();
-                report.damaged.push(DamagedItem { blob: None, key: None, place });
-                return self.frame_at(segment, offset).ok().map(|listed| {
+                let at = place_at(&segment, offset);
+                report.damaged.push(DamagedItem {
+                    blob: None,
+                    key: None,
+                    namespace: None,
+                    place: at.describe(),
+                    at: Some(at),
+                });
+                return Ok(self.frame_at(&segment, offset).ok().map(|listed| {
                     report.bytes += listed.next - offset;
                     listed.next
-                });
+                }));
             }
         };
         let place =
-            Place { name_len: header.name_len, value_len: header.value_len, ..place_at(segment, offset) };
+            Place { name_len: header.name_len, value_len: header.value_len, ..place_at(&segment, offset) };
         report.frames += 1;
         report.bytes += header.frame_len();
-        match header.kind {
-            FrameKind::Blob => report.damaged.extend(self.scrub_blob(&name, place)),
-            FrameKind::Record => report.damaged.extend(self.scrub_record(&name, place)),
-            _ => {}
-        }
-        Some(offset + header.frame_len())
+        let value_at = offset + FRAME_HEADER_LEN as u64 + u64::from(header.name_len);
+        let found = match header.kind {
+            FrameKind::Blob => self.scrub_blob(window, value_at, &name, place),
+            FrameKind::Record => self.scrub_record(window, value_at, &header, &name, place),
+            _ => None,
+        };
+        report.damaged.extend(found);
+        Ok(Some(offset + header.frame_len()))
     }
 
-    fn scrub_blob(&self, name: &Bytes, place: Place) -> Option<DamagedItem> {
+    /// A frame's header and name part; where one byte is wrong it is put right, on the disk too.
+    fn scrub_header(
+        &self,
+        window: &mut Window,
+        offset: u64,
+        report: &mut ScrubReport,
+    ) -> Result<(FrameHeader, Bytes), ReadError> {
+        let segment = window.segment.clone();
+        let bytes = window.at(offset, FRAME_HEADER_LEN as u64)?;
+        let at = place_at(&segment, offset).at;
+        let header = match FrameHeader::decode(bytes, segment.salt, at) {
+            Some(header) => header,
+            None => {
+                let wrong = bytes.to_vec();
+                let (right, header) =
+                    super::repair::header(&wrong, segment.salt, at, |_| true).ok_or(ReadError::Damaged)?;
+                self.note_mended(&segment, offset, &wrong, &right, report)?;
+                header
+            }
+        };
+        let name_at = offset + FRAME_HEADER_LEN as u64;
+        let name = window.at(name_at, header.name_len.into())?;
+        if checksum(name, 0) == header.name_sum {
+            return Ok((header, Bytes::copy_from_slice(name)));
+        }
+        let wrong = name.to_vec();
+        let mut right = wrong.clone();
+        if !super::repair::known_name(&mut right, header.name_sum) {
+            return Err(ReadError::Damaged);
+        }
+        self.note_mended(&segment, name_at, &wrong, &right, report)?;
+        Ok((header, right.into()))
+    }
+
+    fn note_mended(
+        &self,
+        segment: &Arc<Segment>,
+        offset: u64,
+        wrong: &[u8],
+        right: &[u8],
+        report: &mut ScrubReport,
+    ) -> Result<(), StoreError> {
+        self.log.segments.repaired.fetch_add(1, Ordering::Relaxed);
+        if self.write_back(segment, offset, wrong, right)? {
+            report.repaired += 1;
+            tracing::info!(segment = segment.number, offset, "a damaged byte was put right");
+        }
+        Ok(())
+    }
+
+    fn scrub_blob(
+        &self,
+        window: &mut Window,
+        value_at: u64,
+        name: &Bytes,
+        place: Place,
+    ) -> Option<DamagedItem> {
         let id = decode_blob(name.clone()).ok()?;
         let (handle, _) = self.blobs.lock().find(&id).filter(|(_, blob)| blob.place == Some(place))?;
-        let read = self.log.segments.read_value(&place);
-        if read.is_ok_and(|bytes| BlobId::of(&bytes) == id) {
+        let read = window.at(value_at, place.value_len.into());
+        if read.is_ok_and(|bytes| BlobId::of(bytes) == id) {
             return None;
         }
         // Compaction may have moved it and freed the file meanwhile; then this place is not its any more.
         let mut index = self.blobs.lock();
         index.find(&id).filter(|(_, blob)| blob.place == Some(place))?;
         index.mark_damaged(handle, place);
-        Some(DamagedItem { blob: Some(id), key: None, place: place.describe() })
+        let at = Some(place);
+        Some(DamagedItem { blob: Some(id), key: None, namespace: None, place: place.describe(), at })
     }
 
-    fn scrub_record(&self, name: &Bytes, place: Place) -> Option<DamagedItem> {
+    fn scrub_record(
+        &self,
+        window: &mut Window,
+        value_at: u64,
+        header: &FrameHeader,
+        name: &Bytes,
+        place: Place,
+    ) -> Option<DamagedItem> {
         let (said, _) = RecordName::decode(name).ok()?;
-        let slot = Slot::from_number(said.slot)?;
-        let needed = || {
-            let shard = self.records.lock(slot);
-            let group = shard.groups.get(&said.namespace);
-            group.and_then(|group| group.records.get(said.key)).is_some_and(|entry| entry.place == place)
-        };
-        if !needed() || self.log.segments.read_frame(&place).is_ok() || !needed() {
+        let shard = shard_of(Slot::from_number(said.slot)?);
+        let needed = || self.holds_record_at(shard, said.namespace, said.key, place);
+        if !needed() {
+            return None;
+        }
+        let value = window.at(value_at, place.value_len.into());
+        let holds = value.is_ok_and(|value| header.value_sum == 0 || checksum(value, 0) == header.value_sum);
+        if holds || !needed() {
             return None;
         }
         let key = Key::new(Bytes::copy_from_slice(said.key)).ok();
-        Some(DamagedItem { blob: None, key, place: place.describe() })
+        let (namespace, at) = (Some(said.namespace), Some(place));
+        Some(DamagedItem { blob: None, key, namespace, place: place.describe(), at })
+    }
+
+    /// Whether this is where a record's state is now.
+    pub(super) fn holds_record_at(
+        &self,
+        shard: usize,
+        namespace: NamespaceId,
+        key: &[u8],
+        at: Place,
+    ) -> bool {
+        let shard = self.records.shard(shard).lock();
+        let group = shard.groups.get(&namespace);
+        group.and_then(|group| group.records.get(key)).is_some_and(|entry| entry.place == at)
     }
 
     /// Reads a frame's header and name part from a segment, repairing single bytes.

@@ -55,6 +55,8 @@ impl Default for Tombs {
 #[derive(Default)]
 pub(super) struct Segments {
     map: RwLock<BTreeMap<u32, Arc<Segment>>>,
+    /// How often a single wrong byte was put right while reading.
+    pub(super) repaired: AtomicU64,
 }
 
 /// Where a frame is, and how long its parts are.
@@ -163,7 +165,9 @@ impl Segments {
         read_exact_at(file.as_ref(), place.offset(), &mut bytes)?;
         let same = |h: &FrameHeader| h.name_len == place.name_len && h.value_len == place.value_len;
         let header = FrameHeader::decode(&bytes, segment.salt, place.at)
-            .or_else(|| Some(super::repair::header(&bytes, segment.salt, place.at, same)?.1))
+            .or_else(|| {
+                Some(self.note_repair(super::repair::header(&bytes, segment.salt, place.at, same)?.1))
+            })
             .ok_or(ReadError::Damaged)?;
         if header.name_len != place.name_len || header.value_len != place.value_len {
             return Err(ReadError::Moved);
@@ -174,7 +178,7 @@ impl Segments {
     /// The name part of a frame, verified.
     pub(super) fn read_name(&self, place: &Place) -> Result<(FrameHeader, Bytes), ReadError> {
         let (header, name) = self.read_parts(place, place.name_len as usize)?;
-        Ok((header, whole_name(&header, name)?))
+        Ok((header, self.whole_name(&header, name)?))
     }
 
     /// Both parts of a frame, verified. A blob's value has no checksum here: its id is one.
@@ -186,7 +190,7 @@ impl Segments {
         if !value_holds {
             return Err(ReadError::Damaged);
         }
-        Ok((header, whole_name(&header, name)?, value))
+        Ok((header, self.whole_name(&header, name)?, value))
     }
 
     /// The value part of a frame, unverified: for blobs, whose id is their checksum.
@@ -198,18 +202,23 @@ impl Segments {
         read_exact_at(file.as_ref(), offset, &mut bytes)?;
         Ok(bytes.into())
     }
-}
 
-/// A name part that holds, if need be after repair of one byte.
-fn whole_name(header: &FrameHeader, name: Bytes) -> Result<Bytes, ReadError> {
-    if checksum(&name, 0) == header.name_sum {
-        return Ok(name);
+    /// A name part that holds, if need be after repair of one byte.
+    fn whole_name(&self, header: &FrameHeader, name: Bytes) -> Result<Bytes, ReadError> {
+        if checksum(&name, 0) == header.name_sum {
+            return Ok(name);
+        }
+        let mut copy = name.to_vec();
+        if super::repair::known_name(&mut copy, header.name_sum) {
+            Ok(self.note_repair(copy).into())
+        } else {
+            Err(ReadError::Damaged)
+        }
     }
-    let mut copy = name.to_vec();
-    if super::repair::known_name(&mut copy, header.name_sum) {
-        Ok(copy.into())
-    } else {
-        Err(ReadError::Damaged)
+
+    fn note_repair<T>(&self, repaired: T) -> T {
+        self.repaired.fetch_add(1, Ordering::Relaxed);
+        repaired
     }
 }
 

@@ -9,6 +9,7 @@ use larder_seal::names::SealedKey;
 use larder_wire::answer::Failure;
 use tokio::task::JoinSet;
 
+use super::super::closing::Closed;
 use super::{FILES_AT_ONCE, Removal, RemoveReport, TRIES, only_for_good};
 use crate::directory::EntryNow;
 use crate::path::VaultPath;
@@ -81,10 +82,14 @@ impl Removal {
     async fn enter(&mut self, level: Level, todo: &mut Vec<Step>) -> Result<(), Failure> {
         let (vault, path) = (self.vault.clone(), level.path.clone());
         let closed = if self.options.trash_ms == 0 {
-            vault.close_folder_if_readable(level.id, &path).await?
+            vault.close_folder_if_readable(level.id, level.parent, &path).await?
         } else {
-            vault.close_folder(level.id, &path).await.map_err(|f| only_for_good(&path, f))?
+            vault.close_folder(level.id, level.parent, &path).await.map_err(|f| only_for_good(&path, f))?
         };
+        if closed == Closed::Elsewhere {
+            return self.moved_away(&level, todo.is_empty()).await;
+        }
+        let closed = closed.version();
         let until_ms = self.until_ms();
         if let Some(until_ms) = until_ms {
             vault.keep_folder(&level.now, level.id, closed, until_ms).await?;
@@ -100,6 +105,16 @@ impl Removal {
             self.report.failed.push((path, failure));
         }
         Ok(())
+    }
+
+    /// A folder that somebody moved elsewhere meanwhile is not among what is to be deleted.
+    async fn moved_away(&self, level: &Level, is_top: bool) -> Result<(), Failure> {
+        let Level { path, now, id, .. } = level;
+        if is_top {
+            let message = format!("{path}: was moved by somebody else meanwhile; nothing was deleted");
+            return Err(Failure::new(Kind::Conflict, message));
+        }
+        self.vault.clear_elsewhere(now, *id, path).await
     }
 
     /// Deletes a folder that is empty now, or opens it again if something in it stays.
@@ -132,7 +147,7 @@ impl Removal {
         // Whoever created in it before it was closed is seen by a listing that begins after.
         let mut entries = vault.entries(id).await?;
         while let Some(some) = entries.next(&vault).await? {
-            self.empty_of_unreadable(some.unreadable, path).await?;
+            self.empty_of_unreadable(id, some.unreadable, path).await?;
             let mut files = JoinSet::new();
             for now in some.entries {
                 let child = path.join(&now.entry.name)?;
@@ -162,12 +177,13 @@ impl Removal {
 
     async fn empty_of_unreadable(
         &mut self,
+        id: DirId,
         unreadable: Vec<(SealedKey, Option<Found>)>,
         path: &VaultPath,
     ) -> Result<(), Failure> {
         if self.options.trash_ms == 0 {
             for (key, found) in unreadable {
-                let done = self.unreadable(key, found, path).await;
+                let done = self.unreadable(id, key, found, path).await;
                 self.note(path.clone(), done)?;
             }
         } else if !unreadable.is_empty() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use larder_format::head::Attributes;
 use larder_format::limits::INLINE_FILE_LEN_MAX;
+use larder_format::namespace::LifetimeRequest;
 use larder_format::operation::Condition;
 use larder_wire::answer::Failure;
 use larder_wire::request::RecordRequest;
@@ -12,7 +13,9 @@ use larder_wire::request::RecordRequest;
 use super::{Run, Sent, Small};
 use crate::files::{NewFile, PutOptions, Uploaded};
 use crate::local::source::read_small;
+use crate::path::VaultPath;
 use crate::remote::ApplySender;
+use crate::retention::lifetime_by;
 
 impl Run {
     /// Reads and seals small files. What cannot be read is reported; what changes while it is read goes the
@@ -76,11 +79,16 @@ impl Run {
         sent
     }
 
+    /// How long a file lives: as asked for, else as the vault's rules say.
+    pub(super) fn lifetime(&self, path: &VaultPath) -> LifetimeRequest {
+        lifetime_by(&self.retention, path, self.options.lifetime)
+    }
+
     /// The request that makes a new file's record, and its revision.
     fn record(&self, small: &Small, new: &NewFile) -> Result<(RecordRequest, u64), Failure> {
         let vault = &self.vault;
         let name = small.path.names().last().map_or("", String::as_str);
-        let (ask, revision) = vault.file_request(small.key, name, new, None, self.options.lifetime)?;
+        let (ask, revision) = vault.file_request(small.key, name, new, None, self.lifetime(&small.path))?;
         let mut request = vault.request(vault.files, small.key.as_bytes(), ask)?;
         request.identity = None;
         Ok((request, revision))
@@ -93,7 +101,8 @@ impl Run {
         options: &PutOptions,
     ) -> Result<(), Failure> {
         let name = small.path.names().last().map_or("", String::as_str);
-        let unconditional = PutOptions { condition: Condition::Any, ..options.clone() };
+        let unconditional =
+            PutOptions { condition: Condition::Any, lifetime: self.lifetime(&small.path), ..options.clone() };
         self.vault.commit(small.dir, &small.path, name, new, &unconditional).await.map(|_| ())
     }
 

@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     need_open(context)?;
     let node = session::node_address(&context.folders)?.to_string();
     change::run(context, None, What::RecoveryCode, |made| {
-        hand_over(context, args, &page(made, &node)?, made).map_err(not_handed_over)
+        hand_over(context, args, &page(made, &node)?, made).map_err(|failure| not_handed_over(&failure))
     })?;
     done(
         context,

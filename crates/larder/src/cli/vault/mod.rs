@@ -76,7 +76,7 @@ fn hand_over(context: &Context, made: &Made) -> Outcome {
 }
 
 /// What it means that a new code did not arrive.
-fn not_handed_over(failure: Failure) -> Failure {
+fn not_handed_over(failure: &Failure) -> Failure {
     let message = format!("nothing was changed, because the answer could not be handed over: {failure}");
     Failure::new(Kind::Io, message)
 }

@@ -45,7 +45,9 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let new_code = args.new_code || offered(args)?;
     let what = What::Passphrase { slot, new: new.clone(), new_code };
     let proof = Some(Secret::RecoveryCode(code));
-    let made = change::run(context, proof, what, |made| hand_over(context, made).map_err(not_handed_over))?;
+    let made = change::run(context, proof, what, |made| {
+        hand_over(context, made).map_err(|failure| not_handed_over(&failure))
+    })?;
     Agent::connect(&context.folders)?.tell(&Request::Unlock(Secret::Passphrase(new)))?;
     done(
         context,

@@ -37,7 +37,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             let line = Zeroizing::new(format!("{}\n", code.as_str()));
             atomic_file::write(path, line.as_bytes(), Existing::Keep)?;
         }
-        hand_over(context, made).map_err(not_handed_over)
+        hand_over(context, made).map_err(|failure| not_handed_over(&failure))
     })?;
     done(context, "The new recovery code counts from now on; the old one opens nothing any more.");
     Ok(())
