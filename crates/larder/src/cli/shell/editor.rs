@@ -244,7 +244,7 @@ mod tests {
     fn the_shells_own_commands_are_known() {
         let all: Vec<String> = own_verbs().collect();
         for verb in
-            ["cd", "metrics", "quota", "peers", "discover", "send", "fetch", "help", "quit", "exit", "store"]
+            ["cd", "metrics", "peers", "discover", "send", "fetch", "help", "quit", "exit", "store"]
         {
             assert!(all.iter().any(|v| v == verb), "{verb}: {all:?}");
         }

@@ -30,7 +30,7 @@ pub const OWN: &[(&str, &str)] = &[
     ("store FILE... [TO]", "put"),
     ("delete PATH...", "rm"),
     ("clean", "have the node give back all space that nothing needs"),
-    ("metrics, quota", "what the node holds and may hold"),
+    ("metrics", "what the node holds (as status)"),
     ("peers, discover", "the nodes there are"),
     ("send, fetch", "to and from a chosen peer: there is none with one node"),
     ("help [COMMAND]", "this, or all about one command"),
