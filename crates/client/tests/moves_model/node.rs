@@ -309,4 +309,15 @@ impl v1::node_server::Node for Door {
     async fn scrub(&self, _: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
         not_here()
     }
+
+    async fn set_quota(
+        &self,
+        _: Request<v1::SetQuotaRequest>,
+    ) -> Result<Response<v1::SetQuotaResponse>, Status> {
+        not_here()
+    }
+
+    async fn usage(&self, _: Request<v1::UsageRequest>) -> Result<Response<v1::UsageResponse>, Status> {
+        not_here()
+    }
 }
