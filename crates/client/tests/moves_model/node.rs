@@ -119,7 +119,7 @@ impl ModelNode {
             let io = here.take().map(hyper_util::rt::TokioIo::new);
             async move { io.ok_or_else(|| std::io::Error::other("connected once")) }
         });
-        let endpoint = Endpoint::from_static("http://model.invalid");
+        let endpoint = Endpoint::from_static("http://localhost");
         Remote::over(endpoint.connect_with_connector(connector).await.unwrap())
     }
 }
