@@ -35,7 +35,7 @@ use crate::namespaces::Namespaces;
 use crate::own::Own;
 use crate::registers::Registers;
 use crate::time::NodeTime;
-use crate::upkeep::{self, Keeper};
+use crate::upkeep::{self, Keeper, Upkeep};
 
 /// How long requests in flight may take to finish once the node is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -159,12 +159,14 @@ pub async fn run(
     let blobs = Arc::new(Blobs::new(log.clone(), namespaces.clone(), time.clone(), leases.clone()));
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health { log: log.clone() });
+    let counts: Arc<Upkeep> = Arc::default();
     let sources = Sources {
         metrics: metrics.clone(),
         registers: registers.clone(),
         blobs: blobs.clone(),
         log: log.clone(),
         time: time.clone(),
+        upkeep: counts.clone(),
     };
     let parts = DoorParts {
         namespaces: namespaces.clone(),
@@ -180,8 +182,15 @@ pub async fn run(
         scrubbing: Mutex::default(),
     });
     let pulse = registers.pulse().clone();
-    let keeper =
-        Keeper::resume(config.upkeep, log.clone(), time.clone(), own.clone(), maintenance.clone(), pulse);
+    let keeper = Keeper::resume(
+        config.upkeep,
+        log.clone(),
+        time.clone(),
+        own.clone(),
+        maintenance.clone(),
+        pulse,
+        counts,
+    );
     let keeper = Arc::new(keeper);
     let rounds = upkeep::start(keeper.clone());
     let chores = chores::start(Chores {

@@ -114,10 +114,11 @@ impl Keeper {
         own: Arc<Own>,
         maintenance: Arc<Maintenance>,
         pulse: Arc<Pulse>,
+        counts: Arc<Upkeep>,
     ) -> Self {
         let kept = own.get(rounds::NOTE).ok().flatten().and_then(|bytes| Scrub::decode(bytes).ok());
         Self {
-            counts: Arc::default(),
+            counts,
             pulse,
             config,
             log,
