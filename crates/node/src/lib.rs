@@ -35,6 +35,7 @@ mod maintenance;
 mod metrics;
 pub mod namespaces;
 mod own;
+mod parts;
 pub mod quota;
 pub mod registers;
 pub mod revocation;

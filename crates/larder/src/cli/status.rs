@@ -6,6 +6,7 @@ use larder_wire::v1::{RawDoor, StatusResponse, UpkeepResponse, UsageResponse};
 use serde_json::{Value, json};
 
 use crate::agent::client::{Agent, NAME as AGENT};
+use crate::agent::names::{Answer, Ask};
 use crate::agent::protocol::Status as AgentStatus;
 use crate::bar::bar;
 use crate::cli::Context;
@@ -53,7 +54,11 @@ pub fn run(context: &Context) -> Outcome {
             "state": vault_word(vault.is_some(), agent),
             "locks_in_ms": agent.and_then(|a| a.locks_in_ms),
         },
-        "agent": { "running": agent.is_some(), "pid": agent.map(|a| a.pid) },
+        "agent": {
+            "running": agent.is_some(),
+            "pid": agent.map(|a| a.pid),
+            "index": agent.and_then(|_| index_json(context)),
+        },
         "exposed": node.as_ref().map(exposure_json).ok(),
         "folders": {
             "config": context.folders.config(), "data": context.folders.data(), "state": context.folders.state(),
@@ -64,6 +69,18 @@ pub fn run(context: &Context) -> Outcome {
     }
     node?;
     header.map(drop)
+}
+
+/// The agent's index of names; nothing while the vault is locked.
+fn index_json(context: &Context) -> Option<Value> {
+    let answer = Agent::connect(&context.folders).and_then(|mut agent| agent.names(Ask::Status)).ok()?;
+    let Answer::Status(status) = answer else { return None };
+    Some(json!({
+        "ready": status.ready,
+        "entries": status.entries,
+        "bytes": status.bytes,
+        "scan_ms": status.scan_ms,
+    }))
 }
 
 /// Whether the node's process is there, whatever it answers.

@@ -9,6 +9,7 @@ use larder_store::log::LogStore;
 use super::door::Families;
 use super::family::{Family, Kind, Sample, Section, Value, label};
 use super::{Metrics, Report, process};
+use crate::admission::Admission;
 use crate::blobs::Blobs;
 use crate::registers::{OPERATIONS, Registers};
 use crate::time::NodeTime;
@@ -22,6 +23,7 @@ pub(crate) struct Sources {
     pub(crate) log: Arc<LogStore>,
     pub(crate) time: Arc<NodeTime>,
     pub(crate) upkeep: Arc<Upkeep>,
+    pub(crate) admission: Arc<Admission>,
 }
 
 fn gauge(section: Section, name: &'static str, help: &'static str, value: u64) -> Family {
@@ -44,6 +46,7 @@ impl Sources {
         all.extend(self.space());
         all.extend(self.background());
         all.extend(self.upkeep());
+        all.extend(self.certificates());
         let uptime_s = self.time.monotonic().as_secs_f64();
         let build =
             Sample { labels: vec![label("version", env!("CARGO_PKG_VERSION"))], value: Value::Number(1.0) };
@@ -138,6 +141,40 @@ impl Sources {
                 help,
                 "operation",
                 &of(Class::Disk),
+            ),
+        ]
+    }
+
+    /// Who is here with a certificate, and how the node's own stands.
+    fn certificates(&self) -> Vec<Family> {
+        let now = self.admission.status();
+        let left_s = now.not_after_ms.saturating_sub(self.time.now().ms()) / 1000;
+        let network = Section::Network;
+        vec![
+            gauge(
+                network,
+                "larder_admitted_connections",
+                "Connections open now with a certificate: gRPC, and HTTPS",
+                now.connections as u64,
+            ),
+            gauge(network, "larder_admitted_connections_max", "Most of those", now.connections_max as u64),
+            gauge(
+                network,
+                "larder_revoked_certificates",
+                "Certificates on the revocation list",
+                now.revoked as u64,
+            ),
+            gauge(
+                network,
+                "larder_certificate_left_seconds",
+                "How long the node's certificate still holds",
+                left_s,
+            ),
+            gauge(
+                Section::Errors,
+                "larder_certificates_rejected",
+                "1 if changed certificate files do not fit and are not in force",
+                u64::from(!now.problem.is_empty()),
             ),
         ]
     }

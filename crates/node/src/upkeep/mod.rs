@@ -114,11 +114,10 @@ impl Keeper {
         own: Arc<Own>,
         maintenance: Arc<Maintenance>,
         pulse: Arc<Pulse>,
-        counts: Arc<Upkeep>,
     ) -> Self {
         let kept = own.get(rounds::NOTE).ok().flatten().and_then(|bytes| Scrub::decode(bytes).ok());
         Self {
-            counts,
+            counts: Arc::default(),
             pulse,
             config,
             log,

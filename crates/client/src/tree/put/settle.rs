@@ -57,6 +57,8 @@ impl Run {
             (Sent::FolderAttributes { key, .. }, Ok(Outcome::Written { version, .. })) => {
                 self.vault.changed(self.vault.files, key.as_bytes(), version)
             }
+            // Whoever may only add leaves a folder's mode and time as they are; its files are what is kept.
+            (Sent::FolderAttributes { .. }, Err(denied)) if denied.kind == Kind::Denied => Ok(()),
             (Sent::FolderAttributes { local, path, folder, .. }, Ok(Outcome::Conflict { .. })) => {
                 self.describe_again.lock().push((local, path, *folder));
                 Ok(())
