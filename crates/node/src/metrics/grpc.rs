@@ -28,6 +28,9 @@ pub(super) const METHODS: &[&str] = &[
     "node.collect",
     "node.scrub",
     "node.accept_damage",
+    "node.set_quota",
+    "node.usage",
+    "node.upkeep",
     "other",
 ];
 
