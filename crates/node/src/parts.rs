@@ -124,6 +124,7 @@ impl Parts {
             log: self.log.clone(),
             time: self.time.clone(),
             admission: self.admission.clone(),
+            upkeep: self.keeper.counts.clone(),
         };
         DoorParts { namespaces: self.namespaces.clone(), health: self.health.clone(), sources }
     }

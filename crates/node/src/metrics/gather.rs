@@ -1,6 +1,7 @@
 //! Asks store, registers and process how things are.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_format::namespace::Class;
 use larder_store::log::LogStore;
@@ -12,6 +13,7 @@ use crate::admission::Admission;
 use crate::blobs::Blobs;
 use crate::registers::{OPERATIONS, Registers};
 use crate::time::NodeTime;
+use crate::upkeep::Upkeep;
 
 /// Where figures come from.
 pub(crate) struct Sources {
@@ -20,6 +22,7 @@ pub(crate) struct Sources {
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) log: Arc<LogStore>,
     pub(crate) time: Arc<NodeTime>,
+    pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) admission: Arc<Admission>,
 }
 
@@ -42,6 +45,7 @@ impl Sources {
         all.extend(doors.finish());
         all.extend(self.space());
         all.extend(self.background());
+        all.extend(self.upkeep());
         all.extend(self.certificates());
         let uptime_s = self.time.monotonic().as_secs_f64();
         let build =
@@ -194,6 +198,49 @@ impl Sources {
                 memory.accounted_bytes,
             ),
             gauge(storage, "larder_memory_cap_bytes", "The cap on those; 0: none", memory.cap_bytes),
+        ]
+    }
+
+    fn upkeep(&self) -> Vec<Family> {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (upkeep, storage, errors) = (&self.upkeep, Section::Storage, Section::Errors);
+        vec![
+            counter(
+                storage,
+                "larder_scrubbed_bytes_total",
+                "Bytes read back and verified",
+                of(&upkeep.scrubbed_bytes),
+            ),
+            counter(
+                storage,
+                "larder_scrub_rounds_total",
+                "Times everything was verified",
+                of(&upkeep.scrub_rounds),
+            ),
+            counter(
+                errors,
+                "larder_scrub_damaged_total",
+                "Damaged places found by scrubs",
+                of(&upkeep.damaged),
+            ),
+            counter(
+                errors,
+                "larder_repaired_bytes_total",
+                "Single wrong bytes put right while reading",
+                self.log.repaired(),
+            ),
+            counter(
+                storage,
+                "larder_collect_rounds_total",
+                "Thorough collections",
+                of(&upkeep.collect_rounds),
+            ),
+            counter(
+                storage,
+                "larder_collect_removed_bytes_total",
+                "Bytes of the disk that thorough collections gave back",
+                of(&upkeep.removed_bytes),
+            ),
         ]
     }
 
