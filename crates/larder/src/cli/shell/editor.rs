@@ -243,9 +243,7 @@ mod tests {
     #[test]
     fn the_shells_own_commands_are_known() {
         let all: Vec<String> = own_verbs().collect();
-        for verb in
-            ["cd", "metrics", "peers", "discover", "send", "fetch", "help", "quit", "exit", "store"]
-        {
+        for verb in ["cd", "metrics", "peers", "discover", "send", "fetch", "help", "quit", "exit", "store"] {
             assert!(all.iter().any(|v| v == verb), "{verb}: {all:?}");
         }
     }
