@@ -159,8 +159,7 @@ fn find_by_everything_and_in_pages() {
             whole.extend(arguments);
             names(&home.run(&whole).ends(0))
         };
-        let all =
-            ["/a", "/a/b", "/a/b/small.txt", "/a/large.bin", "/a/notes.md", "/empty", "/soon.txt"];
+        let all = ["/a", "/a/b", "/a/b/small.txt", "/a/large.bin", "/a/notes.md", "/empty", "/soon.txt"];
         assert_eq!(found(&[]), all);
         assert_eq!(found(&["/a"]), all[1..5]);
         assert_eq!(found(&["--name", "*.txt"]), ["/a/b/small.txt", "/soon.txt"]);
