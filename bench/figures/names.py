@@ -172,8 +172,9 @@ def _command_page(larder, place):
 def _find(larder, entries):
     run = larder.command("find", "/", "--name", "*777*.txt", keep_output=True)
     wanted = sum("777" in _name(number) for number in range(entries))
-    if run.output.count(b"\n") != wanted:
-        raise harness.Failed(f"found {run.output.count(b'\n')}, not {wanted}")
+    found = run.output.count(b"\n")
+    if found != wanted:
+        raise harness.Failed(f"found {found}, not {wanted}")
     return run.seconds
 
 
