@@ -320,4 +320,8 @@ impl v1::node_server::Node for Door {
     async fn usage(&self, _: Request<v1::UsageRequest>) -> Result<Response<v1::UsageResponse>, Status> {
         not_here()
     }
+
+    async fn upkeep(&self, _: Request<v1::UpkeepRequest>) -> Result<Response<v1::UpkeepResponse>, Status> {
+        not_here()
+    }
 }

@@ -309,6 +309,13 @@ impl node_server::Node for Between {
         self.node().scrub(request.into_inner()).await
     }
 
+    async fn upkeep(
+        &self,
+        request: Request<v1::UpkeepRequest>,
+    ) -> Result<Response<v1::UpkeepResponse>, Status> {
+        self.node().upkeep(request.into_inner()).await
+    }
+
     async fn set_quota(
         &self,
         request: Request<v1::SetQuotaRequest>,
