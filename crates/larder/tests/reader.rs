@@ -123,7 +123,7 @@ fn a_stranger_reads_everything_given_the_passphrase() {
     home.run(&["put", tree.to_str().unwrap(), "/"]).ends(0);
     home.run_with(&["value", "set", "v"], b"in memory only").ends(0);
     let Some(listed) = read(&store, secret, &["--list"]) else { return };
-    let listed = listed.ends(0).says("not in this folder: values");
+    let listed = listed.ends(0).says("not in this folder: raw, values");
     let listed = by_path(&listed).into_keys().filter(|path| path.starts_with("/tree")).count();
     assert_eq!(listed, contents(&tree).len(), "while the node runs");
 
