@@ -327,6 +327,11 @@ fn strangers_have_a_rate_and_this_machine_has_none_unless_set() {
     let door = up(&["--http-listen", &format!("{}:0", network.address), "--set", "http_auth=none"]);
     let status = home.run(&["status"]).ends(0).out;
     assert!(status.contains("everyone on the network, no certificate needed"), "{status}");
+    // Flags of the file's first use stay in it; these were given later, and doctor goes by what is set.
+    let told =
+        home.command(&["doctor"]).env("LARDER_HTTP_LISTEN", &door).env("LARDER_HTTP_AUTH", "none").output();
+    let told = String::from_utf8(told.unwrap().stdout).unwrap();
+    assert!(told.contains("whoever reaches"), "{told}");
     let statuses = network.curl_many(&door, 400);
     let limited = statuses.iter().filter(|status| *status == "429").count();
     assert!((100..=200).contains(&limited), "{limited} of {}", statuses.len());

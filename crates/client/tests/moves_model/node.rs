@@ -119,7 +119,7 @@ impl ModelNode {
             let io = here.take().map(hyper_util::rt::TokioIo::new);
             async move { io.ok_or_else(|| std::io::Error::other("connected once")) }
         });
-        let endpoint = Endpoint::from_static("http://model.invalid");
+        let endpoint = Endpoint::from_static("http://localhost");
         Remote::over(endpoint.connect_with_connector(connector).await.unwrap())
     }
 }
@@ -307,6 +307,17 @@ impl v1::node_server::Node for Door {
     type ScrubStream = ReceiverStream<Result<v1::ScrubProgress, Status>>;
 
     async fn scrub(&self, _: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
+        not_here()
+    }
+
+    async fn set_quota(
+        &self,
+        _: Request<v1::SetQuotaRequest>,
+    ) -> Result<Response<v1::SetQuotaResponse>, Status> {
+        not_here()
+    }
+
+    async fn usage(&self, _: Request<v1::UsageRequest>) -> Result<Response<v1::UsageResponse>, Status> {
         not_here()
     }
 }

@@ -124,8 +124,8 @@ impl World {
         for folder in FOLDERS {
             vault.make_folder(&path(folder)).await.unwrap();
         }
-        for number in 0..PROTECTED {
-            let at = format!("{}/p{number}", FOLDERS[number]);
+        for (number, folder) in FOLDERS.iter().enumerate().take(PROTECTED) {
+            let at = format!("{folder}/p{number}");
             put(&vault, &at, number + 1).await.unwrap();
             let mut books = self.books.lock().unwrap();
             books.acknowledged.insert(number + 1);
@@ -184,13 +184,13 @@ impl World {
         let mut left = OPERATIONS;
         let mut requests = 0;
         loop {
-            for client in 0..CLIENTS {
-                if running[client].as_ref().is_some_and(JoinHandle::is_finished) {
-                    self.finished(client, running[client].take().expect("is there").await)?;
+            for (client, place) in running.iter_mut().enumerate() {
+                if let Some(done) = place.take_if(|task| task.is_finished()) {
+                    self.finished(client, done.await)?;
                 }
-                if running[client].is_none() && left > 0 {
+                if place.is_none() && left > 0 {
                     left -= 1;
-                    running[client] = Some(self.start(client).await);
+                    *place = Some(self.start(client).await);
                 }
             }
             if running.iter().all(Option::is_none) {

@@ -16,6 +16,8 @@ pub(super) const METHODS: &[&str] = &[
     "records.apply",
     "records.apply_stream",
     "records.scan",
+    "records.watch",
+    "records.newest",
     "blobs.put",
     "blobs.get",
     "blobs.lease",
