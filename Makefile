@@ -47,8 +47,8 @@ crashpoints: ## Every I/O call of the store made to fail in every way (hours; go
 docs: ## The API documentation of all crates, in target/doc.
 	@cargo doc --workspace --no-deps
 
-install: ## Installs the `larder` command for you (cargo's bin folder), optimised.
-	cargo install --locked --path crates/larder
+install: ## Installs `larder`, manual pages and completions: for you, or as root for all. make install PREFIX=DIR
+	@PREFIX="$(PREFIX)" scripts/install.sh
 
 clean: ## Removes what was built and measured. Your data in ./.larder-run stays.
 	cargo clean

@@ -16,7 +16,7 @@ from larder import Larder
 from restic import Restic
 
 # In the order of the table. Each has a file in figures/.
-FIGURES = ["pipeline", "ingest", "simulation", "large_file", "small_files", "start", "http"]
+FIGURES = ["pipeline", "ingest", "simulation", "large_file", "small_files", "start", "http", "names", "scrub"]
 PEERS = {
     "large_file": [("restic", "restic")],
     "small_files": [("restic", "restic")],

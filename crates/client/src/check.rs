@@ -203,3 +203,26 @@ fn is_below(path: &str, below: &VaultPath) -> bool {
     let below = below.to_string();
     path == below || path.strip_prefix(&below).is_some_and(|rest| rest.starts_with('/'))
 }
+
+#[cfg(feature = "planted")]
+impl Vault {
+    /// The lengths of all files and versions that are there or can be brought back, for the model test.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn sizes_of_everything_kept(&self) -> Result<Vec<u64>, Failure> {
+        use larder_format::head::{EntryTarget, Head};
+        let mut sizes = Vec::new();
+        let mut pages = self.remote.scan(crate::remote::Scan::heads(self.files, &[])).await?;
+        while let Some(page) = pages.next().await? {
+            for (record, found) in page.records {
+                if let Head::Entry(entry) = self.open_head(self.files, record.as_bytes(), &found.head)?
+                    && let EntryTarget::File { size, .. } = entry.target
+                {
+                    sizes.push(size);
+                }
+            }
+        }
+        Ok(sizes)
+    }
+}

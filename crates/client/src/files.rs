@@ -19,6 +19,7 @@ mod survey;
 mod trail;
 mod trash;
 mod upload;
+mod verify;
 mod versions;
 
 pub(crate) use ahead::FolderReading;
@@ -37,4 +38,5 @@ pub use put::{PutOptions, PutReport, Reading};
 pub use remove::{RemoveOptions, RemoveReport, TRASH_MS_DEFAULT};
 pub use restore::{Restored, RestoredFolder};
 pub use trash::Trashed;
+pub use verify::{Unverified, VerifyReport};
 pub use versions::{VersionInfo, VersionKind, Versions};

@@ -1,4 +1,4 @@
-//! What a node holds and how much it may, as far as a client asks for it: quotas and usage.
+//! What a node holds, how much it may, and how it looks after it, as far as a client asks: quotas, usage, upkeep.
 
 use larder_wire::answer::Failure;
 use larder_wire::v1;
@@ -27,6 +27,15 @@ impl Remote {
     /// [`Failure`].
     pub async fn usage(&self) -> Result<v1::UsageResponse, Failure> {
         let response = self.node.clone().usage(v1::UsageRequest {}).await.map_err(|s| failure(&s))?;
+        Ok(response.into_inner())
+    }
+
+    /// What the node's background work did, found, and does next.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn upkeep(&self) -> Result<v1::UpkeepResponse, Failure> {
+        let response = self.node.clone().upkeep(v1::UpkeepRequest {}).await.map_err(|s| failure(&s))?;
         Ok(response.into_inner())
     }
 }

@@ -5,7 +5,7 @@
 //! always restores the echo before the process ends.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
@@ -15,9 +15,6 @@ use crate::output::Output;
 
 /// Longest passphrase, in bytes. Long enough for any sentence; a file given by mistake ends here.
 pub const PASSPHRASE_LEN_MAX: usize = 4096;
-
-/// Longest answer to a question that is answered with yes or no, in bytes.
-const ANSWER_LEN_MAX: u64 = 256;
 
 /// A terminal with somebody in front of it.
 #[derive(Debug)]
@@ -47,12 +44,9 @@ impl Terminal {
     /// Asks a question that is answered with yes or no; anything but `y` and `yes` is no.
     ///
     /// # Errors
-    /// What the terminal says.
+    /// As [`Terminal::ask_line`].
     pub fn ask_yes(&mut self, question: &str) -> Outcome<bool> {
-        self.show(&format!("{question} [y/N] "))?;
-        let mut answer = String::new();
-        let mut lines = BufReader::new(&self.device).take(ANSWER_LEN_MAX);
-        lines.read_line(&mut answer).map_err(|e| terminal_failure(&e))?;
+        let answer = self.ask_line(&format!("{question} [y/N] "))?;
         Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 

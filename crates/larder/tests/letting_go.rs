@@ -193,3 +193,21 @@ fn a_terminal_is_asked_before_folders_go_and_before_anything_goes_for_good() {
     session.ends(0);
     assert!(trash(&home, "/").is_empty());
 }
+
+#[test]
+fn what_was_moved_is_not_in_the_trash_and_is_not_purged() {
+    let home = filled();
+    home.run(&["mv", "/t/notes", "/elsewhere"]).ends(0);
+    home.run(&["mv", "/t/a", "/a"]).ends(0);
+    assert!(trash(&home, "/").is_empty());
+    home.run(&["rm", "-r", "/t"]).ends(0);
+    home.run(&["purge", "--yes"]).ends(0);
+    assert_eq!(versions(&home, "/elsewhere"), 3);
+    assert_eq!(home.run(&["cat", "/elsewhere", "/a/b/deep"]).ends(0).out, "threedeep");
+    // Deleted in one place, brought back, moved, and the old name deleted for good: the folder stays.
+    home.run(&["rm", "-r", "/a"]).ends(0);
+    home.run(&["undelete", "/a"]).ends(0);
+    home.run(&["mv", "/a", "/b"]).ends(0);
+    home.run(&["purge", "--yes", "/"]).ends(0);
+    assert_eq!(home.run(&["cat", "/b/b/deep"]).ends(0).out, "deep");
+}

@@ -63,7 +63,7 @@ fn a_killed_upload_goes_on_where_it_was() {
     for attempt in 1..=kills() {
         let there = disk(&home, "blobs");
         let mut child = start(&home, &["put", "--limit-up", "40M", &file, "/large"]);
-        let enough = there + length() / MIB / (kills() + 2);
+        let enough = there + length() / MIB / (2 * kills() + 2);
         while disk(&home, "blobs") < enough && child.try_wait().unwrap().is_none() {
             pause(5);
         }
@@ -84,7 +84,8 @@ fn a_killed_upload_goes_on_where_it_was() {
     eprintln!("last try: {there} blobs were there, {} MiB sent: {said}", on_the_wire / MIB);
     let (sent, present) = (said["sent"].as_u64().unwrap(), said["present"].as_u64().unwrap());
     assert_eq!(sent, on_the_wire, "what is said is what went");
-    assert!(present >= there * MIB, "{present} present, {there} blobs were there");
+    // Some of the blobs may be pages of the list of chunks.
+    assert!(present + 2 * MIB >= there * MIB, "{present} present, {there} blobs were there");
     assert!(sent + present <= length() + length() / 100 + MIB, "{sent} {present}");
     assert!(sent_before + sent <= length() + length() / 100 + interrupted * WINDOW, "{sent_before} {sent}");
     assert!(home.command(&["cat", "/large"]).output().unwrap().stdout == content);
@@ -129,6 +130,8 @@ fn a_killed_download_goes_on_where_it_was() {
     let left = fetch_and_kill(&home, &out);
     assert!(!out.exists());
     assert_eq!(parts(&folder)[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    // What was on its way to the killed one arrives at the proxy all the same.
+    pause(300);
     proxy.blob_bytes();
     let said = home.run(&["get", "--json", "/large", text(&out)]).ends(0).json();
     let on_the_wire = proxy.blob_bytes();
@@ -136,7 +139,7 @@ fn a_killed_download_goes_on_where_it_was() {
     eprintln!("{left} bytes were left; {said}; {on_the_wire} on the wire");
     assert_eq!(kept, left / MIB * MIB, "whole chunks are kept");
     assert_eq!(fetched, on_the_wire);
-    assert!(fetched <= length() - kept + length() / 100 + MIB, "{fetched} {kept}");
+    assert!(kept > 0 && fetched <= length() - kept + length() / 100 + MIB, "{fetched} {kept}");
     assert!(std::fs::read(&out).unwrap() == content);
     assert_eq!(parts(&folder), Vec::<PathBuf>::new());
     // A third time there is nothing to do.

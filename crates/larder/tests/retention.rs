@@ -1,8 +1,6 @@
 //! Retention rules of a vault: which older versions stay when a file is written again and when the rules are applied,
 //! how long deleted things stay, how long new files live; and what is promised when the rules cannot be read.
 
-#[path = "support/inside.rs"]
-mod inside;
 mod support;
 
 use serde_json::Value;
@@ -47,6 +45,7 @@ fn a_rule_is_followed_at_every_write_and_when_applied_and_never_takes_what_is_cu
     assert_eq!(versions(&home, "/docs/all"), 6);
     assert_eq!(home.run(&["cat", "/before"]).ends(0).out, "version 4");
     home.run(&["retention", "apply", "--yes"]).ends(0).says("nothing to delete");
+    home.run(&["fsck"]).ends(0);
     // None at all: only what is current stays.
     home.run(&["retention", "set", "/", "--last", "0"]).ends(0);
     put(&home, "/after", "newest");

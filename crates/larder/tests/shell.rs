@@ -38,6 +38,15 @@ fn paths_begin_at_the_working_folder() {
     let said = home.run(&["shell", "-c", &script]).ends(0);
     assert_eq!(said.out, "c/\nin.txt\nxa b/\n");
     assert_eq!(std::fs::read(out).unwrap(), b"x");
+    let said = home
+        .run(&[
+            "shell",
+            "-c",
+            "cd /a\\ b; cp in.txt copy; mv copy c; find --name copy; find .. --name up.txt",
+        ])
+        .ends(0);
+    assert_eq!(said.out, "/a b/c/copy\n/a b/up.txt\n");
+    home.run(&["rm", "--now", "/a b/c/copy"]).ends(0);
     home.run(&["shell", "-c", "cd /nowhere"]).ends(3);
     home.run(&["shell", "-c", "cd /a\\ b/in.txt"]).ends(4);
     // Outside the shell paths are what they were.

@@ -161,78 +161,31 @@ fn a_new_code_counts_only_once_it_arrived() {
     home.run(&["vault", "recovery-code"]).ends(8);
 }
 
-/// A second device of the same vault: its own agent, the certificates and the header copied by hand.
-struct Device {
-    home: Home,
-    _agent: Agent,
-}
-
-struct Agent(std::process::Child);
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Device {
-    fn beside(first: &Home) -> Self {
-        let home = Home::new();
-        let (config, theirs) = (home.home().join("config"), first.home().join("config"));
-        for folder in ["config/certificates", "data", "state/logs", "run"] {
-            std::fs::create_dir_all(home.home().join(folder)).unwrap();
-        }
-        for file in [
-            "vault.header",
-            "certificates/authority.pem",
-            "certificates/client.pem",
-            "certificates/client.key",
-        ] {
-            std::fs::copy(theirs.join(file), config.join(file)).unwrap();
-        }
-        let node =
-            first.run(&["status", "--json"]).ends(0).json()["node"]["address"].as_str().unwrap().to_owned();
-        let settings = home.file("larder.toml", format!("format = 1\nlisten = \"{node}\"\n").as_bytes());
-        std::fs::copy(settings, config.join("larder.toml")).unwrap();
-        let place = |name: &str| text(&home.home().join(name));
-        let (socket, pid, header) =
-            (place("run/agent.sock"), place("state/agent.pid"), place("config/vault.header"));
-        let arguments = [
-            "agent",
-            "run",
-            "--socket",
-            &socket,
-            "--pid-file",
-            &pid,
-            "--header",
-            &header,
-            "--idle-lock",
-            "never",
-        ];
-        let agent = home.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        for _ in 0..200 {
-            if home.run(&["lock"]).code == 0 && home.home().join("run/agent.sock").exists() {
-                break;
-            }
-            support::pause(50);
-        }
-        Self { home, _agent: Agent(agent) }
-    }
+/// A second device of the same vault, with a certificate of its own, that uses the first one's node. It has the vault's
+/// header from there, and nothing to open it with.
+fn device_beside(first: &Home) -> Home {
+    let device = Home::new();
+    let certificate = text(&first.path("certificate"));
+    first.run(&["ca", "issue", "laptop", "--to", &certificate]).ends(0);
+    let node =
+        first.run(&["status", "--json"]).ends(0).json()["node"]["address"].as_str().unwrap().to_owned();
+    let up = device.run(&["up", "--connect", &node, "--certificates", &certificate, "--json"]).ends(0).json();
+    assert_eq!((&up["vault"]["restored"], &up["vault"]["locked"]), (&true.into(), &true.into()));
+    device
 }
 
 #[test]
 fn a_second_device_opens_with_its_own_keys_until_its_slot_is_removed() {
     let (home, _) = made();
     home.run_with(&["put", "-", "/shared"], b"for both").ends(0);
-    let device = Device::beside(&home);
-    let identity = text(&device.home.path("identity"));
-    let new = device.home.run(&["vault", "recipient", "new", &identity]).ends(0);
+    let device = device_beside(&home);
+    let identity = text(&device.path("identity"));
+    let new = device.run(&["vault", "recipient", "new", &identity]).ends(0);
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&identity).unwrap().permissions().mode() & 0o777, 0o600);
-    device.home.run(&["vault", "recipient", "new", &identity]).ends(4).says("there already");
+    device.run(&["vault", "recipient", "new", &identity]).ends(4).says("there already");
     let recipient = new.out.trim().to_owned();
-    assert_eq!(device.home.run(&["vault", "recipient", "show", &identity]).ends(0).out.trim(), recipient);
+    assert_eq!(device.run(&["vault", "recipient", "show", &identity]).ends(0).out.trim(), recipient);
 
     // As text, as a file, the wrong half, a stranger's, twice.
     let file = home.file("recipient", recipient.as_bytes());
@@ -245,46 +198,45 @@ fn a_second_device_opens_with_its_own_keys_until_its_slot_is_removed() {
     let bytes = std::fs::read(home.home().join("config/vault.header")).unwrap();
     assert!(!bytes.windows(4).any(|w| w == b"Anna"), "labels are sealed");
 
-    // The header goes to the device by hand; the fingerprint decides whether it is the right one.
-    std::fs::copy(home.home().join("config/vault.header"), device.home.home().join("config/vault.header"))
-        .unwrap();
+    // The device's header is from before; it takes the new one from the node, which the same keys signed. The fingerprint
+    // says whether it is the right vault's.
+    device.run(&["unlock", "--identity", &text(&home.path("strange"))]).ends(3);
     let fingerprint = home.run(&["vault", "slots", "--json"]).ends(0).json()["vault"]["fingerprint"]
         .as_str()
         .unwrap()
         .to_owned();
     let other = if fingerprint.starts_with('A') { "B" } else { "A" };
     let other = format!("{other}{}", &fingerprint[1..]);
-    let open = |fingerprint: &str| {
-        device.home.run(&["unlock", "--identity", &identity, "--fingerprint", fingerprint])
-    };
+    let open =
+        |fingerprint: &str| device.run(&["unlock", "--identity", &identity, "--fingerprint", fingerprint]);
     open(&other).ends(7).says("fingerprint");
     open("nonsense").ends(2);
     open(&fingerprint.to_lowercase()).ends(0);
-    assert_eq!(device.home.run(&["cat", "/shared"]).ends(0).out, "for both");
-    device.home.run_with(&["put", "-", "/from-anna"], b"hello").ends(0);
+    assert_eq!(device.run(&["cat", "/shared"]).ends(0).out, "for both");
+    device.run_with(&["put", "-", "/from-anna"], b"hello").ends(0);
     assert_eq!(home.run(&["cat", "/from-anna"]).ends(0).out, "hello");
     let strange = text(&home.path("strange"));
     home.run(&["vault", "recipient", "new", &strange]).ends(0);
-    device.home.run(&["unlock", "--identity", &strange]).ends(7).says("no slot for this identity");
+    device.run(&["unlock", "--identity", &strange]).ends(7).says("no slot for this identity");
 
     // A change on one device is seen by the other's next change; the passphrase is not the device's to know.
-    let further = device.home.file("further", b"further passphrase\n");
-    device.home.run(&["vault", "slots", "add", "--passphrase-file", &further, "--label", "Ben"]).ends(0);
-    let id = slots(&device.home)[2]["id"].as_str().unwrap()[..8].to_owned();
+    let further = device.file("further", b"further passphrase\n");
+    device.run(&["vault", "slots", "add", "--passphrase-file", &further, "--label", "Ben"]).ends(0);
+    let id = slots(&device)[2]["id"].as_str().unwrap()[..8].to_owned();
     home.run(&["vault", "slots", "remove", &id]).ends(2).says("--yes");
     home.run(&["vault", "slots", "remove", "ffff"]).ends(3);
     home.run(&["vault", "slots", "remove", &id, "--yes"]).ends(0).says("does not change the key");
     assert_eq!(kinds(&home), ["passphrase", "recovery code", "passphrase"]);
     unlock(&home, "--passphrase-file", &further).ends(0);
     // Its own header still has the slot; what it is told by the node counts from the first refusal on, and from any change.
-    device.home.run(&["lock"]).ends(0);
-    device.home.run(&["unlock", "--identity", &strange]).ends(7).says("changed since");
-    device.home.run(&["unlock", "--identity", &identity]).ends(7);
+    device.run(&["lock"]).ends(0);
+    device.run(&["unlock", "--identity", &strange]).ends(7).says("changed since");
+    device.run(&["unlock", "--identity", &identity]).ends(7);
     // A passphrase that was changed on the other device opens here at once.
     let (old, new) = (text(&home.path("passphrase")), home.file("new", b"the new passphrase\n"));
     home.run(&["vault", "passphrase", "--passphrase-file", &old, "--new-passphrase-file", &new]).ends(0);
-    device.home.run(&["unlock", "--passphrase-file", &new]).ends(0).says("changed since");
-    assert_eq!(device.home.run(&["cat", "/shared"]).ends(0).out, "for both");
+    device.run(&["unlock", "--passphrase-file", &new]).ends(0).says("changed since");
+    assert_eq!(device.run(&["cat", "/shared"]).ends(0).out, "for both");
 }
 
 #[test]

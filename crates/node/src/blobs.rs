@@ -82,6 +82,7 @@ impl Blobs {
     /// # Errors
     /// [`Failure`]; then nothing was stored.
     pub async fn put(&self, id: BlobId, bytes: Bytes, lease: &LeaseGrant) -> Result<Storing, Failure> {
+        self.leases.registers.pulse().beat();
         if bytes.len() > BLOB_LEN_MAX {
             let message = format!("blob too long len={} max={BLOB_LEN_MAX}", bytes.len());
             return Err(Failure::new(Kind::Invalid, message));
@@ -108,7 +109,12 @@ impl Blobs {
     /// [`Kind::NotFound`], [`Kind::Damaged`], [`Kind::Invalid`] for a range beyond its end.
     #[allow(clippy::missing_panics_doc, reason = "offsets were checked against a length in memory")]
     pub fn get(&self, id: BlobId, offset: u64, length: u64) -> Result<Bytes, Failure> {
-        let (found, durable) = self.store.get(id).map_err(store_failure)?;
+        self.leases.registers.pulse().beat();
+        let read = self.store.get(id);
+        if let Err(StoreError::Damaged { .. }) = &read {
+            self.leases.registers.pulse().found_damaged_blob(id);
+        }
+        let (found, durable) = read.map_err(store_failure)?;
         durable.wait().map_err(store_failure)?;
         let Some(whole) = found else {
             return Err(Failure::new(Kind::NotFound, format!("no such blob id={id}")));

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::credentials::CertificateFiles;
+use crate::upkeep::UpkeepConfig;
 use larder_door::bucket::Rate;
 
 /// Default port for gRPC.
@@ -37,6 +38,8 @@ pub struct NodeConfig {
     /// Largest value accepted, in bytes, what sealing adds not counted; at most
     /// `larder_format::limits::VALUE_LEN_MAX`, all counted.
     pub value_len_max: usize,
+    /// What is verified and collected in the background, and how often.
+    pub upkeep: UpkeepConfig,
     /// The HTTP door; `None`: none.
     pub http: Option<HttpConfig>,
 }

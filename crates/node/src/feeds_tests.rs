@@ -23,6 +23,7 @@ fn memory() -> MemoryTable {
     MemoryTable::new(MemoryConfig { cap_bytes: 0, hash_seed: 4 })
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "made where it is used")]
 fn change(store: &dyn RecordStore, key: &str, next: Next) {
     let key = Key::new(Bytes::copy_from_slice(key.as_bytes())).unwrap();
     let at = Address { namespace: NS, slot: Slot::of_raw(key.as_bytes()), key: &key };

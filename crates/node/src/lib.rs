@@ -35,6 +35,7 @@ mod maintenance;
 mod metrics;
 pub mod namespaces;
 mod own;
+mod parts;
 pub mod quota;
 pub mod registers;
 pub mod revocation;
@@ -42,6 +43,7 @@ mod rights;
 pub mod server;
 mod suspects;
 pub mod time;
+pub mod upkeep;
 
 pub use config::{HttpAuth, HttpConfig, NodeConfig};
 pub use credentials::CertificateFiles;

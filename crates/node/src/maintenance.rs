@@ -2,6 +2,7 @@
 //! small steps, each told to whoever asked; it ends early when nobody listens any more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use larder_format::error::Kind;
 use larder_store::api::BlobStore;
@@ -11,6 +12,8 @@ use parking_lot::Mutex;
 
 use crate::leases::Leases;
 use crate::registers::store_failure;
+use crate::time::NodeTime;
+use crate::upkeep::{Keeper, Pace, ScrubSum};
 
 /// Leases looked at in one step.
 const LEASES_PER_STEP: usize = 1024;
@@ -18,8 +21,14 @@ const LEASES_PER_STEP: usize = 1024;
 /// Blobs forgotten in one step.
 const BLOBS_PER_STEP: usize = 4096;
 
+/// In the background steps are this many times smaller.
+const GENTLE_PARTS: usize = 16;
+
 /// Bytes read in one step of compaction or scrubbing.
 const BYTES_PER_STEP: u64 = 16 << 20;
+
+/// Longest wait for the turn of a scrub in the background to end.
+const SCRUB_TURN_MAX: Duration = Duration::from_secs(5);
 
 /// Work on request.
 pub(crate) struct Maintenance {
@@ -40,6 +49,7 @@ pub(crate) struct Collecting {
     pub(crate) read_bytes: u64,
     pub(crate) copied_bytes: u64,
     pub(crate) freed_segments: u64,
+    pub(crate) freed_bytes: u64,
     pub(crate) disk_free_before_bytes: u64,
     pub(crate) disk_free_bytes: u64,
     pub(crate) finished: bool,
@@ -67,7 +77,24 @@ impl Maintenance {
     ///
     /// # Errors
     /// [`Kind::Conflict`] if one is under way; [`Kind::Damaged`] while lost frames are not accepted; others.
-    pub(crate) fn collect(&self, mut tell: impl FnMut(Collecting) -> bool) -> Result<(), Failure> {
+    pub(crate) fn collect(&self, tell: impl FnMut(Collecting) -> bool) -> Result<(), Failure> {
+        self.collect_with(Effort::High, GENTLE_PARTS, tell)
+    }
+
+    /// As [`Maintenance::collect`], in smaller steps, and moving only what pays for itself.
+    ///
+    /// # Errors
+    /// As [`Maintenance::collect`].
+    pub(crate) fn collect_gently(&self, tell: impl FnMut(Collecting) -> bool) -> Result<(), Failure> {
+        self.collect_with(Effort::Normal, 1, tell)
+    }
+
+    fn collect_with(
+        &self,
+        effort: Effort,
+        parts: usize,
+        mut tell: impl FnMut(Collecting) -> bool,
+    ) -> Result<(), Failure> {
         let _alone = self.collecting.try_lock().ok_or_else(|| busy("a collection"))?;
         let tokens = self.log.lease_tokens();
         let mut done = Collecting {
@@ -75,7 +102,7 @@ impl Maintenance {
             disk_free_before_bytes: self.free_bytes(),
             ..Collecting::default()
         };
-        for some in tokens.chunks(LEASES_PER_STEP) {
+        for some in tokens.chunks(LEASES_PER_STEP / GENTLE_PARTS * parts) {
             for token in some {
                 done.leases_ended += u64::from(self.leases.end_if_over(*token).map_err(store_failure)?);
             }
@@ -85,7 +112,7 @@ impl Maintenance {
             }
         }
         loop {
-            let step = self.log.collect(BLOBS_PER_STEP).map_err(store_failure)?;
+            let step = self.log.collect(BLOBS_PER_STEP / GENTLE_PARTS * parts).map_err(store_failure)?;
             done.blobs += step.blobs;
             done.blob_bytes += step.bytes;
             if !self.told(&mut done, &mut tell) {
@@ -96,10 +123,14 @@ impl Maintenance {
             }
         }
         loop {
-            let step = self.log.compact_with(Effort::High, BYTES_PER_STEP).map_err(store_failure)?;
+            let step = self
+                .log
+                .compact_with(effort, BYTES_PER_STEP / GENTLE_PARTS as u64 * parts as u64)
+                .map_err(store_failure)?;
             done.read_bytes += step.read_bytes;
             done.copied_bytes += step.copied_bytes;
             done.freed_segments += step.freed_segments;
+            done.freed_bytes += step.freed_bytes;
             done.finished = !step.more;
             if !self.told(&mut done, &mut tell) || done.finished {
                 return Ok(());
@@ -116,28 +147,43 @@ impl Maintenance {
         BlobStore::usage(self.log.as_ref()).disk_free_bytes
     }
 
-    /// Reads everything that is durable and verifies it. `tell` answers whether to go on.
+    /// Reads everything that is durable and verifies it, at full speed while nobody else wants anything. `tell` answers
+    /// whether to go on.
     ///
     /// # Errors
     /// [`Kind::Conflict`] if one is under way; [`Kind::Closed`].
-    pub(crate) fn scrub(&self, mut tell: impl FnMut(Scrubbing) -> bool) -> Result<(), Failure> {
-        let _alone = self.scrubbing.try_lock().ok_or_else(|| busy("a scrub"))?;
-        let mut cursor = ScrubCursor::default();
-        let (mut read_bytes, mut frames) = (0, 0);
+    pub(crate) fn scrub(
+        &self,
+        keeper: &Keeper,
+        time: &NodeTime,
+        mut tell: impl FnMut(Scrubbing) -> bool,
+    ) -> Result<(), Failure> {
+        // In the background it is held for a moment at a time.
+        let alone = self.scrubbing.try_lock_for(SCRUB_TURN_MAX);
+        let _alone = alone.ok_or_else(|| busy("a scrub"))?;
+        let (mut cursor, mut pace) = (ScrubCursor::default(), Pace::default());
+        let mut sum = ScrubSum { started_ms: time.now().ms(), ..ScrubSum::default() };
         let total = self.log.scrub_bytes();
         loop {
-            let step = self.log.scrub_at(&mut cursor, BYTES_PER_STEP).map_err(store_failure)?;
-            read_bytes += step.bytes;
-            frames += step.frames;
+            let began = time.monotonic();
+            let budget = pace.step_bytes(&keeper.pulse, began);
+            let step = self.log.scrub_at(&mut cursor, budget).map_err(store_failure)?;
+            let now = time.monotonic();
+            keeper.scrub_step(&mut sum, &step);
             let finished = step.finished;
             // More may have been written meanwhile.
-            let total_bytes = total.max(read_bytes);
+            let total_bytes = total.max(sum.bytes);
             let lost = if finished { lost(&self.log) } else { Vec::new() };
-            if !tell(Scrubbing { total_bytes, read_bytes, frames, damaged: step.damaged, finished, lost })
-                || finished
-            {
+            let (read_bytes, frames) = (sum.bytes, sum.frames);
+            let told =
+                tell(Scrubbing { total_bytes, read_bytes, frames, damaged: step.damaged, finished, lost });
+            if finished {
+                keeper.scrubbed_on_request(&sum);
+            }
+            if !told || finished {
                 return Ok(());
             }
+            std::thread::sleep(pace.pause(&keeper.pulse, now, now.saturating_sub(began)));
         }
     }
 

@@ -24,6 +24,7 @@ use crate::namespaces::{Namespaces, slot_of};
 use crate::quota::Claim;
 use crate::suspects::Suspects;
 use crate::time::NodeTime;
+use crate::upkeep::Pulse;
 
 /// Records a scan page holds when the client leaves it to the node.
 const SCAN_PAGE_RECORDS_DEFAULT: usize = 1_000;
@@ -53,6 +54,7 @@ pub struct Registers {
     time: Arc<NodeTime>,
     suspects: Suspects,
     counts: Cells,
+    pulse: Arc<Pulse>,
     value_len_max: usize,
 }
 
@@ -91,7 +93,16 @@ impl Registers {
         value_len_max: usize,
     ) -> Self {
         let counts = Cells::new(2 * OPERATIONS.len());
-        Self { memory, disk, namespaces, time, suspects: Suspects::default(), counts, value_len_max }
+        Self {
+            memory,
+            disk,
+            namespaces,
+            time,
+            suspects: Suspects::default(),
+            counts,
+            pulse: Arc::default(),
+            value_len_max,
+        }
     }
 
     /// How many operations of a kind ([`OPERATIONS`]) there were on records of a class.
@@ -115,6 +126,11 @@ impl Registers {
             Class::Memory => self.memory.as_ref(),
             Class::Disk => self.disk.as_ref(),
         }
+    }
+
+    /// Beats with every request.
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     /// The class of a namespace.
@@ -153,6 +169,7 @@ impl Registers {
     /// # Errors
     /// [`Failure`]; then nothing was changed.
     pub fn begin(&self, request: RecordRequest) -> Result<(Outcome, Ticket), Failure> {
+        self.pulse.beat();
         let namespace = self.namespaces.get(request.namespace)?;
         self.counts.add(count_at(namespace.class, operation_at(&request.ask)), 1);
         self.check_value(&namespace, &request.ask)?;
@@ -216,7 +233,11 @@ impl Registers {
     /// The path of a plain read: no update unless the value's time is up.
     fn get(&self, class: Class, at: Address<'_>, want: Want, now: Hlc) -> Result<(Outcome, Ticket), Failure> {
         let table = self.table(class);
-        let (state, ticket) = table.read(at, want).map_err(store_failure)?;
+        let read = table.read(at, want);
+        if let Err(StoreError::Damaged { .. }) = &read {
+            self.pulse.found_damaged_record(at.namespace, at.slot, at.key);
+        }
+        let (state, ticket) = read.map_err(store_failure)?;
         let Some(state) = state else { return Ok((Outcome::Absent, ticket)) };
         let is_shadow = matches!(state.content, Content::Shadow(_));
         if let Some(found) = shown(state, now) {
@@ -261,6 +282,7 @@ impl Registers {
     /// # Errors
     /// [`Failure`].
     pub async fn scan(&self, ask: &ScanAsk) -> Result<Page, Failure> {
+        self.pulse.beat();
         let namespace = self.namespaces.get(ask.namespace)?;
         self.counts.add(count_at(namespace.class, OPERATIONS.len() - 1), 1);
         let request = ScanRequest {

@@ -197,6 +197,7 @@ const CALLS: &[(&str, Right)] = &[
     ("/larder.v1.Node/AcceptDamage", Right::Admin),
     ("/larder.v1.Node/SetQuota", Right::Admin),
     ("/larder.v1.Node/Usage", Right::Read),
+    ("/larder.v1.Node/Upkeep", Right::Read),
 ];
 
 /// Services that say nothing about anybody's data.

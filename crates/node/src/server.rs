@@ -4,38 +4,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder_format::clock::{Clock, SystemClock};
-use larder_format::ids::NodeId;
-use larder_format::rng::{Rng, SystemRng};
-use larder_store::api::{RecordStore, StoreError};
+use larder_format::rng::SystemRng;
+use larder_store::api::StoreError;
 use larder_store::log::{LogConfig, LogStore};
-use larder_store::memory::{MemoryConfig, MemoryTable};
 use larder_wire::v1;
 use larder_wire::v1::blobs_server::BlobsServer;
 use larder_wire::v1::node_server::NodeServer;
 use larder_wire::v1::records_server::RecordsServer;
 use larder_wire::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, MESSAGE_LEN_MAX, STREAM_WINDOW_BYTES};
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::admission::Admission;
-use crate::blobs::Blobs;
-use crate::chores::{self, Chores};
+use crate::chores;
 use crate::config::{HttpAuth, NodeConfig};
 use crate::credentials::TlsError;
 use crate::descriptors;
-use crate::feeds::Feeds;
-use crate::grpc::{self, BlobsService, NodeService, RecordsService};
-use crate::http::{Door, DoorParts, Open};
-use crate::leases::Leases;
+use crate::grpc::{self, NodeService};
+use crate::http::{Door, Open};
 use crate::listener;
-use crate::maintenance::{self, Maintenance};
-use crate::metrics::{CountLayer, Metrics, Sources};
-use crate::namespaces::Namespaces;
-use crate::own::Own;
-use crate::registers::Registers;
-use crate::time::NodeTime;
+use crate::maintenance;
+use crate::metrics::CountLayer;
+use crate::parts::{Parts, Services};
+use crate::upkeep;
 
 /// How long requests in flight may take to finish once the node is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,7 +73,7 @@ pub enum NodeError {
 
 /// What `status` says beside the counts.
 pub(crate) struct Health {
-    log: Arc<LogStore>,
+    pub(crate) log: Arc<LogStore>,
 }
 
 /// A look at [`Health`].
@@ -146,71 +138,14 @@ pub async fn run(
     let http = bind_http(&config, descriptors).await?;
     let addresses = Addresses { grpc: address, http: http.as_ref().map(|door| door.address) };
 
-    let log = open_log(&config).await?;
-    let memory = Arc::new(MemoryTable::counting(
-        MemoryConfig { cap_bytes: config.memory_cap_bytes, hash_seed: SystemRng.u64() },
-        log.used().clone(),
-    ));
-    let own = Arc::new(Own::new(log.clone()));
-    log.set_quota(own.quota()?);
-    let feeds = Feeds::start(&log, memory.feed());
-    // A version is a time too: one that was told must not be given out again.
-    let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
-    let time = Arc::new(NodeTime::resume(clock, high));
-    let namespaces = Arc::new(Namespaces::load(log.clone())?);
-    let registers =
-        Arc::new(Registers::new(memory, log.clone(), namespaces.clone(), time.clone(), config.value_len_max));
-    let leases =
-        Arc::new(Leases { registers: registers.clone(), namespaces: namespaces.clone(), log: log.clone() });
-    let blobs = Arc::new(Blobs::new(log.clone(), namespaces.clone(), time.clone(), leases.clone()));
-    let metrics = Arc::new(Metrics::new());
-    let health = Arc::new(Health { log: log.clone() });
-    let sources = Sources {
-        metrics: metrics.clone(),
-        registers: registers.clone(),
-        blobs: blobs.clone(),
-        log: log.clone(),
-        time: time.clone(),
-    };
-    let parts = DoorParts {
-        namespaces: namespaces.clone(),
-        health: health.clone(),
-        sources,
-        admission: admission.clone(),
-    };
-    let http = http.map(|door| door.open(parts));
-    let chores = chores::start(Chores {
-        metrics: metrics.clone(),
-        registers: registers.clone(),
-        time: time.clone(),
-        log: log.clone(),
-        leases: leases.clone(),
-        audit: Mutex::default(),
-    });
-
-    let services = Services {
-        records: RecordsService { registers: registers.clone(), feeds: feeds.clone() },
-        blobs: BlobsService { blobs: blobs.clone() },
-        node: NodeService {
-            node_id: NodeId(log.id().0),
-            registers,
-            blobs,
-            namespaces,
-            time: time.clone(),
-            admission: admission.clone(),
-            health,
-            raw_doors: raw_doors(&config, addresses),
-            own,
-            log: log.clone(),
-            maintenance: Arc::new(Maintenance {
-                log: log.clone(),
-                leases,
-                collecting: Mutex::default(),
-                scrubbing: Mutex::default(),
-            }),
-        },
-    };
-    let count = CountLayer { metrics, time };
+    let parts = Parts::join(&config, open_log(&config).await?, admission, clock)?;
+    let http = http.map(|door| door.open(parts.for_http()));
+    let chores = chores::start(parts.for_chores());
+    let rounds = upkeep::start(parts.keeper.clone());
+    let services = parts.for_grpc(raw_doors(&config, addresses));
+    let (log, feeds, admission) = (parts.log.clone(), parts.feeds.clone(), parts.admission.clone());
+    let count = CountLayer { metrics: parts.metrics.clone(), time: parts.time.clone() };
+    drop(parts);
     let shutdown = async {
         shutdown.await;
         http.iter().for_each(Open::stop);
@@ -223,6 +158,7 @@ pub async fn run(
     if let Some(http) = http {
         http.ended(DRAIN_TIMEOUT).await;
     }
+    rounds.stop().await;
     feeds.close();
     chores.stop().await;
     close_log(log).await?;
@@ -251,12 +187,6 @@ async fn close_log(log: Arc<LogStore>) -> Result<(), NodeError> {
         None => tracing::warn!("the store is still in use; it is closed as the process ends"),
     }
     Ok(())
-}
-
-struct Services {
-    records: RecordsService,
-    blobs: BlobsService,
-    node: NodeService,
 }
 
 async fn serve(

@@ -64,9 +64,9 @@ pub fn leaks(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// Whether a host is meant for readers: on the list, or of the domain that is reserved for examples.
+/// Whether a host is meant for readers: on the list, or of a domain that is reserved for examples.
 fn is_public(host: &str) -> bool {
-    HOSTS.contains(&host) || host.ends_with(".example")
+    HOSTS.contains(&host) || [".example", ".invalid"].iter().any(|domain| host.ends_with(domain))
 }
 
 /// Whether `start` begins a path here rather than sitting inside a longer one (`a/work/b`).

@@ -64,7 +64,8 @@ pub fn page(limits: &[Limit]) -> String {
     let mut out = String::from(
         "# Limits\n\n\
         Made from `crates/format/src/limits.rs` by `UPDATE_DOCS=1 cargo test -p larder-tidy`; a test compares the two.\n\
-        Whatever is beyond a limit is refused with a message that names it; nothing is clamped silently.\n\n\
+        Whatever is beyond a limit is refused with a message that names it; nothing is clamped silently.\n\
+        Connections, times and sizes of the HTTP door are in [its page](../doors/http.md#limits).\n\n\
         | limit | value | meaning |\n|---|---|---|\n",
     );
     for limit in limits {

@@ -112,6 +112,8 @@ impl Survey {
                 let seen = FolderSeen { version: found.version, expiry: found.expiry, record };
                 self.folders.insert(seen.record.id, seen);
             }
+            // The vault's rules: a record of its own, in no folder.
+            Ok((key, None, Head::Value(_))) if vault.names.retention_key() == key => {}
             Ok((key, None, Head::Move(plan))) if vault.names.moves_key() == key => self.plan = Some(plan),
             Ok(_) => self.unreadable.push(record.as_bytes().to_vec()),
             Err(failure) if failure.kind == Kind::Damaged => {

@@ -112,7 +112,7 @@ impl Vault {
         let mut begun = Begun::new(Reading::whole(&file.manifest));
         let target = Target::create(&path, resumable.then(|| part_number(file, &path))).map_err(failed)?;
         if let Some(rest) = target.rest() {
-            let kept = self.look_at_rest(file, rest, begun).await?;
+            let kept = self.look_at_rest(file, rest, begun, meter).await?;
             target.cut(kept.size()).map_err(failed)?;
             meter.kept(kept.size());
             meter.advance(kept.size());
@@ -150,7 +150,13 @@ impl Vault {
     }
 
     /// Reads what an interrupted fetch of the same version left, as far as it is whole chunks.
-    async fn look_at_rest(&self, file: &OpenFile, rest: File, mut begun: Begun) -> Result<Begun, Failure> {
+    async fn look_at_rest(
+        &self,
+        file: &OpenFile,
+        rest: File,
+        mut begun: Begun,
+        meter: &Meter,
+    ) -> Result<Begun, Failure> {
         let len = rest.metadata().map_or(0, |m| m.len());
         let mut walker = TreeWalker::new(self.blobs.opener(), &file.manifest, 0..file.manifest.size);
         let (lengths, to_read) = mpsc::channel::<u32>(64);
@@ -161,6 +167,7 @@ impl Vault {
                 Step::Done => break,
                 Step::NeedPage(page) => {
                     let blob = self.page(page.blob).await?;
+                    meter.fetched(blob.len() as u64);
                     walker.supply(&blob).map_err(seal_failure)?;
                 }
                 Step::Chunk { entry, .. } => {
@@ -352,8 +359,9 @@ async fn fetch(
     let (asked, to_come) = mpsc::channel(ASK_AHEAD);
     let (jobs, receiver) = mpsc::channel(1);
     let failures = jobs.clone();
+    let counting = meter.clone();
     tokio::spawn(async move {
-        if let Err(failure) = ask(&remote, walker, &asker, &asked).await {
+        if let Err(failure) = ask(&remote, walker, &asker, &asked, &counting).await {
             let _ = failures.send(Err(failure)).await;
         }
     });
@@ -378,12 +386,14 @@ async fn ask(
     mut walker: TreeWalker,
     asker: &BlobAsker,
     asked: &mpsc::Sender<Asked>,
+    meter: &Meter,
 ) -> Result<(), Failure> {
     loop {
         match walker.step().map_err(seal_failure)? {
             Step::Done => return Ok(()),
             Step::NeedPage(page) => {
                 let blob = remote.get_blob(page.blob).await.map_err(lost)?;
+                meter.fetched(blob.len() as u64);
                 walker.supply(&blob).map_err(seal_failure)?;
             }
             Step::Chunk { offset, entry } => {

@@ -341,9 +341,10 @@ impl Follower {
         index.end_scan(now_ms);
         index.tell_changes();
         let changes = index.take_changes();
+        let entries = index.len() as u64;
         // The index was something before: what is different now is told as if it had just happened.
         inner.log.go_on(at);
-        inner.changed += 1 + changes.len() as u64;
+        inner.changed += 1 + entries;
         inner.log.add(at, changes);
         tracing::info!(ms = inner.scan_ms, "the index of names was made from the node's records");
         Ok(())
@@ -445,7 +446,7 @@ impl Follower {
     fn open(&self, key: &[u8], found: Option<Found>) -> Option<Record> {
         let vault = &self.vault;
         let (sealed, None) = SealedKey::parse(key)? else { return None };
-        if sealed == vault.names.moves_key() {
+        if sealed == vault.names.moves_key() || sealed == vault.names.retention_key() {
             return None;
         }
         let unreadable = Record { key: sealed, what: None };

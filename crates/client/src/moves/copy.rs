@@ -58,6 +58,9 @@ impl CopyReport {
     }
 }
 
+/// A file's length, and how much of it was sent.
+type Copied = (u64, u64);
+
 /// A folder still to be copied.
 struct Todo {
     id: DirId,
@@ -123,7 +126,7 @@ impl Vault {
     }
 
     /// Copies one file; answers its length, and how much of it was sent.
-    async fn copy_file(&self, from: &Place, to: &Place, options: CopyOptions) -> Result<(u64, u64), Failure> {
+    async fn copy_file(&self, from: &Place, to: &Place, options: CopyOptions) -> Result<Copied, Failure> {
         let old = self.file_in(from.dir, &from.path, from.name(), None).await?;
         let options = PutOptions {
             lifetime: options.lifetime.unwrap_or(lifetime_of(old.info.expiry)),
@@ -224,7 +227,7 @@ impl Vault {
 
 /// The next file that is done.
 async fn joined(
-    files: &mut JoinSet<(VaultPath, Result<(u64, u64), Failure>)>,
+    files: &mut JoinSet<(VaultPath, Result<Copied, Failure>)>,
     report: &mut CopyReport,
 ) -> Result<(), Failure> {
     match files.join_next().await {

@@ -341,12 +341,14 @@ impl Moving<'_> {
         };
         match vault.change(vault.files, key.as_bytes(), ask).await? {
             // Somebody wrote on top of it: then it is theirs, and what was there before is an older version.
-            Outcome::Conflict { .. } | Outcome::Absent => Ok(()),
-            Outcome::Deleted { .. } | Outcome::Written { .. } => {
-                vault.drop_kept(&std::mem::take(&mut self.carried.new)).await
-            }
-            other => Err(unexpected(&other)),
+            Outcome::Conflict { current: Some(_) } => return Ok(()),
+            Outcome::Conflict { current: None } | Outcome::Absent => {}
+            Outcome::Deleted { .. } | Outcome::Written { .. } => {}
+            other => return Err(unexpected(&other)),
         }
+        vault.drop_kept(&std::mem::take(&mut self.carried.new)).await?;
+        // Who deletes the folder may have kept it: of the file itself, what is kept is kept under its own name.
+        vault.delete_any(&key.version_key(placed)).await.map(|_| ())
     }
 }
 

@@ -119,7 +119,7 @@ impl ModelNode {
             let io = here.take().map(hyper_util::rt::TokioIo::new);
             async move { io.ok_or_else(|| std::io::Error::other("connected once")) }
         });
-        let endpoint = Endpoint::from_static("http://model.invalid");
+        let endpoint = Endpoint::from_static("http://localhost");
         Remote::over(endpoint.connect_with_connector(connector).await.unwrap())
     }
 }
@@ -254,6 +254,20 @@ impl v1::records_server::Records for Door {
         let _ = sender.send(Ok(page)).await;
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
+
+    type WatchStream = ReceiverStream<Result<v1::WatchPage, Status>>;
+
+    async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        not_here()
+    }
+
+    async fn newest(&self, _: Request<v1::NewestRequest>) -> Result<Response<v1::NewestResponse>, Status> {
+        not_here()
+    }
+}
+
+fn not_here<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("not in this model"))
 }
 
 #[tonic::async_trait]
@@ -261,5 +275,49 @@ impl v1::node_server::Node for Door {
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         let time = Hlc::from_ms(BEGIN_MS + self.node.0.lock().unwrap().now_ms).to_u64();
         Ok(Response::new(v1::StatusResponse { time, ..v1::StatusResponse::default() }))
+    }
+
+    async fn create_namespace(
+        &self,
+        _: Request<v1::CreateNamespaceRequest>,
+    ) -> Result<Response<v1::CreateNamespaceResponse>, Status> {
+        not_here()
+    }
+
+    async fn list_namespaces(
+        &self,
+        _: Request<v1::ListNamespacesRequest>,
+    ) -> Result<Response<v1::ListNamespacesResponse>, Status> {
+        not_here()
+    }
+
+    async fn accept_damage(
+        &self,
+        _: Request<v1::AcceptDamageRequest>,
+    ) -> Result<Response<v1::AcceptDamageResponse>, Status> {
+        not_here()
+    }
+
+    type CollectStream = ReceiverStream<Result<v1::CollectProgress, Status>>;
+
+    async fn collect(&self, _: Request<v1::CollectRequest>) -> Result<Response<Self::CollectStream>, Status> {
+        not_here()
+    }
+
+    type ScrubStream = ReceiverStream<Result<v1::ScrubProgress, Status>>;
+
+    async fn scrub(&self, _: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
+        not_here()
+    }
+
+    async fn set_quota(
+        &self,
+        _: Request<v1::SetQuotaRequest>,
+    ) -> Result<Response<v1::SetQuotaResponse>, Status> {
+        not_here()
+    }
+
+    async fn usage(&self, _: Request<v1::UsageRequest>) -> Result<Response<v1::UsageResponse>, Status> {
+        not_here()
     }
 }

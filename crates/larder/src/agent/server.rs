@@ -291,7 +291,10 @@ impl Agent {
         if root.is_err() {
             self.names.lock();
         }
-        self.names.start(root?);
+        let root = root?;
+        if ask != Ask::Status {
+            self.names.start(root);
+        }
         self.names.answer(ask).await.map(Response::Names)
     }
 

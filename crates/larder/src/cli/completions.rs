@@ -58,13 +58,14 @@ pub fn answer_shell(command: impl Fn() -> clap::Command) -> bool {
 /// Says of every argument that is a path of the vault how it is completed.
 fn with_vault_paths(command: clap::Command) -> clap::Command {
     let verbs: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    let goes_between = matches!(command.get_name(), "put" | "get");
     let command = command.mut_args(|argument| {
         let names = argument.get_value_names().unwrap_or_default().join(" ");
         if !argument.is_positional() {
             argument
-        } else if names.contains("DESTINATION") && names.contains("PATH") | names.contains("SOURCE") {
+        } else if goes_between {
             argument.add(ArgValueCompleter::new(both))
-        } else if names.contains("PATH") {
+        } else if names.contains("PATH") || names.contains("DESTINATION") {
             argument.add(ArgValueCompleter::new(vault_paths))
         } else {
             argument

@@ -45,8 +45,10 @@ pub mod trash;
 pub mod undelete;
 pub mod unlock;
 pub mod up;
+pub mod upkeep;
 pub mod value;
 pub mod vault;
+pub mod verify;
 pub mod versions;
 pub mod watch;
 
@@ -142,6 +144,8 @@ enum Verb {
     Check(proof::CheckArgs),
     /// Make folders
     Mkdir(mkdir::Args),
+    /// Read files back end to end, and say what is damaged
+    Verify(verify::Args),
     /// How much is stored and may be; what could be deleted
     Quota(quota::Args),
     /// Values that expire
@@ -282,6 +286,7 @@ fn dispatch(cli: Cli, output: Output, working_folder: Option<VaultPath>) -> Outc
         Verb::Proof(args) => proof::run(&context, &args),
         Verb::Check(args) => proof::check(&context, &args),
         Verb::Mkdir(args) => mkdir::run(&context, &args),
+        Verb::Verify(args) => verify::run(&context, &args),
         Verb::Quota(args) => quota::run(&context, &args),
         Verb::Value(args) => value::run(&context, args),
         Verb::Doctor(args) => doctor::run(&context, &args),

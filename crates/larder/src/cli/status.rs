@@ -2,14 +2,16 @@
 
 use larder_format::namespace::{Class, Namespace, Privacy};
 use larder_seal::header::VaultHeader;
-use larder_wire::v1::{RawDoor, StatusResponse};
+use larder_wire::v1::{RawDoor, StatusResponse, UpkeepResponse, UsageResponse};
 use serde_json::{Value, json};
 
 use crate::agent::client::{Agent, NAME as AGENT};
+use crate::agent::names::{Answer, Ask};
 use crate::agent::protocol::Status as AgentStatus;
 use crate::bar::bar;
 use crate::cli::Context;
 use crate::cli::listing::hex;
+use crate::cli::upkeep;
 use crate::duration;
 use crate::failure::{Failure, Outcome, clean, shown};
 use crate::life::pid_file;
@@ -25,6 +27,9 @@ struct Node {
     pid: Option<i32>,
     status: StatusResponse,
     namespaces: Vec<Namespace>,
+    usage: UsageResponse,
+    upkeep: UpkeepResponse,
+    names: upkeep::Names,
 }
 
 /// Shows the state of things.
@@ -37,7 +42,8 @@ pub fn run(context: &Context) -> Outcome {
     let header = file::read(&context.folders);
     let vault = header.as_ref().ok().and_then(Option::as_ref);
     let damage = header.as_ref().err().map(Failure::message);
-    let node = ask_node(context);
+    let is_open = agent.is_some_and(|a| a.open.is_some());
+    let node = ask_node(context, is_open);
     context.output.document(&json!({
         "node": node.as_ref().map_or_else(|failure| node_down_json(context, failure), node_json),
         "namespaces": node.as_ref().map(|n| n.namespaces.iter().map(namespace_json).collect::<Vec<_>>()).ok(),
@@ -48,7 +54,11 @@ pub fn run(context: &Context) -> Outcome {
             "state": vault_word(vault.is_some(), agent),
             "locks_in_ms": agent.and_then(|a| a.locks_in_ms),
         },
-        "agent": { "running": agent.is_some(), "pid": agent.map(|a| a.pid) },
+        "agent": {
+            "running": agent.is_some(),
+            "pid": agent.map(|a| a.pid),
+            "index": agent.and_then(|_| index_json(context)),
+        },
         "exposed": node.as_ref().map(exposure_json).ok(),
         "folders": {
             "config": context.folders.config(), "data": context.folders.data(), "state": context.folders.state(),
@@ -61,21 +71,36 @@ pub fn run(context: &Context) -> Outcome {
     header.map(drop)
 }
 
+/// The agent's index of names; nothing while the vault is locked.
+fn index_json(context: &Context) -> Option<Value> {
+    let answer = Agent::connect(&context.folders).and_then(|mut agent| agent.names(Ask::Status)).ok()?;
+    let Answer::Status(status) = answer else { return None };
+    Some(json!({
+        "ready": status.ready,
+        "entries": status.entries,
+        "bytes": status.bytes,
+        "scan_ms": status.scan_ms,
+    }))
+}
+
 /// Whether the node's process is there, whatever it answers.
 fn runs(context: &Context) -> bool {
     pid_file::look(&context.folders.pid_file(up::NODE)).is_ok_and(|running| running.is_some())
 }
 
-fn ask_node(context: &Context) -> Outcome<Node> {
+fn ask_node(context: &Context, is_open: bool) -> Outcome<Node> {
     let folders = &context.folders;
     let address = session::node_address(folders)?.to_string();
     let pid = pid_file::look(&folders.pid_file(up::NODE))?.map(|running| running.pid);
-    session::with_node(folders, async |remote| {
+    let mut node = session::with_node(folders, async |remote| {
         let status = remote.status().await?;
         let mut namespaces = remote.list_namespaces().await?;
         namespaces.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Node { address, pid, status, namespaces })
-    })
+        let (usage, upkeep) = (remote.usage().await?, remote.upkeep().await?);
+        Ok(Node { address, pid, status, namespaces, usage, upkeep, names: upkeep::Names::new() })
+    })?;
+    node.names = upkeep::names(context, &node.upkeep, is_open);
+    Ok(node)
 }
 
 fn node_json(node: &Node) -> Value {
@@ -89,6 +114,9 @@ fn node_json(node: &Node) -> Value {
         "uptime_ms": status.uptime_ms,
         "closed_reason": (!status.closed_reason.is_empty()).then_some(&status.closed_reason),
         "damage": status.damage,
+        "upkeep": upkeep::json(&node.upkeep, &node.names),
+        "quota_bytes": node.usage.quota_bytes,
+        "folder_bytes": node.usage.folder_bytes,
         "connections": { "open": status.connections, "max": status.connections_max },
         "certificates": {
             "not_after_ms": status.certificate_not_after_ms,
@@ -263,12 +291,14 @@ fn node_text(out: &mut String, node: &Node, output: Output) {
     for door in &status.raw_doors {
         out.push_str(&raw_door_text(door, output));
     }
-    let disk_total = status.store_bytes.saturating_add(status.disk_free_bytes);
+    let whole = node.usage.folder_bytes.saturating_add(node.usage.disk_free_bytes);
+    let of_quota = node.usage.quota_bytes.map(|quota| format!(" of {} allowed", size::show(quota)));
     out.push_str(&format!(
-        "disk     {} {} used, {} free; {} records, {} blobs\n",
-        bar(status.store_bytes, disk_total),
-        size::show(status.store_bytes),
-        size::show(status.disk_free_bytes),
+        "disk     {} {} used{}, {} free; {} records, {} blobs\n",
+        bar(node.usage.folder_bytes, node.usage.quota_bytes.unwrap_or(whole)),
+        size::show(node.usage.folder_bytes),
+        of_quota.unwrap_or_default(),
+        size::show(node.usage.disk_free_bytes),
         status.disk_records,
         status.blobs,
     ));
@@ -279,6 +309,7 @@ fn node_text(out: &mut String, node: &Node, output: Output) {
         size::show(status.memory_cap_bytes),
         status.memory_records,
     ));
+    out.push_str(&upkeep::text(&node.upkeep, &node.names, output));
     for (at, namespace) in node.namespaces.iter().enumerate() {
         let label = if at == 0 { "spaces" } else { "" };
         let privacy = match namespace.privacy {

@@ -61,8 +61,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         settings,
         recovery_code_file: args.recovery_code_file.clone(),
         vault: args.vault.clone(),
-        certificates: args.certificates.clone(),
         quota: None,
+        certificates: args.certificates.clone(),
     };
     let quota = match args.quota {
         None => up::quota::ask_at_first(context)?,

@@ -3,7 +3,7 @@
 use larder_format::clock::Hlc;
 use larder_format::clock::{Clock, SystemClock};
 use larder_format::error::Kind;
-use larder_wire::v1::StatusResponse;
+use larder_wire::v1::{StatusResponse, UpkeepResponse};
 
 use crate::cli::Context;
 use crate::doctor::Finding;
@@ -17,9 +17,11 @@ const AHEAD_MS_MAX: u64 = 60_000;
 
 /// Answers what the node said, if it did.
 pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) -> Option<StatusResponse> {
-    let asked = session::with_node(&context.folders, async |remote| Ok(remote.status().await?));
-    let status = match asked {
-        Ok(status) => status,
+    let asked = session::with_node(&context.folders, async |remote| {
+        Ok((remote.status().await?, remote.upkeep().await?))
+    });
+    let (status, upkeep) = match asked {
+        Ok(answers) => answers,
         Err(failure) => {
             findings.push(Finding::failed("node", &failure, "larder up"));
             return None;
@@ -46,18 +48,40 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) -> Option<Sta
             "larder down, then larder up",
         ));
     }
-    match status.damage.first() {
-        None => findings.push(Finding::good("damage", "none known")),
-        Some(first) => findings.push(Finding::bad(
-            "damage",
-            Kind::Damaged,
-            format!("{} ({} known)", clean(first), status.damage.len()),
-            "larder node scrub names what is damaged; larder node accept-damage --help says what can be done",
-        )),
-    }
+    damage(&status, &upkeep, findings);
     room(&status, findings);
     clock(&status, findings);
     Some(status)
+}
+
+fn damage(status: &StatusResponse, upkeep: &UpkeepResponse, findings: &mut Vec<Finding>) {
+    if let Some(first) = status.damage.first() {
+        findings.push(Finding::bad(
+            "damage",
+            Kind::Damaged,
+            format!("{} ({} known)", clean(first), status.damage.len()),
+            "larder node accept-damage --help says what can be done",
+        ));
+    }
+    if let Some(first) = upkeep.damaged.first() {
+        let places = upkeep.damaged.len();
+        findings.push(Finding::bad(
+            "damage",
+            Kind::Damaged,
+            format!("{} damaged, the first at {}", size::count(places as u64, "place"), clean(&first.place)),
+            "larder verify names the files it hits; larder put --force FILE stores one anew",
+        ));
+    }
+    if status.damage.is_empty() && upkeep.damaged.is_empty() {
+        findings.push(Finding::good("damage", "none known"));
+    }
+    if upkeep.scrub_every_ms == 0 {
+        findings.push(Finding::advice(
+            "scrub",
+            "switched off: damage is noticed only when something is read",
+            "set scrub_every to a time, or run larder node scrub now and then",
+        ));
+    }
 }
 
 fn room(status: &StatusResponse, findings: &mut Vec<Finding>) {

@@ -1,5 +1,7 @@
 //! Settings: understood, in force, and not asking for more than the machine has.
 
+use larder_node::HttpAuth;
+
 use crate::cli::Context;
 use crate::doctor::{Finding, machine};
 use crate::life::pid_file;
@@ -39,6 +41,16 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) {
             "settings",
             "idle_lock is never: whoever gets hold of this session reads everything",
             "set idle_lock to a time, like 15m",
+        ));
+    }
+    if let Some(http) = resolved.settings.http.config(resolved.settings.listen)
+        && http.auth == HttpAuth::None
+        && !http.listen.ip().is_loopback()
+    {
+        findings.push(Finding::warning(
+            "settings",
+            format!("whoever reaches {} reads and writes the values behind the HTTP door", http.listen),
+            "set http_auth to certificate, or http_listen to auto",
         ));
     }
     restart_needed(context, &resolved, findings);

@@ -4,6 +4,7 @@
 //! [`table`] has one entry for each setting; the file, the environment, `--set NAME=VALUE`, `larder config show` and the
 //! pages that explain them all go by it. A new setting is a field of [`Settings`] and an entry of the table.
 
+pub mod every;
 pub mod file;
 pub mod http;
 pub mod idle_lock;
@@ -17,6 +18,7 @@ use std::path::Path;
 use larder_client::transfer::JOBS_DEFAULT;
 
 use larder_node::admission::CONNECTIONS_MAX_DEFAULT;
+use larder_node::upkeep::UpkeepConfig;
 
 use crate::failure::{Failure, Outcome, shown};
 use crate::life::log::LogFormat;
@@ -60,6 +62,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// When an open vault locks itself.
     pub idle_lock: IdleLock,
+    /// What the node verifies and collects in the background.
+    pub upkeep: UpkeepConfig,
     /// Which events the daemons log.
     pub log: String,
     /// How they write them.
@@ -81,6 +85,7 @@ impl Default for Settings {
             memory_cap_bytes: MEMORY_CAP_DEFAULT,
             http: HttpSettings::default(),
             idle_lock: IdleLock::After(idle_lock::IDLE_LOCK_DEFAULT),
+            upkeep: UpkeepConfig::default(),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             transfer_jobs: JOBS_DEFAULT,

@@ -7,7 +7,7 @@ use crate::settings::http::{self, BURST_MAX, HOSTS_MAX, HttpAuthSetting, HttpLis
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
 use crate::settings::rate::{self, RATE_MAX};
 use crate::settings::{
-    CONNECTIONS_MAX_MAX, CONNECTIONS_MAX_MIN, IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings,
+    CONNECTIONS_MAX_MAX, CONNECTIONS_MAX_MIN, IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings, every,
 };
 use crate::{duration, size};
 
@@ -203,6 +203,30 @@ pub static FIELDS: &[Field] = &[
             Ok(())
         },
         show: |settings| settings.idle_lock.text(),
+    },
+    Field {
+        name: "scrub_every",
+        meaning: "In this time the node reads and verifies everything it holds once, in the background and spread evenly; off: \
+                  only larder node scrub does.",
+        process: Process::Node,
+        allowed: every::allowed,
+        set: |settings, text| {
+            settings.upkeep.scrub_every = every::parse(text)?;
+            Ok(())
+        },
+        show: |settings| every::text(settings.upkeep.scrub_every),
+    },
+    Field {
+        name: "collect_every",
+        meaning: "How often the node looks through everything for what nobody needs any more, in the background; off: only \
+                  larder node collect does. What is deleted gives its space back within seconds all the same.",
+        process: Process::Node,
+        allowed: every::allowed,
+        set: |settings, text| {
+            settings.upkeep.collect_every = every::parse(text)?;
+            Ok(())
+        },
+        show: |settings| every::text(settings.upkeep.collect_every),
     },
     Field {
         name: "log",

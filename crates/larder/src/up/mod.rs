@@ -43,10 +43,10 @@ pub struct Wishes {
     pub recovery_code_file: Option<PathBuf>,
     /// Which vault to take back when the header file is lost and the node keeps several.
     pub vault: Option<String>,
-    /// Folder with the certificate for another machine's node.
-    pub certificates: Option<PathBuf>,
     /// Another limit for what the node stores; `None`: as it is.
     pub quota: Option<Limit>,
+    /// Folder with the certificate for another machine's node.
+    pub certificates: Option<PathBuf>,
 }
 
 /// A daemon that is now running.

@@ -17,7 +17,7 @@ use crate::folders::Folders;
 use crate::output::Output;
 use crate::session;
 use crate::vault_header::file;
-use crate::vault_header::pin::{self, Trust};
+use crate::vault_header::pin::{self, Pin, Trust};
 
 /// Most vaults looked through for the one whose header file is gone: far beyond what one person has.
 const VAULTS_MAX: usize = 1024;
@@ -158,7 +158,10 @@ pub fn adopt_newer(
     if copy.revision() <= local.revision() {
         return Ok(local);
     }
-    match pin::trust(pin::load(folders)?.as_ref(), root, &copy) {
+    // A machine that never opened the vault has believed its first header; the keys that signed that one will do.
+    let pin = pin::load(folders)?.filter(|pin| pin.vault == local.vault());
+    let first = || local.fingerprint().map(|fingerprint| Pin { vault: local.vault(), fingerprint });
+    match pin::trust(pin.or_else(first).as_ref(), root, &copy) {
         Trust::Owner => {
             file::put(folders, &copy.encode(), Existing::Replace)?;
             output.note("The vault's header was changed since; the newer one was taken from the node.");

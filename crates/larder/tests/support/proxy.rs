@@ -210,6 +210,19 @@ impl records_server::Records for Between {
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
         self.records().scan(request.into_inner()).await
     }
+
+    type WatchStream = Streaming<v1::WatchPage>;
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        self.records().watch(request.into_inner()).await
+    }
+
+    async fn newest(
+        &self,
+        request: Request<v1::NewestRequest>,
+    ) -> Result<Response<v1::NewestResponse>, Status> {
+        self.records().newest(request.into_inner()).await
+    }
 }
 
 #[tonic::async_trait]
@@ -294,6 +307,17 @@ impl node_server::Node for Between {
 
     async fn scrub(&self, request: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
         self.node().scrub(request.into_inner()).await
+    }
+
+    async fn set_quota(
+        &self,
+        request: Request<v1::SetQuotaRequest>,
+    ) -> Result<Response<v1::SetQuotaResponse>, Status> {
+        self.node().set_quota(request.into_inner()).await
+    }
+
+    async fn usage(&self, request: Request<v1::UsageRequest>) -> Result<Response<v1::UsageResponse>, Status> {
+        self.node().usage(request.into_inner()).await
     }
 
     async fn accept_damage(

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_format::ids::NodeId;
 use larder_format::namespace::{Class, Namespace};
-use larder_store::log::{DamagedItem, LogStore};
+use larder_store::log::LogStore;
 use larder_wire::answer::Failure;
 use larder_wire::v1;
 use tokio::sync::mpsc;
@@ -25,6 +25,7 @@ use crate::quota;
 use crate::registers::{Registers, store_failure};
 use crate::server::Health;
 use crate::time::NodeTime;
+use crate::upkeep::{Keeper, damaged_message};
 
 pub(crate) struct NodeService {
     pub(crate) node_id: NodeId,
@@ -32,11 +33,12 @@ pub(crate) struct NodeService {
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) time: Arc<NodeTime>,
-    pub(crate) admission: Arc<Admission>,
     pub(crate) own: Arc<Own>,
     pub(crate) log: Arc<LogStore>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) health: Arc<Health>,
     pub(crate) maintenance: Arc<Maintenance>,
+    pub(crate) keeper: Arc<Keeper>,
     pub(crate) raw_doors: Vec<v1::RawDoor>,
 }
 
@@ -76,18 +78,12 @@ fn collect_message(done: Collecting) -> v1::CollectProgress {
     }
 }
 
-fn scrub_message(done: Scrubbing) -> v1::ScrubProgress {
-    let item = |item: DamagedItem| v1::DamagedItem {
-        key: item.key.map(|key| key.to_bytes()).unwrap_or_default(),
-        blob: item.blob.map(|id| Bytes::copy_from_slice(&id.0)).unwrap_or_default(),
-        place: item.place.to_string(),
-        ..v1::DamagedItem::default()
-    };
+fn scrub_message(log: &LogStore, done: Scrubbing) -> v1::ScrubProgress {
     v1::ScrubProgress {
         total_bytes: done.total_bytes,
         read_bytes: done.read_bytes,
         frames: done.frames,
-        damaged: done.damaged.into_iter().map(item).collect(),
+        damaged: done.damaged.into_iter().map(|item| damaged_message(log, item)).collect(),
         finished: done.finished,
         lost: done.lost,
     }
@@ -173,7 +169,8 @@ impl v1::node_server::Node for NodeService {
         _request: Request<v1::ScrubRequest>,
     ) -> Result<Response<Self::ScrubStream>, Status> {
         let maintenance = self.maintenance.clone();
-        Ok(in_steps(move |tell| maintenance.scrub(|done| tell(scrub_message(done)))))
+        let (keeper, time, log) = (self.keeper.clone(), self.time.clone(), self.log.clone());
+        Ok(in_steps(move |tell| maintenance.scrub(&keeper, &time, |done| tell(scrub_message(&log, done)))))
     }
 
     async fn accept_damage(
@@ -228,5 +225,15 @@ impl v1::node_server::Node for NodeService {
             orphan_bytes: blobs.orphan_bytes,
             namespaces: self.namespaces.list().iter().map(usage).collect(),
         }))
+    }
+
+    async fn upkeep(
+        &self,
+        _request: Request<v1::UpkeepRequest>,
+    ) -> Result<Response<v1::UpkeepResponse>, Status> {
+        let keeper = self.keeper.clone();
+        // Whether damage is still there is looked up under the store's locks.
+        let look = tokio::task::spawn_blocking(move || keeper.look()).await;
+        look.map(Response::new).map_err(|e| status(Failure::new(Kind::Bug, e.to_string())))
     }
 }

@@ -40,7 +40,6 @@ pub(crate) struct DoorParts {
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) health: Arc<Health>,
     pub(crate) sources: Sources,
-    pub(crate) admission: Arc<Admission>,
 }
 
 /// A door that is open.
@@ -64,7 +63,8 @@ impl Door {
     /// Begins to serve.
     pub(crate) fn open(self, parts: DoorParts) -> Open {
         let watch = Arc::new(Watch::default());
-        let auth = self.config.auth;
+        let needed = self.config.auth == HttpAuth::Certificate;
+        let admission = needed.then(|| parts.sources.admission.clone());
         let shared = Arc::new(Shared {
             hosts: Hosts::new(&self.config.hosts),
             buckets: Buckets::new(self.config.rate),
@@ -80,7 +80,6 @@ impl Door {
             sources: parts.sources,
         });
         let (stop, stopped) = watch::channel(false);
-        let admission = (auth == HttpAuth::Certificate).then_some(parts.admission);
         let caps = Caps { all: self.connections_max, per_network: CONNECTIONS_PER_NETWORK_MAX };
         let watching = tokio::spawn(watch.clone().run());
         let accepting = tokio::spawn(accept(self.socket, shared, admission, watch, caps, stopped));

@@ -144,9 +144,12 @@ impl DoorMetrics {
         }
         families.received.push(self.plain(0));
         families.sent.push(self.plain(1));
-        families.connections.push(self.plain(2));
-        let open = self.open.load(Ordering::Relaxed).max(0);
-        families.open.push(self.sample(Vec::new(), Value::Number(open as f64)));
+        // A door whose connections somebody else counts has none here.
+        if self.cells.get(self.plain_at(2)) > 0 {
+            families.connections.push(self.plain(2));
+            let open = self.open.load(Ordering::Relaxed).max(0);
+            families.open.push(self.sample(Vec::new(), Value::Number(open as f64)));
+        }
         let count = |at| Value::Count(self.cells.get(at));
         for (at, name) in Refusal::NAMES.iter().enumerate() {
             families.refused.push(self.sample(vec![label("reason", name)], count(self.refusal_at(at))));

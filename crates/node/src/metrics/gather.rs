@@ -1,6 +1,7 @@
 //! Asks store, registers and process how things are.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_format::namespace::Class;
 use larder_store::log::LogStore;
@@ -8,9 +9,11 @@ use larder_store::log::LogStore;
 use super::door::Families;
 use super::family::{Family, Kind, Sample, Section, Value, label};
 use super::{Metrics, Report, process};
+use crate::admission::Admission;
 use crate::blobs::Blobs;
 use crate::registers::{OPERATIONS, Registers};
 use crate::time::NodeTime;
+use crate::upkeep::Upkeep;
 
 /// Where figures come from.
 pub(crate) struct Sources {
@@ -19,6 +22,8 @@ pub(crate) struct Sources {
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) log: Arc<LogStore>,
     pub(crate) time: Arc<NodeTime>,
+    pub(crate) upkeep: Arc<Upkeep>,
+    pub(crate) admission: Arc<Admission>,
 }
 
 fn gauge(section: Section, name: &'static str, help: &'static str, value: u64) -> Family {
@@ -40,6 +45,8 @@ impl Sources {
         all.extend(doors.finish());
         all.extend(self.space());
         all.extend(self.background());
+        all.extend(self.upkeep());
+        all.extend(self.certificates());
         let uptime_s = self.time.monotonic().as_secs_f64();
         let build =
             Sample { labels: vec![label("version", env!("CARGO_PKG_VERSION"))], value: Value::Number(1.0) };
@@ -138,6 +145,40 @@ impl Sources {
         ]
     }
 
+    /// Who is here with a certificate, and how the node's own stands.
+    fn certificates(&self) -> Vec<Family> {
+        let now = self.admission.status();
+        let left_s = now.not_after_ms.saturating_sub(self.time.now().ms()) / 1000;
+        let network = Section::Network;
+        vec![
+            gauge(
+                network,
+                "larder_admitted_connections",
+                "Connections open now with a certificate: gRPC, and HTTPS",
+                now.connections as u64,
+            ),
+            gauge(network, "larder_admitted_connections_max", "Most of those", now.connections_max as u64),
+            gauge(
+                network,
+                "larder_revoked_certificates",
+                "Certificates on the revocation list",
+                now.revoked as u64,
+            ),
+            gauge(
+                network,
+                "larder_certificate_left_seconds",
+                "How long the node's certificate still holds",
+                left_s,
+            ),
+            gauge(
+                Section::Errors,
+                "larder_certificates_rejected",
+                "1 if changed certificate files do not fit and are not in force",
+                u64::from(!now.problem.is_empty()),
+            ),
+        ]
+    }
+
     fn space(&self) -> Vec<Family> {
         let memory = self.registers.table(Class::Memory).usage();
         let blobs = self.blobs.store().usage();
@@ -157,6 +198,49 @@ impl Sources {
                 memory.accounted_bytes,
             ),
             gauge(storage, "larder_memory_cap_bytes", "The cap on those; 0: none", memory.cap_bytes),
+        ]
+    }
+
+    fn upkeep(&self) -> Vec<Family> {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (upkeep, storage, errors) = (&self.upkeep, Section::Storage, Section::Errors);
+        vec![
+            counter(
+                storage,
+                "larder_scrubbed_bytes_total",
+                "Bytes read back and verified",
+                of(&upkeep.scrubbed_bytes),
+            ),
+            counter(
+                storage,
+                "larder_scrub_rounds_total",
+                "Times everything was verified",
+                of(&upkeep.scrub_rounds),
+            ),
+            counter(
+                errors,
+                "larder_scrub_damaged_total",
+                "Damaged places found by scrubs",
+                of(&upkeep.damaged),
+            ),
+            counter(
+                errors,
+                "larder_repaired_bytes_total",
+                "Single wrong bytes put right while reading",
+                self.log.repaired(),
+            ),
+            counter(
+                storage,
+                "larder_collect_rounds_total",
+                "Thorough collections",
+                of(&upkeep.collect_rounds),
+            ),
+            counter(
+                storage,
+                "larder_collect_removed_bytes_total",
+                "Bytes of the disk that thorough collections gave back",
+                of(&upkeep.removed_bytes),
+            ),
         ]
     }
 

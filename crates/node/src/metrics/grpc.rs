@@ -16,6 +16,8 @@ pub(super) const METHODS: &[&str] = &[
     "records.apply",
     "records.apply_stream",
     "records.scan",
+    "records.watch",
+    "records.newest",
     "blobs.put",
     "blobs.get",
     "blobs.lease",
@@ -26,6 +28,9 @@ pub(super) const METHODS: &[&str] = &[
     "node.collect",
     "node.scrub",
     "node.accept_damage",
+    "node.set_quota",
+    "node.usage",
+    "node.upkeep",
     "other",
 ];
 

@@ -94,6 +94,7 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
         connections_max: settings.connections_max,
         memory_cap_bytes: settings.memory_cap_bytes,
         value_len_max: VALUE_LEN_DEFAULT_MAX,
+        upkeep: settings.upkeep,
         http: settings.http.config(settings.listen),
     };
     crate::allocator::give_back_soon();

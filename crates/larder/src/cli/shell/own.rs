@@ -239,9 +239,8 @@ fn help(shell: &Shell) -> Outcome {
 pub fn is_local(words: &[String], place: usize) -> bool {
     let verb = words.first().map_or("", String::as_str);
     match verb {
-        "lcd" | "check" => true,
-        "put" | "store" => true,
-        "get" | "export" => place > 1,
+        "lcd" | "check" | "export" | "put" | "store" => true,
+        "get" => place > 1,
         _ => false,
     }
 }

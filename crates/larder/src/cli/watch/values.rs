@@ -17,6 +17,14 @@ use crate::session;
 /// Most names remembered, so that a deletion can say what it deleted. Beyond it, some say no name.
 const NAMES_MAX: usize = 1_000_000;
 
+/// A value that this watch knows of.
+#[derive(Debug, Clone)]
+struct Known {
+    name: Option<String>,
+    /// Whether it was there before whatever is told next.
+    surely_before: bool,
+}
+
 /// Watches until it is interrupted.
 ///
 /// # Errors
@@ -25,14 +33,15 @@ pub(super) fn watch(context: &Context, teller: &Teller) -> Outcome {
     session::with_vault(context, async |vault| {
         let mut pages = vault.watch_values(teller.cursor()).await?;
         let mut names = HashMap::new();
+        let fresh = teller.cursor().is_none();
         vault
             .each_value(|value| {
                 if names.len() < NAMES_MAX {
-                    names.insert(value.key, value.name);
+                    names.insert(value.key, Known { name: value.name, surely_before: fresh });
                 }
             })
             .await?;
-        let mut first = teller.cursor().is_none();
+        let mut first = fresh;
         loop {
             let page = pages.next().await?;
             if page.reset {
@@ -58,7 +67,7 @@ fn tell_page(
     teller: &Teller,
     page: &FeedPage,
     read: &HashMap<bytes::Bytes, NamedValue>,
-    names: &mut HashMap<bytes::Bytes, Option<String>>,
+    names: &mut HashMap<bytes::Bytes, Known>,
 ) -> Outcome<bool> {
     for event in &page.events {
         let key = event.key.to_bytes();
@@ -67,14 +76,19 @@ fn tell_page(
             KeyChange::Changed => {
                 // Gone again: another event says so.
                 let Some(now) = read.get(&key) else { continue };
-                let known = names.contains_key(&key);
-                if names.len() < NAMES_MAX {
-                    names.insert(key, now.name.clone());
-                }
-                (if known { "updated" } else { "created" }, now.name.clone(), now.state.expiry.ms())
+                let known = Known { name: now.name.clone(), surely_before: true };
+                let before =
+                    if names.len() < NAMES_MAX { names.insert(key, known) } else { names.get(&key).cloned() };
+                let word = match before {
+                    None => "created",
+                    Some(before) if before.surely_before => "updated",
+                    // Found when this watch began, which may have been after this: one or the other.
+                    Some(_) => "set",
+                };
+                (word, now.name.clone(), now.state.expiry.ms())
             }
-            KeyChange::Deleted => ("deleted", names.remove(&key).flatten(), None),
-            KeyChange::Expired => ("expired", names.remove(&key).flatten(), None),
+            KeyChange::Deleted => ("deleted", names.remove(&key).and_then(|known| known.name), None),
+            KeyChange::Expired => ("expired", names.remove(&key).and_then(|known| known.name), None),
         };
         teller.move_to(at);
         let document = json!({

@@ -1,0 +1,166 @@
+//! What a node is made of, joined once: storage, rules, time, counters. Doors and chores get what they need of it.
+
+use std::sync::Arc;
+
+use larder_format::clock::Clock;
+use larder_format::ids::NodeId;
+use larder_format::rng::{Rng, SystemRng};
+use larder_store::api::RecordStore;
+use larder_store::log::LogStore;
+use larder_store::memory::{MemoryConfig, MemoryTable};
+use larder_wire::v1;
+use parking_lot::Mutex;
+
+use crate::admission::Admission;
+use crate::blobs::Blobs;
+use crate::chores::Chores;
+use crate::config::NodeConfig;
+use crate::feeds::Feeds;
+use crate::grpc::{BlobsService, NodeService, RecordsService};
+use crate::http::DoorParts;
+use crate::leases::Leases;
+use crate::maintenance::Maintenance;
+use crate::metrics::{Metrics, Sources};
+use crate::namespaces::Namespaces;
+use crate::own::Own;
+use crate::registers::Registers;
+use crate::server::{Health, NodeError};
+use crate::time::NodeTime;
+use crate::upkeep::Keeper;
+
+/// All of it.
+pub(crate) struct Parts {
+    pub(crate) log: Arc<LogStore>,
+    pub(crate) feeds: Arc<Feeds>,
+    pub(crate) time: Arc<NodeTime>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) metrics: Arc<Metrics>,
+    own: Arc<Own>,
+    namespaces: Arc<Namespaces>,
+    registers: Arc<Registers>,
+    leases: Arc<Leases>,
+    blobs: Arc<Blobs>,
+    health: Arc<Health>,
+    maintenance: Arc<Maintenance>,
+    pub(crate) keeper: Arc<Keeper>,
+}
+
+/// The services of the gRPC door.
+pub(crate) struct Services {
+    pub(crate) records: RecordsService,
+    pub(crate) blobs: BlobsService,
+    pub(crate) node: NodeService,
+}
+
+impl Parts {
+    /// Joins them over a store that is open.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) fn join(
+        config: &NodeConfig,
+        log: Arc<LogStore>,
+        admission: Arc<Admission>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, NodeError> {
+        let memory = Arc::new(MemoryTable::counting(
+            MemoryConfig { cap_bytes: config.memory_cap_bytes, hash_seed: SystemRng.u64() },
+            log.used().clone(),
+        ));
+        let own = Arc::new(Own::new(log.clone()));
+        log.set_quota(own.quota()?);
+        let feeds = Feeds::start(&log, memory.feed());
+        // A version is a time too: one that was told must not be given out again.
+        let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
+        let time = Arc::new(NodeTime::resume(clock, high));
+        let namespaces = Arc::new(Namespaces::load(log.clone())?);
+        let max = config.value_len_max;
+        let registers = Arc::new(Registers::new(memory, log.clone(), namespaces.clone(), time.clone(), max));
+        let leases = Arc::new(Leases {
+            registers: registers.clone(),
+            namespaces: namespaces.clone(),
+            log: log.clone(),
+        });
+        let blobs = Arc::new(Blobs::new(log.clone(), namespaces.clone(), time.clone(), leases.clone()));
+        let metrics = Arc::new(Metrics::new());
+        let health = Arc::new(Health { log: log.clone() });
+        let maintenance = Arc::new(Maintenance {
+            log: log.clone(),
+            leases: leases.clone(),
+            collecting: Mutex::default(),
+            scrubbing: Mutex::default(),
+        });
+        let keeper = Arc::new(Keeper::resume(
+            config.upkeep,
+            log.clone(),
+            time.clone(),
+            own.clone(),
+            maintenance.clone(),
+            registers.pulse().clone(),
+        ));
+        Ok(Self {
+            log,
+            feeds,
+            time,
+            admission,
+            metrics,
+            own,
+            namespaces,
+            registers,
+            leases,
+            blobs,
+            health,
+            maintenance,
+            keeper,
+        })
+    }
+
+    /// For the HTTP door.
+    pub(crate) fn for_http(&self) -> DoorParts {
+        let sources = Sources {
+            metrics: self.metrics.clone(),
+            registers: self.registers.clone(),
+            blobs: self.blobs.clone(),
+            log: self.log.clone(),
+            time: self.time.clone(),
+            admission: self.admission.clone(),
+            upkeep: self.keeper.counts.clone(),
+        };
+        DoorParts { namespaces: self.namespaces.clone(), health: self.health.clone(), sources }
+    }
+
+    /// For the chores.
+    pub(crate) fn for_chores(&self) -> Chores {
+        Chores {
+            metrics: self.metrics.clone(),
+            registers: self.registers.clone(),
+            time: self.time.clone(),
+            log: self.log.clone(),
+            leases: self.leases.clone(),
+            audit: Mutex::default(),
+        }
+    }
+
+    /// For the gRPC door.
+    pub(crate) fn for_grpc(&self, raw_doors: Vec<v1::RawDoor>) -> Services {
+        let node = NodeService {
+            node_id: NodeId(self.log.id().0),
+            registers: self.registers.clone(),
+            blobs: self.blobs.clone(),
+            namespaces: self.namespaces.clone(),
+            time: self.time.clone(),
+            admission: self.admission.clone(),
+            health: self.health.clone(),
+            raw_doors,
+            own: self.own.clone(),
+            log: self.log.clone(),
+            maintenance: self.maintenance.clone(),
+            keeper: self.keeper.clone(),
+        };
+        Services {
+            records: RecordsService { registers: self.registers.clone(), feeds: self.feeds.clone() },
+            blobs: BlobsService { blobs: self.blobs.clone() },
+            node,
+        }
+    }
+}
