@@ -253,8 +253,13 @@ async fn serve(
     }
     tracing::info!("stopping: finishing what is in flight");
     let _ = stop.send(true);
+    drained(server).await
+}
+
+/// Waits for what is in flight, but not for ever.
+async fn drained(server: impl Future<Output = Result<(), tonic::transport::Error>>) -> Result<(), NodeError> {
     match tokio::time::timeout(DRAIN_TIMEOUT, server).await {
-        Ok(result) => result.map_err(|e| failed(&e)),
+        Ok(result) => result.map_err(|e| NodeError::Server(e.to_string())),
         Err(_) => {
             tracing::warn!(
                 "some clients did not finish in time; their unanswered requests are unknown to them"
