@@ -44,6 +44,7 @@ const CALLS: &[(&str, &str, usize)] = &[
     ("Node", "AcceptDamage", 3),
     ("Node", "SetQuota", 3),
     ("Node", "Usage", 0),
+    ("Node", "Upkeep", 0),
 ];
 
 /// Messages as bytes: what they say does not matter here.

@@ -29,6 +29,10 @@ pub const CONNECTIONS_MAX_DEFAULT: usize = 2_000;
 /// Connections beyond the cap that are told so at a time; those beyond are dropped without a word.
 const TURNED_AWAY_MAX: usize = 64;
 
+/// Connections that get room for bulk at a time: what each may have on its way to us is counted in mebibytes, so that a
+/// fast network is kept busy. The others get enough to keep going, and the sum stays bounded however many there are.
+const WIDE_MAX: usize = 32;
+
 /// Enough of a file to see that it changed: when, how long, which.
 type Seen = Option<(i64, i64, u64, u64)>;
 
@@ -48,11 +52,22 @@ struct Live {
     next: u64,
     open: HashMap<u64, Open>,
     turned_away: usize,
+    wide: usize,
+}
+
+impl Live {
+    fn remove(&mut self, number: u64) -> Option<Open> {
+        let open = self.open.remove(&number)?;
+        self.turned_away -= usize::from(open.turned_away);
+        self.wide -= usize::from(open.wide);
+        Some(open)
+    }
 }
 
 struct Open {
     identity: Arc<Identity>,
     turned_away: bool,
+    wide: bool,
     end: oneshot::Sender<()>,
 }
 
@@ -62,16 +77,15 @@ pub struct Seat {
     number: u64,
     /// There was no room: whatever is asked is answered with that.
     pub turned_away: bool,
+    /// It gets room for bulk.
+    pub wide: bool,
     /// Resolves when the connection has to end.
     pub ended: oneshot::Receiver<()>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut live = self.admission.live.lock();
-        if live.open.remove(&self.number).is_some_and(|open| open.turned_away) {
-            live.turned_away -= 1;
-        }
+        self.admission.live.lock().remove(self.number);
     }
 }
 
@@ -157,12 +171,14 @@ impl Admission {
             tracing::info!(%peer, name = ?identity.name, "connection refused: {}", too_many(self.connections_max));
             live.turned_away += 1;
         }
+        let wide = !turned_away && live.wide < WIDE_MAX;
+        live.wide += usize::from(wide);
         let number = live.next;
         live.next += 1;
         let (end, ended) = oneshot::channel();
-        live.open.insert(number, Open { identity: identity.clone(), turned_away, end });
+        live.open.insert(number, Open { identity: identity.clone(), turned_away, wide, end });
         drop(live);
-        Some(Seat { admission: self.clone(), number, turned_away, ended })
+        Some(Seat { admission: self.clone(), number, turned_away, wide, ended })
     }
 
     /// Why a certificate is not good now, in words that follow "its certificate".
@@ -230,8 +246,7 @@ impl Admission {
             .filter_map(|(number, open)| why(&open.identity).map(|why| (*number, why)))
             .collect();
         for (number, why) in over {
-            let Some(open) = live.open.remove(&number) else { continue };
-            live.turned_away -= usize::from(open.turned_away);
+            let Some(open) = live.remove(number) else { continue };
             let (name, serial) = (&open.identity.name, &open.identity.serial);
             tracing::info!(?name, %serial, "connection closed: its certificate {why}");
             // It may be over already.

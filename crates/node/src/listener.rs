@@ -107,16 +107,36 @@ impl AsyncWrite for Admitted {
     }
 }
 
-/// Accepts until the returned stream is dropped.
-pub fn accept(listener: TcpListener, admission: Arc<Admission>) -> ReceiverStream<std::io::Result<Admitted>> {
-    let (sender, receiver) = mpsc::channel(HANDSHAKES_MAX);
+/// Admitted connections, apart by how much they may have on its way to us ([`Seat::wide`]).
+pub struct Accepted {
+    /// Those with room for bulk.
+    pub wide: Incoming,
+    /// All others.
+    pub narrow: Incoming,
+}
+
+/// Connections as they are admitted.
+pub type Incoming = ReceiverStream<std::io::Result<Admitted>>;
+
+/// Where connections go that are admitted.
+#[derive(Clone)]
+struct Doors {
+    wide: mpsc::Sender<std::io::Result<Admitted>>,
+    narrow: mpsc::Sender<std::io::Result<Admitted>>,
+}
+
+/// Accepts until the returned streams are dropped.
+pub fn accept(listener: TcpListener, admission: Arc<Admission>) -> Accepted {
+    let (wide, wide_receiver) = mpsc::channel(HANDSHAKES_MAX);
+    let (narrow, narrow_receiver) = mpsc::channel(HANDSHAKES_MAX);
+    let sender = Doors { wide, narrow };
     tokio::spawn(async move {
         // Unfinished handshakes, oldest first.
         let mut unfinished: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = sender.closed() => return,
+                () = sender.wide.closed() => return,
             };
             let (socket, peer) = match accepted {
                 Ok(pair) => pair,
@@ -143,16 +163,11 @@ pub fn accept(listener: TcpListener, admission: Arc<Admission>) -> ReceiverStrea
             );
         }
     });
-    ReceiverStream::new(receiver)
+    Accepted { wide: ReceiverStream::new(wide_receiver), narrow: ReceiverStream::new(narrow_receiver) }
 }
 
 /// One handshake. Who has passed it is handed on by a task of its own, which nobody gives up.
-async fn shake(
-    admission: Arc<Admission>,
-    socket: TcpStream,
-    peer: SocketAddr,
-    sender: mpsc::Sender<std::io::Result<Admitted>>,
-) {
+async fn shake(admission: Arc<Admission>, socket: TcpStream, peer: SocketAddr, doors: Doors) {
     // Latency matters more than packet count: requests are written whole.
     let _ = socket.set_nodelay(true);
     // As the certificates are now: they may have changed since the connection before.
@@ -161,7 +176,8 @@ async fn shake(
         Ok(Ok(stream)) => {
             let Some(admitted) = seated(&admission, stream, peer) else { return };
             tokio::spawn(async move {
-                let _ = sender.send(Ok(admitted)).await;
+                let door = if admitted.seat.wide { doors.wide } else { doors.narrow };
+                let _ = door.send(Ok(admitted)).await;
             });
         }
         Ok(Err(error)) => tracing::info!(%error, "connection refused"),

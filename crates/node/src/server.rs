@@ -13,6 +13,7 @@ use larder_wire::v1::node_server::NodeServer;
 use larder_wire::v1::records_server::RecordsServer;
 use larder_wire::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, MESSAGE_LEN_MAX, STREAM_WINDOW_BYTES};
 use tokio::net::TcpListener;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::admission::Admission;
@@ -33,6 +34,12 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Streams one connection may have open at a time.
 const STREAMS_PER_CONNECTION_MAX: u32 = 64;
+
+/// HTTP/2 flow-control window per stream, in bytes, of connections beyond those that get room for bulk.
+const NARROW_STREAM_BYTES: u32 = 128 * 1024;
+
+/// The same per connection: two thousand of them hold half a gibibyte at the very most.
+const NARROW_CONNECTION_BYTES: u32 = 256 * 1024;
 
 /// Why a node cannot start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -202,17 +209,7 @@ async fn serve(
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<NodeServer<NodeService>>().await;
 
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = Server::builder()
-        .layer(count)
-        .layer(tower::layer::layer_fn(grpc::guard))
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .http2_keepalive_interval(Some(Duration::from_secs(20)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .add_service(health)
+    let routes = Routes::new(health)
         .add_service(reflection)
         .add_service(reflection_alpha)
         .add_service(
@@ -225,10 +222,28 @@ async fn serve(
                 .max_decoding_message_size(MESSAGE_LEN_MAX)
                 .max_encoding_message_size(MESSAGE_LEN_MAX),
         )
-        .add_service(NodeServer::new(services.node))
-        .serve_with_incoming_shutdown(listener::accept(socket, admission), async {
-            let _ = stopped.await;
-        });
+        .add_service(NodeServer::new(services.node));
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let serve = |incoming: listener::Incoming, stream_bytes: u32, connection_bytes: u32| {
+        let mut stopped = stopped.clone();
+        Server::builder()
+            .layer(count.clone())
+            .layer(tower::layer::layer_fn(grpc::guard))
+            .initial_stream_window_size(stream_bytes)
+            .initial_connection_window_size(connection_bytes)
+            .max_frame_size(FRAME_BYTES)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .http2_keepalive_interval(Some(Duration::from_secs(20)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .add_routes(routes.clone())
+            .serve_with_incoming_shutdown(incoming, async move {
+                let _ = stopped.wait_for(|stop| *stop).await;
+            })
+    };
+    let accepted = listener::accept(socket, admission);
+    let wide = serve(accepted.wide, STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES);
+    let narrow = serve(accepted.narrow, NARROW_STREAM_BYTES, NARROW_CONNECTION_BYTES);
+    let server = async { tokio::try_join!(wide, narrow).map(|_| ()) };
     let mut server = std::pin::pin!(server);
     let mut shutdown = std::pin::pin!(shutdown);
     ready();
@@ -237,9 +252,14 @@ async fn serve(
         () = &mut shutdown => {}
     }
     tracing::info!("stopping: finishing what is in flight");
-    let _ = stop.send(());
+    let _ = stop.send(true);
+    drained(server).await
+}
+
+/// Waits for what is in flight, but not for ever.
+async fn drained(server: impl Future<Output = Result<(), tonic::transport::Error>>) -> Result<(), NodeError> {
     match tokio::time::timeout(DRAIN_TIMEOUT, server).await {
-        Ok(result) => result.map_err(|e| failed(&e)),
+        Ok(result) => result.map_err(|e| NodeError::Server(e.to_string())),
         Err(_) => {
             tracing::warn!(
                 "some clients did not finish in time; their unanswered requests are unknown to them"

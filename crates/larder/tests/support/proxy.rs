@@ -91,7 +91,7 @@ impl Proxy {
                         .max_encoding_message_size(max),
                 )
                 .add_service(node_server::NodeServer::new(between.clone()))
-                .serve_with_incoming(listener::accept(socket, admission));
+                .serve_with_incoming(listener::accept(socket, admission).wide);
             tokio::spawn(server);
             (between, address)
         });
