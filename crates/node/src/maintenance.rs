@@ -183,7 +183,7 @@ impl Maintenance {
             if !told || finished {
                 return Ok(());
             }
-            std::thread::sleep(pace.pause(&keeper.pulse, now, now.saturating_sub(began)));
+            keeper.rest(pace.pause(&keeper.pulse, now, now.saturating_sub(began)));
         }
     }
 

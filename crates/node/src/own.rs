@@ -54,7 +54,7 @@ impl Own {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) fn set(&self, name: &str, value: Bytes, now: Hlc) -> Result<Ticket, StoreError> {
+    pub(crate) fn set(&self, name: &str, value: &Bytes, now: Hlc) -> Result<Ticket, StoreError> {
         let key = key(name);
         self.log.update(address(&key), &mut |current| {
             let newest = current.meta().map_or(0, |meta| meta.version.to_u64()).max(current.floor().round);
@@ -87,7 +87,7 @@ impl Own {
     pub(crate) fn set_quota(&self, quota_bytes: Option<u64>, now: Hlc) -> Result<Ticket, StoreError> {
         let mut w = Writer::new();
         w.u8(QUOTA_FORMAT).u64(quota_bytes.unwrap_or(u64::MAX));
-        let ticket = self.set(QUOTA, w.finish(), now)?;
+        let ticket = self.set(QUOTA, &w.finish(), now)?;
         self.log.set_quota(quota_bytes);
         Ok(ticket)
     }

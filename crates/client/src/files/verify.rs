@@ -78,7 +78,7 @@ impl Vault {
         let top = if path.is_root() { None } else { Some(self.stat(path).await) };
         match top {
             Some(Err(failure)) if failure.kind == Kind::Damaged => {
-                round.failed(path.clone(), failure).await?
+                round.failed(path.clone(), failure).await?;
             }
             Some(Err(failure)) => return Err(failure),
             Some(Ok(listed)) if !matches!(listed.kind, ListedKind::Folder { .. }) => {
@@ -154,7 +154,7 @@ impl Round {
                     match now.entry.target {
                         EntryTarget::Directory { id, .. } => todo.push((id, child)),
                         EntryTarget::File { .. } if taken > 0 && self.is_left_out() => {
-                            self.report.left_out += 1
+                            self.report.left_out += 1;
                         }
                         EntryTarget::File { .. } => {
                             taken += 1;

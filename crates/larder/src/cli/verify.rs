@@ -2,6 +2,7 @@
 
 use larder_client::files::{Unverified, VerifyReport};
 use larder_client::path::VaultPath;
+use larder_format::clock::{Clock, SystemClock};
 use larder_format::error::Kind;
 use serde_json::{Value, json};
 
@@ -30,7 +31,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     if paths.is_empty() {
         paths.push(VaultPath::parse("/")?);
     }
-    let began = std::time::Instant::now();
+    let clock = SystemClock::new();
+    let began = clock.monotonic();
     let report = crate::session::with_vault(context, async |vault| {
         let progress = Progress::begin("verifying", context.output);
         let mut sum = VerifyReport::default();
@@ -44,7 +46,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         }
         Ok(sum)
     })?;
-    let took = began.elapsed();
+    let took = clock.monotonic().saturating_sub(began);
     context.output.document(&json!({
         "files": report.files,
         "folders": report.folders,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use larder_store::api::Address;
 use larder_store::log::{DamagedItem, LogStore};
 use larder_wire::v1;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tokio::task::JoinHandle;
 
 use pace::Found;
@@ -86,6 +86,8 @@ pub(crate) struct Keeper {
     collected: Mutex<(Option<Pass>, u64)>,
     damaged: Mutex<Vec<DamagedItem>>,
     stopping: AtomicBool,
+    resting: Mutex<()>,
+    wake: Condvar,
 }
 
 /// Rounds under way in the background.
@@ -98,6 +100,8 @@ impl Running {
     /// Ends them where they are.
     pub(crate) async fn stop(self) {
         self.keeper.stopping.store(true, Ordering::Release);
+        drop(self.keeper.resting.lock());
+        self.keeper.wake.notify_all();
         for task in self.tasks {
             let _ = task.await;
         }
@@ -128,6 +132,16 @@ impl Keeper {
             collected: Mutex::default(),
             damaged: Mutex::default(),
             stopping: AtomicBool::new(false),
+            resting: Mutex::default(),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// Holds the calling thread up for so long, or until the node is told to stop.
+    pub(crate) fn rest(&self, pause: Duration) {
+        let mut resting = self.resting.lock();
+        if pause > Duration::ZERO && !self.stopping.load(Ordering::Acquire) {
+            self.wake.wait_for(&mut resting, pause);
         }
     }
 

@@ -148,7 +148,7 @@ impl Keeper {
             let now = self.time.monotonic();
             if now.saturating_sub(turns.noted) >= NOTE_EVERY {
                 turns.noted = now;
-                let _durable = self.own.set(NOTE, self.scrub.lock().encode(), self.time.now())?;
+                let _durable = self.own.set(NOTE, &self.scrub.lock().encode(), self.time.now())?;
             }
             let pause = turns.pace.pause(&self.pulse, now, took);
             let is_enough = now.saturating_sub(turn_began) >= TURN_MAX
@@ -193,7 +193,7 @@ impl Keeper {
         scrub.next_ms = now.ms().max(pass.started_ms.saturating_add(every_ms));
         let note = scrub.encode();
         drop(scrub);
-        let _durable = self.own.set(NOTE, note, now)?;
+        let _durable = self.own.set(NOTE, &note, now)?;
         Ok(())
     }
 
@@ -247,9 +247,7 @@ impl Keeper {
             last = done;
             let now = self.time.monotonic();
             let pause = turns.pace.pause(&self.pulse, now, Duration::from_millis(1));
-            if pause > Duration::ZERO {
-                std::thread::sleep(pause);
-            }
+            self.rest(pause);
             !self.stopping.load(Ordering::Acquire)
         });
         self.collected.lock().1 = self.time.now().ms() + ms_of(every);
@@ -293,7 +291,7 @@ impl Keeper {
     /// Notes where the scrub is, before the node ends.
     pub(crate) fn note_at_end(&self) {
         let note = self.scrub.lock().encode();
-        let noted = self.own.set(NOTE, note, self.time.now()).map_err(store_failure);
+        let noted = self.own.set(NOTE, &note, self.time.now()).map_err(store_failure);
         if let Err(failure) = noted {
             tracing::debug!(%failure.message, "how far the scrub has come could not be noted");
         }
