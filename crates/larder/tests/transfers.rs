@@ -1,5 +1,6 @@
 //! What of a folder travels, what would, and that it comes back as it was: patterns, dry runs, parts, unchanged files, times
 //! of links, extended attributes; and everything to plain files.
+#![allow(clippy::disallowed_methods, reason = "real files and processes have real times")]
 
 mod support;
 
@@ -194,7 +195,7 @@ fn links_have_their_own_time_and_extended_attributes_come_back() {
     }
     assert_eq!(said["skipped"].as_array().unwrap().len(), 1, "what does not fit is said once: {said}");
     let value = |path: &str, name: &str| {
-        let mut value = vec![0_u8; 64];
+        let mut value = [0_u8; 64];
         getxattr(out.join(path), name, &mut value[..]).map(|len| value[..len].to_vec()).ok()
     };
     assert_eq!(value("src/a.rs", "user.colour"), Some(b"red\0".to_vec()));

@@ -65,3 +65,14 @@ impl TransferArgs {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_upload_sent_is_kept_for_a_day_at_most() {
+        assert!(resume_within("1s").is_err() && resume_within("25h").is_err());
+        assert!(resume_within("24h").is_ok());
+    }
+}

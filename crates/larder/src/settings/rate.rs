@@ -56,8 +56,5 @@ mod tests {
         for bad in ["0", "-1", "1000", "x"] {
             assert!(jobs(bad).is_err(), "{bad:?}");
         }
-        assert!(
-            resume_within("1s").is_err() && resume_within("25h").is_err() && resume_within("24h").is_ok()
-        );
     }
 }

@@ -323,13 +323,6 @@ impl node_server::Node for Between {
         self.node().set_quota(request.into_inner()).await
     }
 
-    async fn upkeep(
-        &self,
-        request: Request<v1::UpkeepRequest>,
-    ) -> Result<Response<v1::UpkeepResponse>, Status> {
-        self.node().upkeep(request.into_inner()).await
-    }
-
     async fn usage(&self, request: Request<v1::UsageRequest>) -> Result<Response<v1::UsageResponse>, Status> {
         self.node().usage(request.into_inner()).await
     }
