@@ -22,7 +22,7 @@ fn an_outside_client_learns_the_node_from_reflection_and_strangers_are_refused()
     let Some(met) = met(&home) else { return };
 
     let services = &met["services"];
-    assert_eq!(services["larder.v1.Records"], json!(["Apply", "ApplyStream", "Scan"]));
+    assert_eq!(services["larder.v1.Records"], json!(["Apply", "ApplyStream", "Scan", "Watch", "Newest"]));
     assert_eq!(services["larder.v1.Blobs"], json!(["Put", "Get", "Lease", "Release"]));
     assert!(services["larder.v1.Node"].as_array().unwrap().contains(&json!("Status")));
     assert_eq!(met["health"]["status"], "SERVING");
