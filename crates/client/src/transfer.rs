@@ -145,9 +145,14 @@ impl Outage {
             vault.node_is_away(&failure, wait);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
-            if vault.remote.status().await.is_ok() {
-                vault.node_is_back();
-                return Ok(());
+            match vault.remote.status().await {
+                // It is there and will not serve again by itself: waiting helps nobody.
+                Ok(status) if !status.closed_reason.is_empty() => return Err(failure),
+                Ok(_) => {
+                    vault.node_is_back();
+                    return Ok(());
+                }
+                Err(_) => {}
             }
         }
     }

@@ -68,16 +68,22 @@ impl Own {
         })
     }
 
-    /// The node's quota: most bytes that its data folder may take; `None`: no limit.
+    /// The node's quota: most bytes that its data folder may take; `None`: no limit. One that cannot be read, or may
+    /// be among what was lost, is none: a node that did not start for it would keep everything else from its owner.
     ///
     /// # Errors
-    /// [`StoreError`]; damaged if its bytes make no sense.
+    /// [`StoreError`], but for damage.
     pub(crate) fn quota(&self) -> Result<Option<u64>, StoreError> {
-        let Some(bytes) = self.get(QUOTA)? else { return Ok(None) };
-        read_quota(bytes).map_err(|e| StoreError::Damaged {
-            what: format!("the node's quota: {e}").into(),
-            place: "log".into(),
-        })
+        let unread = |why: &dyn std::fmt::Display| {
+            tracing::warn!(%why, "the node's quota cannot be read: there is none until it is set again");
+            Ok(None)
+        };
+        match self.get(QUOTA) {
+            Ok(Some(bytes)) => read_quota(bytes).or_else(|why| unread(&why)),
+            Ok(None) => Ok(None),
+            Err(why @ StoreError::Damaged { .. }) => unread(&why),
+            Err(error) => Err(error),
+        }
     }
 
     /// Keeps the node's quota and puts it in force.
