@@ -11,14 +11,14 @@ use support::Home;
 fn what_a_running_process_cannot_take_over_is_refused() {
     let home = Home::up();
     let error = home.run(&["--json", "up", "--idle-lock", "1m"]).ends(4).json_error();
-    assert!(error["message"].as_str().unwrap().contains("not with the idle lock 1m"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("with idle_lock 15m and not 1m"), "{error}");
     assert_eq!(error["hint"], "larder down first, then larder up");
-    home.run(&["up", "--memory-cap", "64M"]).ends(4).says("memory cap").says("larder down first");
+    home.run(&["up", "--memory-cap", "64M"]).ends(4).says("memory_cap").says("larder down first");
     // What it runs with already is no conflict, nor is what nobody asked for.
     home.run(&["up", "--idle-lock", "900", "--memory-cap", "1G"]).ends(0);
     let settings = home.home().join("config/larder.toml");
     let text = std::fs::read_to_string(&settings).unwrap();
-    let text = text.replace("idle_lock = \"15m\"", "idle_lock = \"never\"");
+    let text = text.replace("# idle_lock = \"15m\"", "idle_lock = \"never\"");
     assert!(text.contains("never\"\n"));
     std::fs::File::create(&settings).unwrap().write_all(text.as_bytes()).unwrap();
     home.run(&["up"]).ends(0);

@@ -87,7 +87,7 @@ fn status_shows_what_there_is_and_help_shows_the_codes() {
     assert_eq!(status["node"]["memory"]["records"], 1);
     assert_eq!(status["exposed"][0]["scope"], "this machine");
     let names: Vec<_> = status["namespaces"].as_array().unwrap().iter().map(|n| n["name"].clone()).collect();
-    assert_eq!(names, ["files", "keys", "values"]);
+    assert_eq!(names, ["files", "keys", "raw", "values"]);
     let text = home.run(&["status"]).ends(0).out;
     assert!(text.contains("running") && text.contains("sealed, memory"), "{text}");
     home.kill("node");
