@@ -229,6 +229,7 @@ async fn serve(
         Server::builder()
             .layer(count.clone())
             .layer(tower::layer::layer_fn(grpc::guard))
+            .layer(tower::layer::layer_fn(grpc::bulk))
             .initial_stream_window_size(stream_bytes)
             .initial_connection_window_size(connection_bytes)
             .max_frame_size(FRAME_BYTES)
