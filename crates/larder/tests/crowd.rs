@@ -56,16 +56,19 @@ fn chunk(like: &[u8], client: usize, number: usize) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// Sends chunks and fetches them again.
-async fn transfer(remote: &Remote, client: usize, like: &Bytes) {
+async fn lease(remote: &Remote, client: usize) -> Lease {
     let now_ms = Hlc::from_u64(remote.status().await.unwrap().time).ms();
-    let lease = Lease {
+    Lease {
         token: LeaseToken((client as u128 + 1).to_be_bytes()),
         namespace: NamespaceId::of(larder_client::vault::FILES),
         key: Key::new(format!("{client:032}").into_bytes()).unwrap(),
         deadline_ms: now_ms + 3_600_000,
-    };
-    let (mut sender, mut answers) = remote.put_blobs(&lease).await.unwrap();
+    }
+}
+
+/// Sends chunks and fetches them again.
+async fn transfer(remote: &Remote, client: usize, like: &Bytes) {
+    let (mut sender, mut answers) = remote.put_blobs(&lease(remote, client).await).await.unwrap();
     // Made when they are needed: the crowd is to fit beside the node.
     let sending = like.clone();
     let sent = tokio::spawn(async move {
@@ -149,6 +152,57 @@ fn a_crowd_transfers_at_once_and_nobody_starves() {
     assert!(slowest < SLOWEST_MAX, "{slowest:?}");
     assert!(slowest <= times[count / 2] * SLOWEST_TIMES_MAX, "{slowest:?}");
     assert!(peak < MEMORY_MAX, "{} MiB", mib(peak));
+}
+
+/// Clients that ask for blobs and take nothing of them.
+const IDLERS: usize = 20;
+/// Blobs that each asks for: together more than the node has room for.
+const ASKED: usize = 10;
+
+/// Takes the node's half minute, so it is part of the long form.
+#[test]
+fn who_takes_nothing_does_not_keep_others_waiting_for_ever() {
+    if std::env::var("LARDER_CROWD").is_err() {
+        return;
+    }
+    let home = Home::up();
+    let folder = issue(&home, "one-of-many", &[]);
+    let options = options(&home, &folder);
+    let bytes = chunk(&Bytes::from(support::noise(4 << 20, 1)), 0, 0);
+    let clock = SystemClock::new();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let remote = Remote::connect(&options).await.unwrap();
+        let (mut sender, mut answers) = remote.put_blobs(&lease(&remote, 0).await).await.unwrap();
+        sender.send(BlobId::of(&bytes), bytes.clone()).await.unwrap();
+        answers.next().await.unwrap().unwrap();
+        let mut idlers = Vec::new();
+        for _ in 0..IDLERS {
+            let idler = Remote::connect(&options).await.unwrap();
+            let (asker, blobs) = idler.get_blobs().await.unwrap();
+            for _ in 0..ASKED {
+                asker.ask(BlobId::of(&bytes)).await.unwrap();
+            }
+            idlers.push((idler, asker, blobs));
+        }
+        support::pause(2000);
+        let begun = clock.monotonic();
+        assert_eq!(remote.get_blob(BlobId::of(&bytes)).await.unwrap(), bytes);
+        let waited = clock.monotonic() - begun;
+        assert!(waited > Duration::from_secs(20), "they left room, so that this shows nothing: {waited:?}");
+        assert!(waited < Duration::from_secs(60), "{waited:?}");
+        // Those that were ended hear of it as of a connection that broke off, which is tried again.
+        let mut ended = 0;
+        for (_, _, mut blobs) in idlers {
+            for _ in 0..ASKED {
+                if let Err(failure) = blobs.next().await {
+                    assert_eq!(failure.kind, larder_format::error::Kind::Closed, "{failure}");
+                    ended += 1;
+                    break;
+                }
+            }
+        }
+        assert!(ended > 0);
+    });
 }
 
 #[test]

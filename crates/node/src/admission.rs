@@ -31,7 +31,7 @@ const TURNED_AWAY_MAX: usize = 64;
 
 /// Connections that get room for bulk at a time: what each may have on its way to us is counted in mebibytes, so that a
 /// fast network is kept busy. The others get enough to keep going, and the sum stays bounded however many there are.
-const WIDE_MAX: usize = 32;
+const WIDE_MAX: usize = 16;
 
 /// Enough of a file to see that it changed: when, how long, which.
 type Seen = Option<(i64, i64, u64, u64)>;

@@ -13,14 +13,14 @@ pub(crate) const OUTGOING_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Bytes of messages with blobs that are arriving, over all clients, before they wait for the disk. Less than what goes
 /// out: the disk is slower at it, and what waits for it has room of its own.
-pub(crate) const INCOMING_BYTES_MAX: usize = 128 * 1024 * 1024;
+pub(crate) const INCOMING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long a client that has room may move nothing while others wait for it. Longer than what networks take to mend
 /// themselves.
 pub(crate) const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// What counts as having moved: so many bytes, or all that is left. Within [`STALLED_AFTER`] any modem moves them.
-pub(crate) const STEP_BYTES: usize = 64 * 1024;
+pub(crate) const STEP_BYTES: usize = 256 * 1024;
 
 /// Permits are counted in units of this many bytes, because a semaphore counts in `u32`.
 const PERMIT_BYTES: usize = 1024;

@@ -79,8 +79,7 @@ mod tests {
     fn an_answer_is_what_the_general_codec_reads() {
         let error = Some(v1::Error { message: "no".to_owned(), ..v1::Error::default() });
         for (len, error) in [(0, None), (0, error), (1, None), (127, None), (128, None), (1 << 20, None)] {
-            let answer =
-                v1::GetBlobResponse { id: vec![7; 32].into(), data: vec![3; len].into(), error };
+            let answer = v1::GetBlobResponse { id: vec![7; 32].into(), data: vec![3; len].into(), error };
             let (head, data) = answer_with_blob(answer.clone());
             let whole = [&head[..], &data[..]].concat();
             let (frame_head, message) = whole.split_first_chunk().unwrap();
@@ -91,8 +90,7 @@ mod tests {
 
     #[test]
     fn requests_are_read_and_what_is_none_is_refused() {
-        let request =
-            v1::PutBlobRequest { id: vec![7; 32].into(), data: vec![3; 999].into(), lease: None };
+        let request = v1::PutBlobRequest { id: vec![7; 32].into(), data: vec![3; 999].into(), lease: None };
         assert_eq!(request_with_blob(request.encode_to_vec().into()), Ok(request));
         assert!(matches!(request_with_blob(vec![0x12, 0xff].into()), Err(FrameError::Malformed(_))));
         assert_eq!(message_len([1, 0, 0, 0, 1]), Err(FrameError::Compressed));

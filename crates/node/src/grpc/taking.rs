@@ -142,15 +142,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_stops_in_the_middle_is_ended_only_if_others_wait() {
-        let (sender, mut messages) = messages(64 * 1024);
+        let (sender, mut messages) = messages(300 * 1024);
         let room = messages.room.clone();
-        let bytes = Bytes::from(framed(60_000));
-        sender.send(Ok(Frame::data(bytes.slice(..30_000)))).unwrap();
-        let reading = tokio::spawn(async move { messages.next().await.map(|(message, _)| message.data.len()) });
+        let bytes = Bytes::from(framed(300_000));
+        sender.send(Ok(Frame::data(bytes.slice(..100_000)))).unwrap();
+        let reading =
+            tokio::spawn(async move { messages.next().await.map(|(message, _)| message.data.len()) });
         tokio::time::sleep(STALLED_AFTER * 4).await;
         assert!(!reading.is_finished(), "nobody waits");
         let began = tokio::time::Instant::now();
-        drop(room.take(60_000).await);
+        drop(room.take(300_000).await);
         assert!(began.elapsed() <= STALLED_AFTER * 2, "{:?}", began.elapsed());
         let Err(Ended::Refused(status)) = reading.await.unwrap() else { panic!("not ended") };
         assert_eq!(status.code(), tonic::Code::Unavailable);
