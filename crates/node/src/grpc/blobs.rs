@@ -69,9 +69,12 @@ async fn store_one(
     blobs.put(id, message.data, lease).await
 }
 
+/// A blob that arrived, by its identifier, and how it is on its way to the disk; or how the stream ends.
+type Begun = Result<(Bytes, Result<Storing, Failure>), Status>;
+
 /// Answers in the order in which blobs arrived, each when it is durable.
 async fn answer_stored(
-    mut waiting: mpsc::Receiver<Result<(Bytes, Result<Storing, Failure>), Status>>,
+    mut waiting: mpsc::Receiver<Begun>,
     answers: mpsc::Sender<Result<v1::PutBlobResponse, Status>>,
 ) {
     while let Some(begun) = waiting.recv().await {
