@@ -31,7 +31,7 @@ const TURNED_AWAY_MAX: usize = 64;
 
 /// Connections that get room for bulk at a time: what each may have on its way to us is counted in mebibytes, so that a
 /// fast network is kept busy. The others get enough to keep going, and the sum stays bounded however many there are.
-const WIDE_MAX: usize = 32;
+const WIDE_MAX: usize = 16;
 
 /// Enough of a file to see that it changed: when, how long, which.
 type Seen = Option<(i64, i64, u64, u64)>;
@@ -74,7 +74,8 @@ struct Open {
 /// A place among the open connections, given back when it is dropped.
 pub struct Seat {
     admission: Arc<Admission>,
-    number: u64,
+    /// Which of the open connections it is.
+    pub number: u64,
     /// There was no room: whatever is asked is answered with that.
     pub turned_away: bool,
     /// It gets room for bulk.
@@ -179,6 +180,14 @@ impl Admission {
         live.open.insert(number, Open { identity: identity.clone(), turned_away, wide, end });
         drop(live);
         Some(Seat { admission: self.clone(), number, turned_away, wide, ended })
+    }
+
+    /// Closes an open connection.
+    pub(crate) fn hang_up(&self, number: u64) {
+        if let Some(open) = self.live.lock().remove(number) {
+            // It may be over already.
+            let _ = open.end.send(());
+        }
     }
 
     /// Why a certificate is not good now, in words that follow "its certificate".

@@ -32,6 +32,15 @@ pub struct Blobs {
     room: Arc<Semaphore>,
 }
 
+/// A blob, or a part of it, as it was read.
+#[derive(Debug)]
+pub struct BlobRead {
+    /// What was asked for.
+    pub bytes: Bytes,
+    /// Bytes that it keeps in memory: those of the whole blob.
+    pub held: usize,
+}
+
 /// A blob on its way to the disk. Holds its share of the queue until it is dropped.
 #[derive(Debug)]
 pub struct Storing {
@@ -108,7 +117,7 @@ impl Blobs {
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Damaged`], [`Kind::Invalid`] for a range beyond its end.
     #[allow(clippy::missing_panics_doc, reason = "offsets were checked against a length in memory")]
-    pub fn get(&self, id: BlobId, offset: u64, length: u64) -> Result<Bytes, Failure> {
+    pub fn get(&self, id: BlobId, offset: u64, length: u64) -> Result<BlobRead, Failure> {
         self.leases.registers.pulse().beat();
         let read = self.store.get(id);
         if let Err(StoreError::Damaged { .. }) = &read {
@@ -126,7 +135,7 @@ impl Blobs {
             return Err(Failure::new(Kind::Invalid, message));
         }
         let at = |n: u64| usize::try_from(n).expect("an offset within a blob fits usize");
-        Ok(whole.slice(at(offset)..at(end)))
+        Ok(BlobRead { bytes: whole.slice(at(offset)..at(end)), held: whole.len() })
     }
 
     /// Leases those blobs that are here; waits until that is durable.

@@ -40,6 +40,7 @@ pub mod quota;
 pub mod registers;
 pub mod revocation;
 mod rights;
+mod room;
 pub mod server;
 mod suspects;
 pub mod time;

@@ -45,9 +45,12 @@ pub struct Peer {
     pub turned_away: bool,
     /// Most connections at a time.
     pub connections_max: usize,
+    /// Which of the open connections it is.
+    pub connection: u64,
 }
 
-/// An admitted connection. Ends by itself when its certificate is not good any more.
+/// An admitted connection. Ends by itself when the node wants it to, as when its certificate is not
+/// good any more.
 pub struct Admitted {
     stream: TlsStream<TcpStream>,
     seat: Seat,
@@ -63,7 +66,7 @@ impl Admitted {
 }
 
 fn ended() -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the certificate is not good any more")
+    std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the node closed the connection")
 }
 
 impl Connected for Admitted {
@@ -196,6 +199,7 @@ fn seated(admission: &Arc<Admission>, stream: TlsStream<TcpStream>, address: Soc
         address,
         turned_away: seat.turned_away,
         connections_max: admission.connections_max(),
+        connection: seat.number,
     };
     Some(Admitted { stream, seat, peer })
 }

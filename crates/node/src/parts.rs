@@ -16,7 +16,7 @@ use crate::blobs::Blobs;
 use crate::chores::Chores;
 use crate::config::NodeConfig;
 use crate::feeds::Feeds;
-use crate::grpc::{BlobsService, NodeService, RecordsService};
+use crate::grpc::{BlobsService, Giving, NodeService, RecordsService};
 use crate::http::DoorParts;
 use crate::leases::Leases;
 use crate::maintenance::Maintenance;
@@ -24,6 +24,7 @@ use crate::metrics::{Metrics, Sources};
 use crate::namespaces::Namespaces;
 use crate::own::Own;
 use crate::registers::Registers;
+use crate::room::{INCOMING_BYTES_MAX, Room};
 use crate::server::{Health, NodeError};
 use crate::time::NodeTime;
 use crate::upkeep::Keeper;
@@ -159,7 +160,11 @@ impl Parts {
         };
         Services {
             records: RecordsService { registers: self.registers.clone(), feeds: self.feeds.clone() },
-            blobs: BlobsService { blobs: self.blobs.clone() },
+            blobs: BlobsService {
+                blobs: self.blobs.clone(),
+                taking: Arc::new(Room::new(INCOMING_BYTES_MAX)),
+                giving: Giving::new(self.time.clone(), self.admission.clone()),
+            },
             node,
         }
     }

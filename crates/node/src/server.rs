@@ -36,10 +36,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 
 /// HTTP/2 flow-control window per stream, in bytes, of connections beyond those that get room for bulk.
-const NARROW_STREAM_BYTES: u32 = 128 * 1024;
+const NARROW_STREAM_BYTES: u32 = 64 * 1024;
 
-/// The same per connection: two thousand of them hold half a gibibyte at the very most.
-const NARROW_CONNECTION_BYTES: u32 = 256 * 1024;
+/// The same per connection: two thousand of them hold a quarter of a gibibyte at the very most.
+const NARROW_CONNECTION_BYTES: u32 = 128 * 1024;
+
+/// Largest HTTP/2 frame that such a connection takes, in bytes: each has a buffer of this size.
+const NARROW_FRAME_BYTES: u32 = 16 * 1024;
 
 /// Why a node cannot start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -224,14 +227,15 @@ async fn serve(
         )
         .add_service(NodeServer::new(services.node));
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let serve = |incoming: listener::Incoming, stream_bytes: u32, connection_bytes: u32| {
+    let serve = |incoming: listener::Incoming, stream_bytes: u32, connection_bytes: u32, frame_bytes: u32| {
         let mut stopped = stopped.clone();
         Server::builder()
             .layer(count.clone())
             .layer(tower::layer::layer_fn(grpc::guard))
+            .layer(tower::layer::layer_fn(grpc::bulk))
             .initial_stream_window_size(stream_bytes)
             .initial_connection_window_size(connection_bytes)
-            .max_frame_size(FRAME_BYTES)
+            .max_frame_size(frame_bytes)
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
@@ -241,8 +245,8 @@ async fn serve(
             })
     };
     let accepted = listener::accept(socket, admission);
-    let wide = serve(accepted.wide, STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES);
-    let narrow = serve(accepted.narrow, NARROW_STREAM_BYTES, NARROW_CONNECTION_BYTES);
+    let wide = serve(accepted.wide, STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES, FRAME_BYTES);
+    let narrow = serve(accepted.narrow, NARROW_STREAM_BYTES, NARROW_CONNECTION_BYTES, NARROW_FRAME_BYTES);
     let server = async { tokio::try_join!(wide, narrow).map(|_| ()) };
     let mut server = std::pin::pin!(server);
     let mut shutdown = std::pin::pin!(shutdown);

@@ -21,6 +21,14 @@ pub(super) fn caller<T>(request: &Request<T>) -> Result<Arc<Identity>, Status> {
     request.extensions().get::<Peer>().map(|peer| peer.identity.clone()).ok_or_else(nobody)
 }
 
+/// On which connection.
+///
+/// # Errors
+/// As [`caller`].
+pub(super) fn connection<T>(request: &Request<T>) -> Result<u64, Status> {
+    request.extensions().get::<Peer>().map(|peer| peer.connection).ok_or_else(nobody)
+}
+
 fn nobody() -> Status {
     Status::unauthenticated("this connection has no identity")
 }

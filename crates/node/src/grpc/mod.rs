@@ -1,11 +1,16 @@
 //! The gRPC door of the node: messages in, messages out. One file per service.
 
 mod blobs;
+mod bulk;
+mod giving;
 mod guard;
 mod node;
 mod records;
+mod taking;
 
 pub(crate) use blobs::BlobsService;
+pub(crate) use bulk::bulk;
+pub(crate) use giving::Giving;
 pub(crate) use guard::guard;
 pub(crate) use node::NodeService;
 pub(crate) use records::RecordsService;
