@@ -1,7 +1,9 @@
 //! One connection, from its first byte to its last.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -10,7 +12,7 @@ use larder_door::http::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use larder_door::http::suspicion;
 use larder_door::{Caller, Refusal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::answer;
 use super::service::{Service, Shared};
@@ -67,7 +69,6 @@ pub(super) async fn serve<T>(
     stream: T,
     guest: Guest,
     watched: Arc<Watched>,
-    stop: watch::Receiver<bool>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -75,7 +76,8 @@ pub(super) async fn serve<T>(
     let service = Service { shared: shared.clone(), caller, identity, watched: watched.clone() };
     let io = TokioIo::new(WatchedIo::new(stream, watched.clone()));
     let mut connection: Connection<T> = builder().serve_connection(io, service);
-    let end = drive(&mut connection, &watched, ended, stop).await;
+    let mut driven = Driven { connection: &mut connection, watched: &watched, ended, driver: None, stopping: false };
+    let end = poll_fn(|cx| driven.poll(cx)).await;
     let mut io = connection.into_parts().io.into_inner();
     match end {
         End::Done(result) => {
@@ -99,34 +101,50 @@ pub(super) async fn serve<T>(
     }
 }
 
-async fn drive<T>(
-    connection: &mut Connection<T>,
-    watched: &Watched,
-    ended: Option<oneshot::Receiver<()>>,
-    mut stop: watch::Receiver<bool>,
-) -> End
+/// A connection with all that may end it.
+struct Driven<'a, T>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut stopping = false;
-    let mut ended = std::pin::pin!(async {
-        match ended {
-            Some(ended) => drop(ended.await),
-            None => std::future::pending().await,
+    connection: &'a mut Connection<T>,
+    watched: &'a Watched,
+    ended: Option<oneshot::Receiver<()>>,
+    /// Whom the watch wakes, while it is known to.
+    driver: Option<Waker>,
+    /// Told to take no further request.
+    stopping: bool,
+}
+
+impl<T> Driven<'_, T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    /// Goes on as far as it can. Every request passes here several times: nothing in it takes a lock.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if !self.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+            self.watched.driven_by(cx.waker());
+            self.driver = Some(cx.waker().clone());
         }
-    });
-    loop {
-        tokio::select! {
-            biased;
-            // Whatever it is at: an answer under way would be one to somebody who may not have it.
-            () = &mut ended => return End::Revoked,
-            result = poll_fn(|cx| connection.poll_without_shutdown(cx)) => return End::Done(result),
-            () = watched.over() => return End::Over(watched.phase()),
-            _ = stop.wait_for(|stop| *stop), if !stopping => {
-                stopping = true;
-                Pin::new(&mut *connection).graceful_shutdown();
-            }
+        // Whatever it is at: an answer under way would be one to somebody who may not have it.
+        if let Some(ended) = &mut self.ended
+            && Pin::new(ended).poll(cx).is_ready()
+        {
+            return Poll::Ready(End::Revoked);
         }
+        if let Poll::Ready(result) = self.connection.poll_without_shutdown(cx) {
+            return Poll::Ready(End::Done(result));
+        }
+        if self.watched.is_over() {
+            return Poll::Ready(End::Over(self.watched.phase()));
+        }
+        if self.watched.is_stopping() && !self.stopping {
+            self.stopping = true;
+            Pin::new(&mut *self.connection).graceful_shutdown();
+            // It was woken for this, and has to be woken again for the next.
+            self.driver = None;
+            return self.poll(cx);
+        }
+        Poll::Pending
     }
 }
 
