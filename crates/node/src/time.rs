@@ -132,6 +132,11 @@ impl NodeTime {
         state.jump.is_none() && state.held_until.is_none() && !state.ahead
     }
 
+    /// The wall clock, for what is only shown: nothing is judged by it.
+    pub fn wall_ms(&self) -> u64 {
+        self.clock.wall_ms()
+    }
+
     /// Time since some fixed moment.
     pub fn monotonic(&self) -> Duration {
         self.clock.monotonic()

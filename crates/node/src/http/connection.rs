@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::answer;
 use super::service::{Service, Shared};
+use super::short::{Left, Short};
 use super::watch::{Phase, Watched, WatchedIo};
 use crate::identity::Identity;
 
@@ -32,7 +33,7 @@ const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long the last words to a slow client may take.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
-type Connection<T> = http1::Connection<TokioIo<WatchedIo<T>>, Service>;
+type Connection<'a, T> = http1::Connection<TokioIo<&'a mut WatchedIo<T>>, Service>;
 
 enum End {
     Done(Result<(), hyper::Error>),
@@ -64,21 +65,12 @@ pub(super) struct Guest {
 
 /// Serves a connection until it ends, its time is up, its certificate is not good any more, or the node stops and it
 /// has answered what it was at.
-pub(super) async fn serve<T>(
-    shared: Arc<Shared>,
-    stream: T,
-    guest: Guest,
-    watched: Arc<Watched>,
-) where
+pub(super) async fn serve<T>(shared: Arc<Shared>, stream: T, guest: Guest, watched: Arc<Watched>)
+where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Guest { caller, identity, ended } = guest;
-    let service = Service { shared: shared.clone(), caller, identity, watched: watched.clone() };
-    let io = TokioIo::new(WatchedIo::new(stream, watched.clone()));
-    let mut connection: Connection<T> = builder().serve_connection(io, service);
-    let mut driven = Driven { connection: &mut connection, watched: &watched, ended, driver: None, stopping: false };
-    let end = poll_fn(|cx| driven.poll(cx)).await;
-    let mut io = connection.into_parts().io.into_inner();
+    let mut io = WatchedIo::new(stream, watched.clone());
+    let end = drive(&shared, &mut io, guest, &watched).await;
     match end {
         End::Done(result) => {
             if let Err(error) = &result {
@@ -101,50 +93,68 @@ pub(super) async fn serve<T>(
     }
 }
 
-/// A connection with all that may end it.
-struct Driven<'a, T>
+/// Answers requests, the short way first, until something ends it.
+async fn drive<T>(shared: &Arc<Shared>, io: &mut WatchedIo<T>, guest: Guest, watched: &Arc<Watched>) -> End
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    connection: &'a mut Connection<T>,
-    watched: &'a Watched,
-    ended: Option<oneshot::Receiver<()>>,
-    /// Whom the watch wakes, while it is known to.
-    driver: Option<Waker>,
-    /// Told to take no further request.
-    stopping: bool,
+    let Guest { caller, identity, ended } = guest;
+    let mut ends = Ends { watched, ended };
+    let left = {
+        let short = Short { shared, caller: &caller, identity: identity.as_deref(), watched, io: &mut *io };
+        let mut running = std::pin::pin!(short.run());
+        poll_fn(|cx| ends.poll_beside(cx, |cx| running.as_mut().poll(cx))).await
+    };
+    match left {
+        Ok(Left::More) => {}
+        Ok(Left::Closed) => return End::Done(Ok(())),
+        Err(end) => return end,
+    }
+    let service = Service { shared: shared.clone(), caller, identity, watched: watched.clone() };
+    let mut connection: Connection<'_, T> = builder().serve_connection(TokioIo::new(io), service);
+    let mut stopping = false;
+    let result = poll_fn(|cx| {
+        ends.poll_beside(cx, |cx| {
+            let polled = connection.poll_without_shutdown(cx);
+            if polled.is_pending() && watched.is_stopping() && !stopping {
+                stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+                return connection.poll_without_shutdown(cx);
+            }
+            polled
+        })
+    });
+    match result.await {
+        Ok(result) => End::Done(result),
+        Err(end) => end,
+    }
 }
 
-impl<T> Driven<'_, T>
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    /// Goes on as far as it can. Every request passes here several times: nothing in it takes a lock.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if !self.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
-            self.watched.driven_by(cx.waker());
-            self.driver = Some(cx.waker().clone());
-        }
+/// What ends a connection from outside.
+struct Ends<'a> {
+    watched: &'a Watched,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Ends<'_> {
+    /// Goes on with a step, beside what may end it. Every request passes here several times: nothing in it takes a lock.
+    fn poll_beside<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        step: impl FnOnce(&mut Context<'_>) -> Poll<R>,
+    ) -> Poll<Result<R, End>> {
+        self.watched.driven_by(cx.waker());
         // Whatever it is at: an answer under way would be one to somebody who may not have it.
         if let Some(ended) = &mut self.ended
             && Pin::new(ended).poll(cx).is_ready()
         {
-            return Poll::Ready(End::Revoked);
+            return Poll::Ready(Err(End::Revoked));
         }
-        if let Poll::Ready(result) = self.connection.poll_without_shutdown(cx) {
-            return Poll::Ready(End::Done(result));
+        match step(cx) {
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
+            Poll::Pending if self.watched.is_over() => Poll::Ready(Err(End::Over(self.watched.phase()))),
+            Poll::Pending => Poll::Pending,
         }
-        if self.watched.is_over() {
-            return Poll::Ready(End::Over(self.watched.phase()));
-        }
-        if self.watched.is_stopping() && !self.stopping {
-            self.stopping = true;
-            Pin::new(&mut *self.connection).graceful_shutdown();
-            // It was woken for this, and has to be woken again for the next.
-            self.driver = None;
-            return self.poll(cx);
-        }
-        Poll::Pending
     }
 }
 

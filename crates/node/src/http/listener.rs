@@ -86,7 +86,8 @@ impl Door {
         let (stop, stopped) = watch::channel(false);
         let caps = Caps { all: self.connections_max, per_network: CONNECTIONS_PER_NETWORK_MAX };
         let watching = tokio::spawn(watch.clone().run());
-        let accepting = tokio::spawn(accept((self.socket, self.lanes), shared, admission, watch.clone(), caps, stopped));
+        let accepting =
+            tokio::spawn(accept((self.socket, self.lanes), shared, admission, watch.clone(), caps, stopped));
         Open { stop, watch, accepting, watching }
     }
 }

@@ -2,7 +2,7 @@
 //! and pipelining on bare `hyper`; protection and decoding are `larder-door`'s.
 //!
 //! The way of a request: [`listener`] accepts and caps connections, [`lanes`] serve them, [`tls`] shakes hands where
-//! certificates are needed, [`connection`] drives one and [`watch`] its
+//! certificates are needed, [`connection`] drives one, [`short`] answers plain reads in it, and [`watch`] its
 //! time, [`service`] checks, decodes and counts, [`values`] and [`about`] carry out, [`answer`] has the shapes of
 //! answers and [`body`] reads within limits. [`operation`] has the names for counting.
 
@@ -14,6 +14,7 @@ mod lanes;
 mod listener;
 pub(crate) mod operation;
 mod service;
+mod short;
 mod tls;
 mod values;
 mod watch;

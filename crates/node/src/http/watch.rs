@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use larder_door::http::limits::{ANSWER_STALL_MAX, HEAD_TIME_MAX, IDLE_TIME_MAX};
 use parking_lot::Mutex;
@@ -176,11 +177,18 @@ impl Watch {
 pub(super) struct WatchedIo<T> {
     inner: T,
     watched: Arc<Watched>,
+    /// Read once and given back: comes again before anything else.
+    back: Bytes,
 }
 
 impl<T> WatchedIo<T> {
     pub(super) fn new(inner: T, watched: Arc<Watched>) -> Self {
-        Self { inner, watched }
+        Self { inner, watched, back: Bytes::new() }
+    }
+
+    /// Lets bytes that were read be read again, once.
+    pub(super) fn give_back(&mut self, bytes: Bytes) {
+        self.back = bytes;
     }
 }
 
@@ -191,7 +199,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedIo<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
-        let result = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let result = if self.back.is_empty() {
+            Pin::new(&mut self.inner).poll_read(cx, buf)
+        } else {
+            let len = self.back.len().min(buf.remaining());
+            buf.put_slice(&self.back.split_to(len));
+            Poll::Ready(Ok(()))
+        };
         if buf.filled().len() > before && self.watched.phase() == Phase::Idle {
             self.watched.enter(Phase::Head);
             let mut start = self.watched.start.lock();
@@ -291,7 +305,10 @@ mod tests {
         let watched = watch.begin();
         watched.driven_by(&count.clone().into());
         watch.stop();
-        assert_eq!((watched.is_stopping(), watched.is_over(), count.0.load(Ordering::Relaxed)), (true, false, 1));
+        assert_eq!(
+            (watched.is_stopping(), watched.is_over(), count.0.load(Ordering::Relaxed)),
+            (true, false, 1)
+        );
         watched.driven_by(&count.clone().into());
         watched.look(76);
         assert_eq!((watched.is_over(), count.0.load(Ordering::Relaxed)), (true, 2));
