@@ -8,6 +8,7 @@
 //! is ahead by more than the bound, what it has expired is not freed either.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder_format::clock::{Clock, Hlc, HlcState};
@@ -22,6 +23,7 @@ pub const JUMP_BELIEVED_AFTER: Duration = Duration::from_secs(600);
 pub struct NodeTime {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    latest: AtomicU64,
 }
 
 /// A forward jump that is not believed yet.
@@ -105,7 +107,7 @@ impl NodeTime {
             held_until: gap.then(|| monotonic + JUMP_BELIEVED_AFTER),
             ahead: false,
         };
-        Self { clock, state: Mutex::new(state) }
+        Self { clock, state: Mutex::new(state), latest: AtomicU64::new(high.to_u64()) }
     }
 
     /// The time to judge by, later than all before; also the time of a change.
@@ -114,13 +116,25 @@ impl NodeTime {
         // Read under the lock: whoever is later in line is later in time.
         let (wall_ms, monotonic) = (self.clock.wall_ms(), self.clock.monotonic());
         let wall_ms = state.look(wall_ms, monotonic);
-        state.hlc.tick(wall_ms)
+        let now = state.hlc.tick(wall_ms);
+        self.latest.store(now.to_u64(), Ordering::Relaxed);
+        now
+    }
+
+    /// The latest time that was given out; looks at no clock. Not before any that the calling thread was given.
+    pub fn latest(&self) -> Hlc {
+        Hlc::from_u64(self.latest.load(Ordering::Relaxed))
     }
 
     /// Whether what has expired may be freed, judged by the clock as it was last looked at.
     pub fn may_free(&self) -> bool {
         let state = self.state.lock();
         state.jump.is_none() && state.held_until.is_none() && !state.ahead
+    }
+
+    /// The wall clock, for what is only shown: nothing is judged by it.
+    pub fn wall_ms(&self) -> u64 {
+        self.clock.wall_ms()
     }
 
     /// Time since some fixed moment.
@@ -209,7 +223,9 @@ mod tests {
         let time = NodeTime::resume(clock.clone(), Hlc::from_ms(2_000_000));
         let a = time.now();
         assert!(a > Hlc::from_ms(2_000_000));
+        assert_eq!(time.latest(), a);
         clock.jump_to(10);
         assert!(time.now() > a);
+        assert!(time.latest() > a);
     }
 }

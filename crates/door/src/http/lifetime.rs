@@ -1,5 +1,7 @@
 //! Lifetimes as people write them: seconds, with up to three decimals.
 
+use http::header::HeaderValue;
+
 use super::Bad;
 
 /// Digits before the point: beyond it no lifetime is allowed anyway, and arithmetic stays far from overflow.
@@ -56,6 +58,15 @@ pub fn show(ms: u64) -> String {
     format!("{seconds}.{part:03}").trim_end_matches('0').to_owned()
 }
 
+/// As [`show`], for a header: most lifetimes are whole seconds, which take no formatting.
+#[must_use]
+pub fn show_value(ms: u64) -> HeaderValue {
+    if ms.is_multiple_of(1000) {
+        return HeaderValue::from(ms / 1000);
+    }
+    HeaderValue::try_from(show(ms)).unwrap_or(HeaderValue::from_static(""))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -90,6 +101,7 @@ mod tests {
         #[test]
         fn what_is_shown_is_read_back(ms in 0u64..1_000_000_000_000_000) {
             prop_assert_eq!(parse(&show(ms)), Ok(ms));
+            prop_assert_eq!(show_value(ms), show(ms));
         }
 
         #[test]

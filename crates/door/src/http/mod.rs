@@ -1,7 +1,7 @@
 //! The HTTP door's requests and answers as plain data. What is here never blocks a lawful key: any bytes may be a
 //! key, and only what no route takes is looked at with suspicion.
 //!
-//! [`target`] says what is asked ([`percent`], [`query`], [`lifetime`], [`forms`] read its parts); [`origin`] keeps
+//! [`plain`] reads the most frequent request without more ado. [`target`] says what is asked ([`percent`], [`query`], [`lifetime`], [`forms`] read its parts); [`origin`] keeps
 //! other sites' pages out; [`suspicion`] tells probes from slips; [`problem`] and [`headers`] are for answers;
 //! [`limits`] has every number.
 
@@ -11,6 +11,7 @@ pub mod lifetime;
 pub mod limits;
 pub mod origin;
 pub mod percent;
+pub mod plain;
 pub mod problem;
 pub mod query;
 pub mod suspicion;

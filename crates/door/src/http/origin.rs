@@ -56,7 +56,9 @@ impl Hosts {
         }
     }
 
-    fn is_ours(&self, host: &str) -> bool {
+    /// Whether a `Host` is one of this node's.
+    #[must_use]
+    pub fn is_ours(&self, host: &str) -> bool {
         let name = without_port(host);
         if let Some(inner) = name.strip_prefix('[') {
             return inner.strip_suffix(']').is_some_and(|a| a.parse::<std::net::Ipv6Addr>().is_ok());

@@ -1,7 +1,9 @@
 //! One connection, from its first byte to its last.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -10,10 +12,11 @@ use larder_door::http::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use larder_door::http::suspicion;
 use larder_door::{Caller, Refusal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::answer;
 use super::service::{Service, Shared};
+use super::short::{Left, Short};
 use super::watch::{Phase, Watched, WatchedIo};
 use crate::identity::Identity;
 
@@ -30,7 +33,7 @@ const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long the last words to a slow client may take.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
-type Connection<T> = http1::Connection<TokioIo<WatchedIo<T>>, Service>;
+type Connection<'a, T> = http1::Connection<TokioIo<&'a mut WatchedIo<T>>, Service>;
 
 enum End {
     Done(Result<(), hyper::Error>),
@@ -62,21 +65,12 @@ pub(super) struct Guest {
 
 /// Serves a connection until it ends, its time is up, its certificate is not good any more, or the node stops and it
 /// has answered what it was at.
-pub(super) async fn serve<T>(
-    shared: Arc<Shared>,
-    stream: T,
-    guest: Guest,
-    watched: Arc<Watched>,
-    stop: watch::Receiver<bool>,
-) where
+pub(super) async fn serve<T>(shared: Arc<Shared>, stream: T, guest: Guest, watched: Arc<Watched>)
+where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Guest { caller, identity, ended } = guest;
-    let service = Service { shared: shared.clone(), caller, identity, watched: watched.clone() };
-    let io = TokioIo::new(WatchedIo::new(stream, watched.clone()));
-    let mut connection: Connection<T> = builder().serve_connection(io, service);
-    let end = drive(&mut connection, &watched, ended, stop).await;
-    let mut io = connection.into_parts().io.into_inner();
+    let mut io = WatchedIo::new(stream, watched.clone());
+    let end = drive(&shared, &mut io, guest, &watched).await;
     match end {
         End::Done(result) => {
             if let Err(error) = &result {
@@ -99,33 +93,67 @@ pub(super) async fn serve<T>(
     }
 }
 
-async fn drive<T>(
-    connection: &mut Connection<T>,
-    watched: &Watched,
-    ended: Option<oneshot::Receiver<()>>,
-    mut stop: watch::Receiver<bool>,
-) -> End
+/// Answers requests, the short way first, until something ends it.
+async fn drive<T>(shared: &Arc<Shared>, io: &mut WatchedIo<T>, guest: Guest, watched: &Arc<Watched>) -> End
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Guest { caller, identity, ended } = guest;
+    let mut ends = Ends { watched, ended };
+    let left = {
+        let short = Short { shared, caller: &caller, identity: identity.as_deref(), watched, io: &mut *io };
+        let mut running = std::pin::pin!(short.run());
+        poll_fn(|cx| ends.poll_beside(cx, |cx| running.as_mut().poll(cx))).await
+    };
+    match left {
+        Ok(Left::More) => {}
+        Ok(Left::Closed) => return End::Done(Ok(())),
+        Err(end) => return end,
+    }
+    let service = Service { shared: shared.clone(), caller, identity, watched: watched.clone() };
+    let mut connection: Connection<'_, T> = builder().serve_connection(TokioIo::new(io), service);
     let mut stopping = false;
-    let mut ended = std::pin::pin!(async {
-        match ended {
-            Some(ended) => drop(ended.await),
-            None => std::future::pending().await,
-        }
-    });
-    loop {
-        tokio::select! {
-            biased;
-            // Whatever it is at: an answer under way would be one to somebody who may not have it.
-            () = &mut ended => return End::Revoked,
-            result = poll_fn(|cx| connection.poll_without_shutdown(cx)) => return End::Done(result),
-            () = watched.over() => return End::Over(watched.phase()),
-            _ = stop.wait_for(|stop| *stop), if !stopping => {
+    let result = poll_fn(|cx| {
+        ends.poll_beside(cx, |cx| {
+            let polled = connection.poll_without_shutdown(cx);
+            if polled.is_pending() && watched.is_stopping() && !stopping {
                 stopping = true;
-                Pin::new(&mut *connection).graceful_shutdown();
+                Pin::new(&mut connection).graceful_shutdown();
+                return connection.poll_without_shutdown(cx);
             }
+            polled
+        })
+    });
+    match result.await {
+        Ok(result) => End::Done(result),
+        Err(end) => end,
+    }
+}
+
+/// What ends a connection from outside.
+struct Ends<'a> {
+    watched: &'a Watched,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Ends<'_> {
+    /// Goes on with a step, beside what may end it. Every request passes here several times: nothing in it takes a lock.
+    fn poll_beside<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        step: impl FnOnce(&mut Context<'_>) -> Poll<R>,
+    ) -> Poll<Result<R, End>> {
+        self.watched.driven_by(cx.waker());
+        // Whatever it is at: an answer under way would be one to somebody who may not have it.
+        if let Some(ended) = &mut self.ended
+            && Pin::new(ended).poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(End::Revoked));
+        }
+        match step(cx) {
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
+            Poll::Pending if self.watched.is_over() => Poll::Ready(Err(End::Over(self.watched.phase()))),
+            Poll::Pending => Poll::Pending,
         }
     }
 }

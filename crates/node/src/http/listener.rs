@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::connection::Guest;
+use super::lanes::Lanes;
 use super::service::Shared;
 use super::tls::Known;
 use super::watch::Watch;
@@ -29,6 +30,7 @@ use crate::server::Health;
 /// The door's socket, open before anything else is touched.
 pub(crate) struct Door {
     socket: TcpListener,
+    lanes: Lanes,
     config: HttpConfig,
     connections_max: usize,
     /// Where it listens.
@@ -45,6 +47,7 @@ pub(crate) struct DoorParts {
 /// A door that is open.
 pub(crate) struct Open {
     stop: watch::Sender<bool>,
+    watch: Arc<Watch>,
     accepting: JoinHandle<()>,
     watching: JoinHandle<()>,
 }
@@ -57,7 +60,8 @@ impl Door {
     pub(crate) async fn bind(config: HttpConfig, connections_max: usize) -> std::io::Result<Self> {
         let socket = TcpListener::bind(config.listen).await?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, config, connections_max: connections_max.min(CONNECTIONS_MAX), address })
+        let lanes = Lanes::open()?;
+        Ok(Self { socket, lanes, config, connections_max: connections_max.min(CONNECTIONS_MAX), address })
     }
 
     /// Begins to serve.
@@ -82,8 +86,9 @@ impl Door {
         let (stop, stopped) = watch::channel(false);
         let caps = Caps { all: self.connections_max, per_network: CONNECTIONS_PER_NETWORK_MAX };
         let watching = tokio::spawn(watch.clone().run());
-        let accepting = tokio::spawn(accept(self.socket, shared, admission, watch, caps, stopped));
-        Open { stop, accepting, watching }
+        let accepting =
+            tokio::spawn(accept((self.socket, self.lanes), shared, admission, watch.clone(), caps, stopped));
+        Open { stop, watch, accepting, watching }
     }
 }
 
@@ -91,6 +96,7 @@ impl Open {
     /// Takes no new connections and closes those without a request; the others after their answer.
     pub(crate) fn stop(&self) {
         let _ = self.stop.send(true);
+        self.watch.stop();
     }
 
     /// Waits until all have ended, at most this long; what is left is cut off.
@@ -107,7 +113,7 @@ impl Open {
 }
 
 async fn accept(
-    socket: TcpListener,
+    (socket, mut lanes): (TcpListener, Lanes),
     shared: Arc<Shared>,
     admission: Option<Arc<Admission>>,
     watch: Arc<Watch>,
@@ -117,13 +123,11 @@ async fn accept(
     let connections = Connections::new(caps);
     // Whoever holds an end of this is still serving.
     let (serving, mut served) = mpsc::channel::<()>(1);
-    let mut tasks = tokio::task::JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        while tasks.try_join_next().is_some() {}
         let (stream, peer) = match accepted {
             Ok(pair) => pair,
             Err(error) => {
@@ -136,14 +140,16 @@ async fn accept(
         let caller = Caller::at(peer.ip());
         match connections.enter(&caller) {
             Ok(place) => {
-                let (shared, stop, serving) = (shared.clone(), stop.clone(), serving.clone());
+                let (shared, serving) = (shared.clone(), serving.clone());
                 let (watch, admission) = (watch.clone(), admission.clone());
-                tasks.spawn(async move {
+                let Ok(stream) = stream.into_std() else { continue };
+                lanes.run(async move {
+                    let Ok(stream) = TcpStream::from_std(stream) else { return };
                     // Latency matters more than packet count: answers are written whole.
                     let _ = stream.set_nodelay(true);
                     shared.metrics.http.opened();
                     let counted = Counted { shared, place };
-                    welcome(counted, stream, peer, admission.as_ref(), &watch, stop).await;
+                    welcome(counted, stream, peer, admission.as_ref(), &watch).await;
                     drop(serving);
                 });
             }
@@ -162,12 +168,11 @@ async fn welcome(
     peer: SocketAddr,
     admission: Option<&Arc<Admission>>,
     watch: &Watch,
-    stop: watch::Receiver<bool>,
 ) {
     let shared = counted.shared.clone();
     let Some(admission) = admission else {
         let guest = Guest { caller: Caller::at(peer.ip()), identity: None, ended: None };
-        return connection::serve(shared, stream, guest, watch.begin(), stop).await;
+        return connection::serve(shared, stream, guest, watch.begin()).await;
     };
     let Some(known) = tls::shake(admission, stream, peer).await else { return };
     let Known { stream, caller, identity, mut seat } = known;
@@ -180,7 +185,7 @@ async fn welcome(
     let (_never, gone) = tokio::sync::oneshot::channel();
     let ended = std::mem::replace(&mut seat.ended, gone);
     let guest = Guest { caller, identity: Some(identity), ended: Some(ended) };
-    connection::serve(shared, stream, guest, watch.begin(), stop).await;
+    connection::serve(shared, stream, guest, watch.begin()).await;
 }
 
 /// Says in passing that there is no room; nobody waits for a client here.

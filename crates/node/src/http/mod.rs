@@ -1,8 +1,8 @@
 //! The HTTP door: plain values of one raw namespace, and what there is to know of the node. HTTP/1.1 with keep-alive
 //! and pipelining on bare `hyper`; protection and decoding are `larder-door`'s.
 //!
-//! The way of a request: [`listener`] accepts and caps connections, [`tls`] shakes hands where
-//! certificates are needed, [`connection`] drives one and [`watch`] its
+//! The way of a request: [`listener`] accepts and caps connections, [`lanes`] serve them, [`tls`] shakes hands where
+//! certificates are needed, [`connection`] drives one, [`short`] answers plain reads in it, and [`watch`] its
 //! time, [`service`] checks, decodes and counts, [`values`] and [`about`] carry out, [`answer`] has the shapes of
 //! answers and [`body`] reads within limits. [`operation`] has the names for counting.
 
@@ -10,9 +10,11 @@ mod about;
 mod answer;
 mod body;
 mod connection;
+mod lanes;
 mod listener;
 pub(crate) mod operation;
 mod service;
+mod short;
 mod tls;
 mod values;
 mod watch;

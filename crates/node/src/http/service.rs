@@ -90,6 +90,11 @@ impl Shared {
     fn admit(&self, caller: &Caller, request: &Request<Incoming>) -> Result<(), Refusal> {
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
         self.hosts.check(request.method(), request.version(), authority, request.headers())?;
+        self.within_rate(caller)
+    }
+
+    /// Takes a request out of what the caller may ask.
+    pub(super) fn within_rate(&self, caller: &Caller) -> Result<(), Refusal> {
         let limited = caller.is_stranger() || self.config.rate_for_all;
         if let Some(buckets) = self.buckets.as_ref().filter(|_| limited) {
             buckets
@@ -125,7 +130,7 @@ impl Shared {
     }
 
     /// What the certificate lets its holder do.
-    fn permit(&self, identity: Option<&Identity>, asked: &Asked) -> Result<(), Failure> {
+    pub(super) fn permit(&self, identity: Option<&Identity>, asked: &Asked) -> Result<(), Failure> {
         let Some(identity) = identity else { return Ok(()) };
         if is_about_values(asked) {
             identity.check_named(needed(asked), &self.config.namespace)
@@ -190,7 +195,7 @@ impl Shared {
         answer
     }
 
-    fn count(&self, operation: usize, began: Duration, answer: &Answer, is_head: bool) {
+    pub(super) fn count(&self, operation: usize, began: Duration, answer: &Answer, is_head: bool) {
         let took = self.time.monotonic().saturating_sub(began);
         self.metrics.http.request(operation, operation::status_at(answer.status().as_u16()), took);
         if !is_head {

@@ -106,16 +106,12 @@ impl Shared {
 
     fn lifetime_headers(&self, headers: &mut HeaderMap, version: Version, expiry: Expiry) {
         let created_ms = version.0.ms();
-        let mut set = |name, text: String| {
-            if let Ok(value) = HeaderValue::try_from(text) {
-                headers.insert(name, value);
-            }
-        };
-        set(X_CREATED_AT, headers::rfc3339(created_ms));
+        headers.insert(X_CREATED_AT, headers::rfc3339_value(created_ms));
         if let Some(end_ms) = expiry.ms() {
-            set(X_ORIGINAL_TTL, lifetime::show(end_ms.saturating_sub(created_ms)));
-            let left_ms = end_ms.saturating_sub(self.time.now().ms());
-            set(X_REMAINING_TTL, left_ms.div_ceil(1000).to_string());
+            headers.insert(X_ORIGINAL_TTL, lifetime::show_value(end_ms.saturating_sub(created_ms)));
+            // The request has just been given a time by which it was decided.
+            let left_ms = end_ms.saturating_sub(self.time.latest().ms());
+            headers.insert(X_REMAINING_TTL, HeaderValue::from(left_ms.div_ceil(1000)));
         }
     }
 

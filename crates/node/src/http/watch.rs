@@ -1,16 +1,20 @@
 //! Watches connections: each notes in which phase it is and since when, and one task looks at all of them once a
 //! second. Noting costs two stores and no timer, so that a connection in good order pays nothing for the limits.
+//!
+//! What a connection has to hear of (its time is up, the door closes) are flags and one waker of its own: looking at
+//! them takes no lock, and connections share nothing that they would look at with every request.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use larder_door::http::limits::{ANSWER_STALL_MAX, HEAD_TIME_MAX, IDLE_TIME_MAX};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 
 /// How often all are looked at: limits are kept to about this.
 const TICK: Duration = Duration::from_secs(1);
@@ -60,7 +64,10 @@ pub(super) struct Watched {
     ticks: Arc<Ticks>,
     phase: AtomicU8,
     since: AtomicU32,
-    over: Notify,
+    over: AtomicBool,
+    stopping: AtomicBool,
+    /// Whoever drives the connection; woken after a flag was set.
+    driver: AtomicWaker,
     start: Mutex<Vec<u8>>,
 }
 
@@ -75,9 +82,24 @@ impl Watched {
         Phase::of(self.phase.load(Ordering::Relaxed))
     }
 
-    /// Resolves when a phase has lasted too long.
-    pub(super) async fn over(&self) {
-        self.over.notified().await;
+    /// Whether a phase has lasted too long.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Whether the door closes: the request under way is the last.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Who is woken when one of the flags is set, once. Flags are looked at after this.
+    pub(super) fn driven_by(&self, driver: &Waker) {
+        self.driver.register(driver);
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.driver.wake();
     }
 
     /// The first bytes that came.
@@ -89,7 +111,8 @@ impl Watched {
         let since = self.since.load(Ordering::Relaxed);
         let lasted = Duration::from_secs(now.saturating_sub(since).into());
         if self.phase().limit().is_some_and(|limit| lasted > limit) {
-            self.over.notify_one();
+            self.over.store(true, Ordering::Release);
+            self.driver.wake();
         }
     }
 }
@@ -98,21 +121,39 @@ impl Watched {
 #[derive(Default)]
 pub(super) struct Watch {
     ticks: Arc<Ticks>,
-    connections: Mutex<Vec<Weak<Watched>>>,
+    all: Mutex<All>,
+}
+
+#[derive(Default)]
+struct All {
+    connections: Vec<Weak<Watched>>,
+    stopping: bool,
 }
 
 impl Watch {
     /// A new connection.
     pub(super) fn begin(&self) -> Arc<Watched> {
+        let mut all = self.all.lock();
         let watched = Arc::new(Watched {
             ticks: self.ticks.clone(),
             phase: AtomicU8::new(Phase::Idle as u8),
             since: AtomicU32::new(self.ticks.0.load(Ordering::Relaxed)),
-            over: Notify::new(),
+            over: AtomicBool::new(false),
+            stopping: AtomicBool::new(all.stopping),
+            driver: AtomicWaker::new(),
             start: Mutex::default(),
         });
-        self.connections.lock().push(Arc::downgrade(&watched));
+        all.connections.push(Arc::downgrade(&watched));
         watched
+    }
+
+    /// Tells all connections, and those that still come, that the door closes.
+    pub(super) fn stop(&self) {
+        let mut all = self.all.lock();
+        all.stopping = true;
+        for connection in all.connections.iter().filter_map(Weak::upgrade) {
+            connection.stop();
+        }
     }
 
     /// Looks at them for ever.
@@ -121,7 +162,7 @@ impl Watch {
         loop {
             ticks.tick().await;
             let now = self.ticks.0.fetch_add(1, Ordering::Relaxed) + 1;
-            self.connections.lock().retain(|connection| match connection.upgrade() {
+            self.all.lock().connections.retain(|connection| match connection.upgrade() {
                 Some(connection) => {
                     connection.look(now);
                     true
@@ -136,11 +177,18 @@ impl Watch {
 pub(super) struct WatchedIo<T> {
     inner: T,
     watched: Arc<Watched>,
+    /// Read once and given back: comes again before anything else.
+    back: Bytes,
 }
 
 impl<T> WatchedIo<T> {
     pub(super) fn new(inner: T, watched: Arc<Watched>) -> Self {
-        Self { inner, watched }
+        Self { inner, watched, back: Bytes::new() }
+    }
+
+    /// Lets bytes that were read be read again, once.
+    pub(super) fn give_back(&mut self, bytes: Bytes) {
+        self.back = bytes;
     }
 }
 
@@ -151,7 +199,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedIo<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
-        let result = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let result = if self.back.is_empty() {
+            Pin::new(&mut self.inner).poll_read(cx, buf)
+        } else {
+            let len = self.back.len().min(buf.remaining());
+            buf.put_slice(&self.back.split_to(len));
+            Poll::Ready(Ok(()))
+        };
         if buf.filled().len() > before && self.watched.phase() == Phase::Idle {
             self.watched.enter(Phase::Head);
             let mut start = self.watched.start.lock();
@@ -223,11 +277,7 @@ mod tests {
     fn each_phase_has_its_own_limit() {
         let watch = Watch::default();
         let watched = watch.begin();
-        let is_over = || {
-            let waiting = std::pin::pin!(watched.over.notified());
-            let mut cx = Context::from_waker(std::task::Waker::noop());
-            waiting.poll(&mut cx).is_ready()
-        };
+        let is_over = || watched.over.swap(false, Ordering::AcqRel);
         watched.look(75);
         assert!(!is_over());
         watched.look(76);
@@ -241,5 +291,27 @@ mod tests {
         watched.enter(Phase::Stalled);
         watched.look(31);
         assert!(is_over(), "a reader that stopped");
+    }
+
+    #[test]
+    fn whoever_drives_a_connection_is_woken_when_it_has_to_end() {
+        struct Count(AtomicU32);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (watch, count) = (Watch::default(), Arc::new(Count(AtomicU32::new(0))));
+        let watched = watch.begin();
+        watched.driven_by(&count.clone().into());
+        watch.stop();
+        assert_eq!(
+            (watched.is_stopping(), watched.is_over(), count.0.load(Ordering::Relaxed)),
+            (true, false, 1)
+        );
+        watched.driven_by(&count.clone().into());
+        watched.look(76);
+        assert_eq!((watched.is_over(), count.0.load(Ordering::Relaxed)), (true, 2));
+        assert!(watch.begin().is_stopping(), "whoever comes late");
     }
 }
