@@ -70,6 +70,18 @@ impl Vault {
         Ok((Some(found.version), rules))
     }
 
+    /// Makes the record of rules if there is none, with no rule in it: who may add but not replace can then not be the
+    /// one who makes them.
+    ///
+    /// # Errors
+    /// As [`Vault::change_retention`].
+    pub async fn ensure_retention(&self) -> Result<(), Failure> {
+        if self.retention_now().await?.0.is_none() {
+            self.change_retention(false, |_| Ok(())).await?;
+        }
+        Ok(())
+    }
+
     /// Changes the vault's rules. `change` may be asked again if another device was quicker; what it fails with stands.
     /// Rules that cannot be read are replaced only with `over_damaged`, by what `change` makes of none.
     ///

@@ -50,8 +50,22 @@ struct Inner {
     log: ChangeLog,
     /// The open vault while the node is followed.
     vault: Option<Arc<Vault>>,
+    /// The node does not admit this device: whoever waits for changes is told. `None`: it does.
+    pub fn set_refused(&self, why: Option<String>) {
+        self.inner.lock().refused = why;
+        self.at.send_modify(|_| {});
+    }
+
+    /// Why the node does not admit this device.
+    #[must_use]
+    pub fn refused(&self) -> Option<String> {
+        self.inner.lock().refused.clone()
+    }
+
     /// Why there will be no index.
     given_up: Option<String>,
+    /// Why the node does not admit this device (any more).
+    refused: Option<String>,
     /// Counts since the snapshot was last written.
     changed: u64,
     scan_ms: u64,
@@ -157,6 +171,9 @@ impl Shared {
         loop {
             let found = {
                 let inner = self.inner.lock();
+                if inner.refused.is_some() {
+                    return Err(NotReady);
+                }
                 // While a scan is under way its outcome is waited for.
                 match inner.log.at().filter(|_| inner.complete) {
                     None => None,

@@ -74,7 +74,7 @@ pub(super) struct Item {
 }
 
 /// What few entries have.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct More {
     content_type: Box<str>,
     custom: Vec<(String, Bytes)>,
@@ -117,6 +117,12 @@ impl Item {
             name: entry.name.into(),
             more,
         }
+    }
+
+    /// Whether both say the same of what they name.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (self.kind, self.size, self.mtime_ns, self.mode) == (other.kind, other.size, other.mtime_ns, other.mode)
+            && self.more == other.more
     }
 
     fn free() -> Self {

@@ -322,12 +322,13 @@ impl World {
                 let path = at.join(&entry.name).unwrap();
                 match entry.target {
                     EntryTarget::File { id, .. } => {
+                        let target = &entry.target;
                         let outdone = self.records.values().any(|(other, ..)| match other {
                             Head::Entry(Entry {
                                 moves,
-                                target: EntryTarget::File { id: theirs, .. },
+                                target: other @ EntryTarget::File { id: theirs, .. },
                                 ..
-                            }) => *theirs == id && *moves > entry.moves,
+                            }) => *theirs == id && *moves > entry.moves && other == target,
                             _ => false,
                         });
                         if !outdone {

@@ -380,12 +380,15 @@ impl NameIndex {
     }
 
     /// Whether an entry is where its thing is. Of a file's entries it is the one moved most often; if several were, all
-    /// of them are.
+    /// of them are, and so is one that was written to since: it is another thing by now.
     pub(super) fn is_place(&self, number: u32) -> bool {
         let item = self.items.get(number);
         match item.thing() {
             Thing::Folder(_) => self.standing(item) != Standing::Gone,
-            thing => !self.entries_of(thing).any(|other| self.items.get(other).moves > item.moves),
+            thing => !self.entries_of(thing).any(|other| {
+                let other = self.items.get(other);
+                other.moves > item.moves && other.is_like(item)
+            }),
         }
     }
 

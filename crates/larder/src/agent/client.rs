@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use larder_format::clock::{Clock, SystemClock};
 use larder_format::error::Kind;
 use larder_seal::Secret as RootSecret;
 use larder_seal::keys::VaultRoot;
@@ -26,6 +27,9 @@ pub const NAME: &str = "agent";
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// How often a person may mistype the passphrase.
 const ATTEMPTS_MAX: u32 = 3;
+/// After so long without a question the connection is made anew before the next: a person takes a while to type, and the
+/// agent does not wait for whoever says nothing.
+const IDLE_MAX: Duration = Duration::from_secs(1);
 /// Longest path that fits a Unix socket address with its final NUL, in bytes.
 const SOCKET_PATH_LEN_MAX: usize = 107;
 
@@ -33,6 +37,10 @@ const SOCKET_PATH_LEN_MAX: usize = 107;
 #[derive(Debug)]
 pub struct Agent {
     stream: UnixStream,
+    socket: PathBuf,
+    clock: SystemClock,
+    /// When it was connected or last answered, by the steady clock.
+    used: Duration,
 }
 
 impl Agent {
@@ -62,7 +70,9 @@ impl Agent {
         if peer.uid != rustix::process::geteuid() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the socket is another user's"));
         }
-        Ok(Self { stream })
+        let clock = SystemClock::new();
+        let used = clock.monotonic();
+        Ok(Self { stream, socket: socket.to_path_buf(), clock, used })
     }
 
     /// Asks and waits for the answer.
@@ -76,8 +86,12 @@ impl Agent {
             }
             _ => Failure::new(Kind::Closed, format!("lost the agent: {e}")).hint("larder up"),
         };
+        if self.clock.monotonic().saturating_sub(self.used) > IDLE_MAX {
+            *self = Self::connect_to(&self.socket).map_err(lost)?;
+        }
         protocol::write_frame(&mut self.stream, &request.encode()).map_err(lost)?;
         let frame = protocol::read_frame(&mut self.stream).map_err(lost)?;
+        self.used = self.clock.monotonic();
         match Response::decode(&frame) {
             Ok(Response::Failed { kind: Kind::Locked, message }) => {
                 Err(Failure::new(Kind::Locked, message).hint("larder unlock"))

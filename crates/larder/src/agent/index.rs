@@ -140,9 +140,10 @@ impl Names {
                 let most = PAGE_LEN / 128;
                 return match shared.changes(after, &top.to_string(), most, wait).await {
                     Ok(page) => Ok(changes_answer(page)),
-                    Err(_) => Err(match shared.given_up() {
-                        Some(why) => Failure::new(Kind::Full, why),
-                        None => Failure::new(Kind::Retry, "the index of names is being made"),
+                    Err(_) => Err(match (shared.refused(), shared.given_up()) {
+                        (Some(why), _) => Failure::new(Kind::Denied, why),
+                        (None, Some(why)) => Failure::new(Kind::Full, why),
+                        (None, None) => Failure::new(Kind::Retry, "the index of names is being made"),
                     }),
                 };
             }
@@ -287,6 +288,8 @@ fn follow(folders: &Folders, root: &VaultRoot, shared: &Arc<Shared>, mut end: wa
                 return;
             }
             tracing::debug!(%failure, "the node's changes cannot be followed; it is tried again");
+            let is_refused = failure.kind() == Some(Kind::Denied);
+            shared.set_refused(is_refused.then(|| failure.message().to_owned()));
             let ended = end.wait_for(|end| *end != End::Running);
             tokio::select! {
                 _ = ended => break,
@@ -320,6 +323,7 @@ async fn follow_once(
         Err(failure) => return failure,
     };
     *pause = PAUSE_MIN;
+    shared.set_refused(None);
     let path = folders.index_file();
     let follower = Follower::new(vault, shared.clone(), Some(&path));
     let saving = save_now_and_then(folders, root, shared);

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use larder_format::clock::Clock;
 use larder_format::error::Kind;
+use larder_node::identity::Right;
 use larder_node::revocation::Revoked;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -254,6 +255,17 @@ impl Certificates {
     /// What the file system says.
     pub fn ends_ms(&self) -> Outcome<Option<u64>> {
         Ok(self.issued()?.map(|issued| issued.leaves_not_after_ms.min(issued.authority_not_after_ms)))
+    }
+
+    /// Whether the client's certificate gives this right; one that cannot be read is left to the node to judge.
+    ///
+    /// # Errors
+    /// Denied, with the right that is missing; if the certificate is missing.
+    pub fn check_client(&self, right: Right) -> Outcome {
+        let own = self.identity(CLIENT_NAME)?;
+        let Some(der) = certificate_der(&own.certificate_pem) else { return Ok(()) };
+        let Ok(identity) = larder_node::identity::Identity::of_certificate(&der) else { return Ok(()) };
+        identity.check(right).map_err(|failure| Failure::new(failure.kind, failure.message))
     }
 
     /// When the client's certificate says that it ends, in milliseconds since 1970; `None` if it cannot be read.

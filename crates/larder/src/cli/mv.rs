@@ -3,9 +3,11 @@
 
 use larder_client::moves::{MoveOptions, MoveReport};
 use larder_client::path::VaultPath;
+use larder_node::identity::Right;
 use larder_format::record::Version;
 use serde_json::json;
 
+use crate::certificates::Certificates;
 use crate::cli::Context;
 use crate::cli::cp::Destination;
 use crate::cli::lifetime::parse_version;
@@ -38,6 +40,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     if args.if_version.is_some() && destination.sources.len() > 1 {
         return Err(Failure::invalid("--if-version is for a single file"));
     }
+    // A move ends with a deletion; who may not delete must not begin one.
+    Certificates::in_folder(context.folders.certificates()).check_client(Right::Write)?;
     let options = MoveOptions { no_clobber: args.no_clobber, if_version: args.if_version };
     crate::session::with_vault(context, async |vault| {
         for (from, to) in destination.pairs(vault).await? {

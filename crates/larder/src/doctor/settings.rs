@@ -14,7 +14,7 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) {
     let resolved = match Resolved::load(&path, &[]) {
         Ok(resolved) => resolved,
         Err(failure) => {
-            findings.push(Finding::failed("settings", &failure, "larder config show"));
+            findings.push(Finding::failed("settings", &failure, &format!("edit {}", crate::failure::shown(&path))));
             return;
         }
     };

@@ -69,6 +69,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         namespaces,
         life_ms: args.days * DAY_MS,
     };
+    if args.rights == Right::AppendOnly {
+        // Whoever may add makes what is not there yet, and rules of retention delete.
+        crate::session::with_vault(context, async |vault| Ok(vault.ensure_retention().await?)).map_err(
+            |failure| failure.context("the vault's retention rules must be there before others may add"),
+        )?;
+    }
     let certificates = super::certificates(context);
     let authority_pem = certificates.authority_pem()?;
     let signed = certificates.issue(&wanted, &SystemClock::new())?;
