@@ -48,7 +48,9 @@ class Nginx:
         self.port = free_port()
         configuration = self.folder / "nginx.conf"
         configuration.write_text("user root;\n" * (harness.os.geteuid() == 0) + CONFIGURATION.format(folder=self.folder, port=self.port))
-        self.process = subprocess.Popen(["nginx", "-c", configuration, "-p", self.folder], stderr=subprocess.DEVNULL)
+        # In a session of its own, as a service is and as the other side is: Linux shares processors out among sessions.
+        command = ["nginx", "-c", configuration, "-p", self.folder]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
         for _ in range(100):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:

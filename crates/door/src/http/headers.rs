@@ -48,7 +48,9 @@ pub fn rfc3339_value(ms: u64) -> HeaderValue {
     HeaderValue::from_bytes(&rfc3339_bytes(ms)).unwrap_or(HeaderValue::from_static(""))
 }
 
-fn rfc3339_bytes(ms: u64) -> [u8; 24] {
+/// As [`rfc3339`], as plain bytes.
+#[must_use]
+pub fn rfc3339_bytes(ms: u64) -> [u8; 24] {
     let mut out = *b"0000-00-00T00:00:00.000Z";
     let mut put = |at: usize, len: usize, mut number: u64| {
         for place in out[at..at + len].iter_mut().rev() {

@@ -196,11 +196,14 @@ impl Shared {
     }
 
     pub(super) fn count(&self, operation: usize, began: Duration, answer: &Answer, is_head: bool) {
+        let len = if is_head { 0 } else { answer.body().size_hint().exact().unwrap_or(0) };
+        self.count_status(operation, began, answer.status(), len);
+    }
+
+    pub(super) fn count_status(&self, operation: usize, began: Duration, status: StatusCode, len: u64) {
         let took = self.time.monotonic().saturating_sub(began);
-        self.metrics.http.request(operation, operation::status_at(answer.status().as_u16()), took);
-        if !is_head {
-            self.metrics.http.sent(answer.body().size_hint().exact().unwrap_or(0));
-        }
+        self.metrics.http.request(operation, operation::status_at(status.as_u16()), took);
+        self.metrics.http.sent(len);
     }
 }
 

@@ -11,18 +11,19 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use hyper::body::Body;
 use larder_door::Caller;
-use larder_door::http::plain;
 use larder_door::http::target::{self, Asked};
+use larder_door::http::{headers, lifetime, plain};
 use larder_format::namespace::Class;
+use larder_format::operation::{Found, Outcome};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::answer::Answer;
-use super::operation;
-use super::service::{Begun, Shared};
+use super::answer::{self, Answer};
+use super::service::Shared;
 use super::watch::{Phase, Watched, WatchedIo};
+use super::{operation, values};
 use crate::identity::Identity;
 
 /// Bytes read at once. A head that is longer goes the long way.
@@ -30,6 +31,14 @@ const READ_LEN: usize = 4096;
 
 /// Answers are sent once they are this long together, in bytes. A body that is longer is not copied.
 const GATHER_LEN: usize = 16 * 1024;
+
+/// What a plain read came to.
+enum Read {
+    /// A value, to be sent as it is.
+    Value(Found),
+    /// Any other answer.
+    Other(Answer),
+}
 
 /// How the short way ended.
 pub(super) enum Left {
@@ -53,6 +62,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Short<'_, T> {
     pub(super) async fn run(mut self) -> Left {
         let mut buffer = vec![0; READ_LEN];
         let mut out = Vec::new();
+        let mut start = Vec::new();
         let mut date = Date::default();
         loop {
             let filled = match self.fill(&mut buffer).await {
@@ -62,11 +72,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Short<'_, T> {
             };
             let mut rest = &buffer[..filled];
             while !rest.is_empty() && !self.watched.is_stopping() {
-                let Some((len, answer)) = self.shared.plainly(self.caller, self.identity, rest) else {
-                    break;
-                };
+                let Some((len, read)) = self.shared.plainly(self.caller, self.identity, rest) else { break };
                 rest = &rest[len..];
-                let body = encode(answer, &mut out, date.at(self.shared.time.wall_ms()));
+                let body = match read {
+                    Read::Value(found) => {
+                        write_start(&mut out, &mut start);
+                        write_lifetime(&mut out, &found, self.shared.time.latest().ms());
+                        found.body
+                    }
+                    Read::Other(answer) => write_head(&mut out, answer),
+                };
+                let body = write_body(&mut out, body, date.at(self.shared.time.wall_ms()));
                 if (out.len() >= GATHER_LEN || !body.is_empty()) && self.send(&mut out, &body).await.is_err()
                 {
                     return Left::Closed;
@@ -114,10 +130,11 @@ impl Shared {
         caller: &Caller,
         identity: Option<&Identity>,
         bytes: &[u8],
-    ) -> Option<(usize, Answer)> {
+    ) -> Option<(usize, Read)> {
         let plain = plain::read(bytes)?;
         let began = self.time.monotonic();
-        if !self.hosts.is_ours(plain.host) || self.space().ok()?.settings.class != Class::Memory {
+        let space = self.space().ok()?;
+        if !self.hosts.is_ours(plain.host) || space.settings.class != Class::Memory {
             return None;
         }
         let asked = target::decode(&Method::GET, plain.path, None).ok()?;
@@ -125,21 +142,48 @@ impl Shared {
         let operation = operation::at(&asked);
         let Asked::Get { key, as_json } = asked else { return None };
         self.within_rate(caller).ok()?;
-        let Begun::Now(answer) = self.get(key, as_json) else { return None };
-        self.count(operation, began, &answer, false);
-        Some((plain.len, answer))
+        // What is in memory is there as soon as it is seen.
+        let read = match self.registers.begin(values::read(space.id, key)).map(|(outcome, _)| outcome) {
+            Ok(Outcome::Found(found)) if !as_json && found.takes_left.is_none() => {
+                self.count_status(operation, began, StatusCode::OK, found.body.len() as u64);
+                Read::Value(found)
+            }
+            outcome => {
+                let answer = self.got(outcome, as_json);
+                self.count(operation, began, &answer, false);
+                Read::Other(answer)
+            }
+        };
+        Some((plain.len, read))
     }
 }
 
-/// Appends an answer as HTTP/1.1 writes it, in the order of `hyper`; a long body is handed back instead.
-fn encode(answer: Answer, out: &mut Vec<u8>, date: &[u8]) -> Bytes {
+/// Begins the answer to a read that found a value: the same bytes each time, made once for a connection.
+fn write_start(out: &mut Vec<u8>, start: &mut Vec<u8>) {
+    if start.is_empty() {
+        write_head(start, answer::bytes(StatusCode::OK, "application/octet-stream", Bytes::new()));
+    }
+    out.extend_from_slice(start);
+}
+
+/// The headers about a value's lifetime, as [`Shared::lifetime_headers`] sets them.
+fn write_lifetime(out: &mut Vec<u8>, found: &Found, now_ms: u64) {
+    let created_ms = found.version.0.ms();
+    out.extend_from_slice(b"x-created-at: ");
+    out.extend_from_slice(&headers::rfc3339_bytes(created_ms));
+    out.extend_from_slice(b"\r\n");
+    if let Some(end_ms) = found.expiry.ms() {
+        out.extend_from_slice(b"x-original-ttl: ");
+        out.extend_from_slice(lifetime::show_value(end_ms.saturating_sub(created_ms)).as_bytes());
+        let left_s = end_ms.saturating_sub(now_ms).div_ceil(1000);
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "\r\nx-remaining-ttl: {left_s}\r\n");
+    }
+}
+
+/// Appends an answer's status and headers as HTTP/1.1 writes them; its body is handed back.
+fn write_head(out: &mut Vec<u8>, answer: Answer) -> Bytes {
     let (head, mut body) = answer.into_parts();
-    let frame = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
-    // A whole body is one frame, there at once.
-    let body = match frame {
-        Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-        _ => Bytes::new(),
-    };
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
     out.push(b' ');
@@ -151,7 +195,15 @@ fn encode(answer: Answer, out: &mut Vec<u8>, date: &[u8]) -> Bytes {
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-    // Writing to a vector cannot fail.
+    // A whole body is one frame, there at once.
+    match Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+        _ => Bytes::new(),
+    }
+}
+
+/// Ends the headers and appends the body; a long one is handed back instead. The order is that of `hyper`.
+fn write_body(out: &mut Vec<u8>, body: Bytes, date: &[u8]) -> Bytes {
     let _ = write!(out, "content-length: {}\r\ndate: ", body.len());
     out.extend_from_slice(date);
     out.extend_from_slice(b"\r\n\r\n");

@@ -12,6 +12,7 @@ use larder_door::http::limits::JSON_EXTRA_BYTES_MAX;
 use larder_door::http::{forms, lifetime};
 use larder_format::clock::Hlc;
 use larder_format::error::Kind;
+use larder_format::ids::NamespaceId;
 use larder_format::limits::TTL_MS_MAX;
 use larder_format::namespace::{Class, LifetimeRequest, Namespace};
 use larder_format::operation::{Condition, Found, Outcome};
@@ -48,6 +49,11 @@ fn request(namespace: &Namespace, key: Key, ask: Ask) -> RecordRequest {
     RecordRequest { tag: 0, namespace: namespace.id(), key, identity: None, ask }
 }
 
+/// The request that reads a value.
+pub(super) fn read(namespace: NamespaceId, key: Key) -> RecordRequest {
+    RecordRequest { tag: 0, namespace, key, identity: None, ask: Ask::Get { head_only: false } }
+}
+
 impl Shared {
     /// Reads a value: at once where nothing has to be waited for.
     pub(super) fn get(self: &Arc<Self>, key: Key, as_json: bool) -> Begun {
@@ -55,13 +61,7 @@ impl Shared {
             Ok(space) => space,
             Err(failure) => return Begun::Now(answer::failure(&failure)),
         };
-        let request = RecordRequest {
-            tag: 0,
-            namespace: space.id,
-            key,
-            identity: None,
-            ask: Ask::Get { head_only: false },
-        };
+        let request = read(space.id, key);
         if space.settings.class == Class::Memory {
             // What is in memory is there as soon as it is seen.
             let outcome = self.registers.begin(request).map(|(outcome, _)| outcome);
@@ -74,7 +74,7 @@ impl Shared {
         }))
     }
 
-    fn got(&self, outcome: Result<Outcome, Failure>, as_json: bool) -> Answer {
+    pub(super) fn got(&self, outcome: Result<Outcome, Failure>, as_json: bool) -> Answer {
         match outcome {
             Ok(Outcome::Found(found)) if found.takes_left.is_some() => {
                 let detail = "this value can only be taken, which this door cannot do";
