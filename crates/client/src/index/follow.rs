@@ -50,18 +50,6 @@ struct Inner {
     log: ChangeLog,
     /// The open vault while the node is followed.
     vault: Option<Arc<Vault>>,
-    /// The node does not admit this device: whoever waits for changes is told. `None`: it does.
-    pub fn set_refused(&self, why: Option<String>) {
-        self.inner.lock().refused = why;
-        self.at.send_modify(|_| {});
-    }
-
-    /// Why the node does not admit this device.
-    #[must_use]
-    pub fn refused(&self) -> Option<String> {
-        self.inner.lock().refused.clone()
-    }
-
     /// Why there will be no index.
     given_up: Option<String>,
     /// Why the node does not admit this device (any more).
@@ -248,6 +236,18 @@ impl Shared {
     /// Gives up: there will be no index until [`Shared::clear`].
     pub fn give_up(&self, why: &str) {
         *self.inner.lock() = Inner { given_up: Some(why.to_owned()), ..Inner::default() };
+    }
+
+    /// The node does not admit this device: whoever waits for changes is told. `None`: it does.
+    pub fn set_refused(&self, why: Option<String>) {
+        self.inner.lock().refused = why;
+        self.at.send_modify(|_| {});
+    }
+
+    /// Why the node does not admit this device.
+    #[must_use]
+    pub fn refused(&self) -> Option<String> {
+        self.inner.lock().refused.clone()
     }
 
     /// Why there will be no index.
