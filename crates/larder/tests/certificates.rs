@@ -266,6 +266,10 @@ fn a_second_device_uses_the_first_ones_node() {
     device.run(&["rm", "/f"]).ends(7).says("lacks the right write");
     device.run(&["rm", "--now", "/f"]).ends(7);
     device.run(&["node", "collect"]).ends(7).says("lacks the right admin");
+    // Nor does it make the rules by which others' clients delete, or begin a move that it may not end.
+    device.run(&["retention", "set", "/", "--last", "0", "--ttl", "3s"]).ends(7);
+    device.run(&["mv", "/f", "/g"]).ends(7).says("lacks the right write");
+    home.run(&["fsck"]).ends(0);
     assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "from the second");
     assert_eq!(home.run(&["versions", "/f", "--json"]).ends(0).json_lines().len(), 2);
 
@@ -273,6 +277,12 @@ fn a_second_device_uses_the_first_ones_node() {
     device.run(&["up"]).ends(0);
     device.run(&["unlock", secret[0], secret[1]]).ends(0);
     device.run(&["ls"]).ends(0);
+    // Whoever watches is told when it is over.
+    let watching = device.command(&["watch"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    support::pause(1_000);
+    home.run(&["ca", "revoke", "laptop"]).ends(0);
+    let watched: support::Said = watching.wait_with_output().unwrap().into();
+    watched.ends(7).says("revoked");
     device.run(&["up", "--connect", "127.0.0.1:1"]).ends(4).says("this home uses the node on");
     home.run(&["up", "--connect", "127.0.0.1:1"]).ends(4).says("a node of its own");
     home.run(&["ca", "revoke", "laptop"]).ends(0);

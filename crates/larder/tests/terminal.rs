@@ -25,6 +25,8 @@ fn a_new_vault_asks_twice_and_shows_nothing_of_the_answer() {
     session.type_line("something else");
     session.wait_for("These two differ.");
     session.wait_for("Passphrase: ");
+    // As long as it takes: the agent gives up on whoever is silent for ten seconds.
+    support::pause(11_000);
     session.type_line("try hörse");
     session.wait_for("Again, to be sure: ");
     session.type_line("try hörse");
