@@ -68,7 +68,7 @@ mod tests {
             let sender = sender.clone();
             lanes.run(async move {
                 let _ = sender.send(thread::current().id());
-                std::future::pending().await
+                std::future::pending::<()>().await;
             });
         }
         let mut seen = Vec::new();
