@@ -114,10 +114,23 @@ impl<'a> Planter<'a> {
     /// Plants in the place of the version that is there, or of the one `later` by so much.
     fn plant(&self, key: &Key, later: i64, put: AskPut) -> Result<Outcome, Failure> {
         let version = self.get(key).version.to_u64().wrapping_add_signed(later);
-        let mut place = key.as_bytes().to_vec();
-        place.extend_from_slice(&version.to_be_bytes());
-        self.apply(&Key::new(place).unwrap(), Ask::Put(put))
+        self.apply(&place(key, version), Ask::Put(put))
     }
+
+    /// That a version is kept with all that it held.
+    fn is_kept(&self, key: &Key, version: &Found, form: Form) {
+        let kept = self.get(&place(key, version.version.to_u64()));
+        assert!(!version.tokens.is_empty() && kept.tokens == version.tokens, "{form:?}: its leases are lost");
+        assert!(kept.head == version.head && kept.body == version.body, "{form:?}: it is another");
+        assert!(kept.takes_left.is_none() && kept.expiry >= version.expiry, "{form:?}: it will go");
+    }
+}
+
+/// Where a version is kept.
+fn place(key: &Key, version: u64) -> Key {
+    let mut place = key.as_bytes().to_vec();
+    place.extend_from_slice(&version.to_be_bytes());
+    Key::new(place).unwrap()
 }
 
 fn versions(home: &Home, path: &str) -> Vec<String> {
@@ -151,8 +164,10 @@ fn change_everything(home: &Home, planter: &Planter<'_>, form: Form, plant: &dyn
     let key = planter.store(home, path, &first);
     let again = || plant(&key, form.of(&planter.get(&key), &other));
 
+    let there = planter.get(&key);
     again();
     home.run_with(&["put", "-", path], &second).ends(0);
+    planter.is_kept(&key, &there, form);
     if form == Form::Lifetime {
         pause(SHORT_MS);
     }
