@@ -205,10 +205,12 @@ fn append_only_replaces_a_file_only_where_its_version_is_kept() {
     let home = Home::up();
     home.run_with(&["put", "-", "/f"], b"first").ends(0);
     let folder = issue(&home, "backup", &["--rights", "append-only"]);
+    let owner = issue(&home, "owner", &["--rights", "write"]);
     let files = NamespaceId::of(larder_client::vault::FILES);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let remote = Remote::connect(&options(&home, &folder)).await.unwrap();
+        let owner = Remote::connect(&options(&home, &owner)).await.unwrap();
         let mut pages = remote.scan(larder_client::remote::Scan::heads(files, &[])).await.unwrap();
         let mut found = None;
         while let Some(page) = pages.next().await.unwrap() {
@@ -244,7 +246,10 @@ fn append_only_replaces_a_file_only_where_its_version_is_kept() {
 
         denied(&key, copy(Condition::Any, LifetimeRequest::Never), "not kept").await;
         // Kept, but not for as long as the version itself: that is not kept.
-        put(&version_key, copy(Condition::Absent, LifetimeRequest::Ttl(600_000))).await.unwrap();
+        let short = copy(Condition::Absent, LifetimeRequest::Ttl(600_000));
+        denied(&version_key, short.clone(), "whole copy").await;
+        let by_owner = RecordRequest { key: version_key.clone(), ask: Ask::Put(short), ..get.clone() };
+        owner.apply(by_owner).await.unwrap();
         denied(&key, copy(Condition::Any, LifetimeRequest::Never), "not kept").await;
         let longer = Ask::Touch { condition: Condition::Any, lifetime: LifetimeRequest::Never };
         remote.apply(RecordRequest { key: version_key.clone(), ask: longer, ..get.clone() }).await.unwrap();

@@ -5,10 +5,13 @@
 //! only where that very version is kept beside it already: at the file's key with the version appended, the same bytes,
 //! listing at least the same leases, for at least as long. So nothing that could be read before can be lost by it.
 //! Lifetimes may grow and never shrink. Kept versions themselves, values, and records of raw namespaces are never
-//! replaced: nobody keeps theirs.
+//! replaced: nobody keeps theirs. And what it puts where a version is to be kept is a copy of the version that is there:
+//! anything else would keep the owner's next change from keeping it.
 //!
 //! The looking happens before the record's lock is taken, and what was seen then becomes the request's condition: of a
 //! record that changed in between, the condition does not hold.
+
+use std::cmp::Ordering;
 
 use larder_format::clock::Hlc;
 use larder_format::error::Kind;
@@ -61,6 +64,7 @@ impl Registers {
         let namespace = self.namespaces().get(request.namespace)?;
         let now = self.now();
         let Some(state) = self.state(&namespace, &request.key)? else {
+            self.may_create(who, &namespace, &request.key, &request.ask, now)?;
             request.ask = only_if_absent(request.ask);
             return Ok(request);
         };
@@ -69,7 +73,10 @@ impl Registers {
             return Ok(request);
         }
         match state.live(now) {
-            None => request.ask = only_if_absent(request.ask),
+            None => {
+                self.may_create(who, &namespace, &request.key, &request.ask, now)?;
+                request.ask = only_if_absent(request.ask);
+            }
             Some(live) => {
                 let found = Found { namespace: &namespace, key: &request.key, state: &state, live, now };
                 request.ask = self.over(who, &found, request.ask)?;
@@ -120,7 +127,7 @@ impl Registers {
         }
         let mut key = found.key.as_bytes().to_vec();
         key.extend_from_slice(&found.state.version.to_u64().to_be_bytes());
-        let key = Key::new(key).map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
+        let key = record_key(key)?;
         let Some(kept) = self.state(found.namespace, &key)? else { return Ok(false) };
         let until = kept.expiry;
         Ok(kept.live(found.now).is_some_and(|copy| {
@@ -130,6 +137,42 @@ impl Registers {
                 && copy.body == found.live.body
                 && found.live.tokens.iter().all(|token| copy.tokens.contains(token))
         }))
+    }
+
+    /// Whether somebody may put this where nothing is. Where a file's version is to be kept only that version may be
+    /// put, whole and for as long, while it is the file's: else it would be taken for kept and lost with the next
+    /// change. What was seen can be another version's by the time this is written, but stays what that one was.
+    fn may_create(
+        &self,
+        who: &Identity,
+        namespace: &Namespace,
+        key: &Key,
+        ask: &Ask,
+        now: Hlc,
+    ) -> Result<(), Failure> {
+        let Ask::Put(put) = ask else { return Ok(()) };
+        if namespace.privacy != Privacy::Sealed || key.as_bytes().len() <= FILE_KEY_LEN {
+            return Ok(());
+        }
+        let other = || denied(who, "put anything but a whole copy where a file's version is kept");
+        let (file, version) = key.as_bytes().split_at(FILE_KEY_LEN);
+        let version = version.try_into().map(u64::from_be_bytes).map_err(|_| other())?;
+        let state = self.state(namespace, &record_key(file.to_vec())?)?;
+        let Some((state, live)) = state.as_ref().and_then(|state| Some((state, state.live(now)?))) else {
+            return Err(gone());
+        };
+        match state.version.to_u64().cmp(&version) {
+            Ordering::Greater => return Err(gone()),
+            Ordering::Less => return Err(other()),
+            Ordering::Equal => {}
+        }
+        let is_copy = put.takes.is_none()
+            && live.takes_left.is_none()
+            && expiry(namespace, put.lifetime, now)? >= state.expiry
+            && put.head == live.head
+            && put.body == live.body
+            && live.tokens.iter().all(|token| put.tokens.contains(token));
+        if is_copy { Ok(()) } else { Err(other()) }
     }
 }
 
@@ -150,6 +193,16 @@ impl Found<'_> {
 
 fn expiry(namespace: &Namespace, lifetime: LifetimeRequest, now: Hlc) -> Result<Expiry, Failure> {
     namespace.expiry(lifetime, now).map_err(|e| Failure::new(Kind::Invalid, e.to_string()))
+}
+
+fn record_key(bytes: Vec<u8>) -> Result<Key, Failure> {
+    Key::new(bytes).map_err(|e| Failure::new(Kind::Bug, e.to_string()))
+}
+
+/// Somebody else was quicker: who means well reads the file again.
+fn gone() -> Failure {
+    let message = "the version to be kept is not the file's any more; read it again, and try again";
+    Failure::new(Kind::Retry, message)
 }
 
 /// Whether a condition can hold of a value of this version.

@@ -18,6 +18,7 @@ use larder_wire::request::{Ask, AskPut};
 
 use super::content::{ContentOptions, Uploaded};
 use super::damage::damaged;
+use super::keep::{KEEP_WITHIN_MS, Kept};
 use crate::local::source::Source;
 use crate::local::xattrs;
 use crate::meter::Meter;
@@ -30,11 +31,7 @@ use crate::vault::{OpenFile, Vault, local_failure, unexpected};
 const READ_TRIES: u32 = 3;
 
 /// How often a write is tried again because another writer was quicker.
-const WRITE_TRIES: u32 = 32;
-
-/// How soon after a file was read its old version must be kept, in milliseconds. If it was deleted for good
-/// meanwhile, the node refuses anyway; this bounds how late a version of a file that is gone can still appear.
-pub(crate) const KEEP_WITHIN_MS: u64 = 10 * 60 * 1000;
+pub(super) const WRITE_TRIES: u32 = 32;
 
 /// Where content comes from.
 pub enum Reading {
@@ -363,69 +360,6 @@ impl Vault {
         });
         Ok((ask, manifest.revision))
     }
-
-    /// Keeps a version beside the file, as it is, before it is replaced or deleted. `until_ms`: no longer
-    /// than that. `keep_by_ms`: when this is refused, [`KEEP_WITHIN_MS`] after the file was read. If the node
-    /// does not hold its content any more, somebody else has deleted it since; whoever finds the same version
-    /// there again has found damage, and nothing to keep.
-    pub(crate) async fn keep_version(
-        &self,
-        key: SealedKey,
-        current: &OpenFile,
-        until_ms: Option<u64>,
-        keep_by_ms: u64,
-    ) -> Result<Kept, Failure> {
-        let own_end = current.info.expiry.ms();
-        let lifetime = match (own_end, until_ms) {
-            (None, None) => LifetimeRequest::Never,
-            (Some(ms), None) | (None, Some(ms)) => LifetimeRequest::Until(ms),
-            (Some(a), Some(b)) => LifetimeRequest::Until(a.min(b)),
-        };
-        let put = AskPut {
-            condition: Condition::Absent,
-            lifetime,
-            tokens: current.found.tokens.clone(),
-            not_after_ms: Some(keep_by_ms),
-            head: current.found.head.clone(),
-            body: current.found.body.clone(),
-            ..AskPut::default()
-        };
-        let version_key = key.version_key(current.info.version);
-        let mut outage = Outage::default();
-        for _ in 0..WRITE_TRIES {
-            let ask = Ask::Put(put.clone());
-            match self.change(self.files, &version_key, ask).await {
-                Ok(Outcome::Written { .. }) => return Ok(Kept::Kept),
-                Ok(Outcome::Conflict { .. }) => {}
-                Ok(other) => return Err(unexpected(&other)),
-                Err(failure) if failure.kind == Kind::Retry => return Ok(Kept::Lost),
-                Err(failure) => outage.ride_out(self, failure).await?,
-            }
-            // An earlier try, or another writer, has kept it already: perhaps for a deletion that did not happen,
-            // and then not for as long as it should be.
-            let Some(kept) = self.read(self.files, &version_key, true).await? else { continue };
-            if until_ms.is_none() && kept.expiry.ms() == own_end {
-                return Ok(Kept::Kept);
-            }
-            let condition = Condition::Version(kept.version);
-            match self.change(self.files, &version_key, Ask::Touch { condition, lifetime }).await? {
-                // Whoever changed it in between changed the file too, or is about to: our condition tells.
-                Outcome::Written { .. } | Outcome::Conflict { .. } => return Ok(Kept::Kept),
-                Outcome::Absent => {}
-                other => return Err(unexpected(&other)),
-            }
-        }
-        Err(Failure::new(Kind::Retry, "its older version could not be kept; try again"))
-    }
-}
-
-/// What became of a version that was to be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
-    /// It is kept.
-    Kept,
-    /// The node does not hold its content: read the file again.
-    Lost,
 }
 
 /// Why a new version did not get its place.

@@ -76,15 +76,15 @@ impl Vault {
         kept: &KeptRecord,
     ) -> Result<Option<Version>, Failure> {
         let target_key = target.version_key(called);
-        if self.read(self.files, &target_key, true).await?.is_some() {
-            return Ok(None);
-        }
         let Some(mut found) = self.read(self.files, kept.record.as_bytes(), false).await? else {
             return Err(Failure::new(Kind::NotFound, "its time was up meanwhile"));
         };
         found.version = called;
         let file = self.open_file(kept.record.as_bytes(), found)?;
         self.check_kept(key, &file)?;
+        if self.is_carried(&target_key, called, &file).await? {
+            return Ok(None);
+        }
         let lease = self.lease_again(target, &file).await?;
         let entry = Entry {
             name: name.to_owned(),
@@ -112,10 +112,29 @@ impl Vault {
                 if let Some((token, _)) = lease {
                     self.remote.release(token).await?;
                 }
-                Ok(None)
+                match self.is_carried(&target_key, called, &file).await? {
+                    true => Ok(None),
+                    false => Err(Failure::new(Kind::Retry, "its older versions keep changing; try again")),
+                }
             }
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Whether a version is at the other key already.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] if something else is in its place: the version then stays where it is.
+    async fn is_carried(&self, target_key: &[u8], called: Version, file: &OpenFile) -> Result<bool, Failure> {
+        let Some(mut there) = self.read(self.files, target_key, false).await? else { return Ok(false) };
+        let is_whole = there.takes_left.is_none()
+            && there.expiry >= file.info.expiry
+            && there.tokens.is_empty() == file.found.tokens.is_empty();
+        there.version = called;
+        if is_whole && self.open_file(target_key, there).is_ok_and(|there| same_content(&there, file)) {
+            return Ok(true);
+        }
+        Err(Failure::new(Kind::Damaged, format!("something else is where it is to go version={called}")))
     }
 
     /// Deletes records that are still what they were.
