@@ -78,10 +78,10 @@ fn after_a_start_with_the_clock_far_ahead_lifetimes_still_end() {
     home.run(&["down"]).ends(0);
     faked.jump("+0");
     home.bring_up().ends(0);
-    let words = home.run(&["doctor"]).ends(0).out;
-    assert!(words.contains("goes on by the steady clock"), "{words}");
     home.run(&["value", "set", "long", "lasts", "--ttl", "1h"]).ends(0);
     faked.lifetimes_end();
+    let words = home.run(&["doctor"]).ends(0).out;
+    assert!(words.contains("goes on by the steady clock"), "{words}");
     home.run(&["down"]).ends(0);
     home.bring_up().ends(0);
     faked.lifetimes_end();
