@@ -128,11 +128,11 @@ impl Chores {
     /// Removes expired records. Answers whether there may be more.
     fn expire(&self) -> Result<bool, StoreError> {
         let now = self.time.now();
-        if !self.time.may_free() {
-            return Ok(false);
-        }
         let mut more = false;
         for class in [Class::Memory, Class::Disk] {
+            if !self.registers.may_free(class) {
+                continue;
+            }
             let due = self.registers.table(class).due(now, EXPIRY_PORTION);
             more |= due.len() == EXPIRY_PORTION;
             if class == Class::Disk && !due.is_empty() {

@@ -120,6 +120,12 @@ impl Registers {
         self.time.now()
     }
 
+    /// Whether records of a class whose time is up may be freed. Those in memory were all written since the start,
+    /// so that no clock that was wrong then can have ended them.
+    pub(crate) fn may_free(&self, class: Class) -> bool {
+        class == Class::Memory || self.time.may_free()
+    }
+
     /// The table that holds a class of records.
     pub(crate) fn table(&self, class: Class) -> &dyn RecordStore {
         match class {
@@ -184,7 +190,7 @@ impl Registers {
             return self.get(namespace.class, at, want, self.time.now());
         }
         let operation = resolve(&namespace, request.ask, self.time.now())?;
-        let free_expired = self.time.may_free();
+        let free_expired = self.may_free(namespace.class);
         let mut outcome = None;
         let mut replaced = false;
         // Until what it is for is counted.
@@ -243,7 +249,7 @@ impl Registers {
         if let Some(found) = shown(state, now) {
             return Ok((Outcome::Found(found), ticket));
         }
-        if is_shadow || !self.time.may_free() {
+        if is_shadow || !self.may_free(class) {
             return Ok((Outcome::Absent, ticket));
         }
         // Its time is up. Another operation may have replaced it since: then that is what is read.

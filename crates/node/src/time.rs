@@ -1,11 +1,14 @@
 //! A node's hybrid time: one clock for all its records, resumed after a restart, and wary of jumps.
 //!
+//! The time goes on by the wall clock or by the steady clock (which counts suspension too), whichever is further on.
+//! So a wall clock that steps back, or that is behind the store's newest time at start because it was ahead in an
+//! earlier run, changes nothing: lifetimes still end when as much time has passed.
+//!
 //! A wall clock that jumps forward further than the bound while the node runs is not believed at once: time goes
-//! on by the steady clock (which counts suspension too), so that nothing is written, expired or freed in a false
-//! future. A jump that has held for [`JUMP_BELIEVED_AFTER`] is believed. A clock that is further on at start than
-//! the store's newest time is believed, because the machine may have been off; but nothing is freed by it until
-//! it has held as long. A clock that steps back changes nothing: hybrid time stands still meanwhile, and while it
-//! is ahead by more than the bound, what it has expired is not freed either.
+//! on by the steady clock alone, so that nothing is written, expired or freed in a false future. A jump that has
+//! held for [`JUMP_BELIEVED_AFTER`] is believed. A clock that is further on at start than the store's newest time is
+//! believed, because the machine may have been off; but nothing stored is freed by it until it has held as long, and
+//! while it has stepped back since, never. Why, is said in `docs/design/store.md`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,23 +38,23 @@ struct Jump {
 
 struct State {
     hlc: HlcState,
-    /// Wall clock and monotonic time when they last agreed.
-    base_wall_ms: u64,
+    /// The time to go by, and the monotonic time, when the wall clock was last not behind it.
+    base_ms: u64,
     base_monotonic: Duration,
     /// The wall clock is further on than time can have passed.
     jump: Option<Jump>,
     /// Until then the clock found at start frees nothing.
     held_until: Option<Duration>,
-    /// Hybrid time is further on than the wall clock.
+    /// The time to go by is further on than the wall clock by more than the bound.
     ahead: bool,
 }
 
 impl State {
-    /// Looks at both clocks; answers the wall-clock time to go by.
+    /// Looks at both clocks; answers the physical time to go by.
     fn look(&mut self, wall_ms: u64, monotonic: Duration) -> u64 {
         let passed = monotonic.saturating_sub(self.base_monotonic);
         let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-        let expected_ms = self.base_wall_ms.saturating_add(passed_ms);
+        let expected_ms = self.base_ms.saturating_add(passed_ms);
         let by_ms = wall_ms.saturating_sub(expected_ms);
         if by_ms > CLOCK_AHEAD_MS_MAX {
             let same = self.jump.filter(|jump| jump.by_ms.abs_diff(by_ms) <= CLOCK_AHEAD_MS_MAX);
@@ -65,7 +68,6 @@ impl State {
             });
             if monotonic.saturating_sub(jump.since) < JUMP_BELIEVED_AFTER {
                 self.jump = Some(jump);
-                self.note_ahead(expected_ms);
                 return expected_ms;
             }
             tracing::warn!(ahead_ms = by_ms, "the wall clock's jump has held and is believed from now on");
@@ -73,20 +75,27 @@ impl State {
             tracing::info!("the wall clock is back within its bound");
         }
         self.jump = None;
-        self.base_wall_ms = wall_ms;
+        self.note_ahead(expected_ms.saturating_sub(wall_ms));
+        if self.ahead {
+            // The clock that was further on at start was wrong: what it hides must not go for it.
+            self.held_until = self.held_until.map(|_| monotonic + JUMP_BELIEVED_AFTER);
+        } else {
+            self.held_until = self.held_until.filter(|until| monotonic < *until);
+        }
+        if wall_ms < expected_ms {
+            return expected_ms;
+        }
+        self.base_ms = wall_ms;
         self.base_monotonic = monotonic;
-        self.held_until = self.held_until.filter(|until| monotonic < *until);
-        self.note_ahead(wall_ms);
         wall_ms
     }
 
-    fn note_ahead(&mut self, wall_ms: u64) {
-        let ahead_ms = self.hlc.high().ms().saturating_sub(wall_ms);
+    fn note_ahead(&mut self, ahead_ms: u64) {
         let ahead = ahead_ms > CLOCK_AHEAD_MS_MAX;
         if ahead && !self.ahead {
             tracing::warn!(
                 ahead_ms,
-                "the wall clock is behind the time of stored changes; nothing expired is freed"
+                "the wall clock is behind the node's time, which goes on by the steady clock"
             );
         }
         self.ahead = ahead;
@@ -101,7 +110,8 @@ impl NodeTime {
         let gap = high > Hlc::ZERO && wall_ms > high.ms().saturating_add(CLOCK_AHEAD_MS_MAX);
         let state = State {
             hlc: HlcState::resume(high),
-            base_wall_ms: wall_ms,
+            // Of a store whose time is ahead, lifetimes have to go on ending.
+            base_ms: wall_ms.max(high.ms()),
             base_monotonic: monotonic,
             jump: None,
             held_until: gap.then(|| monotonic + JUMP_BELIEVED_AFTER),
@@ -113,10 +123,11 @@ impl NodeTime {
     /// The time to judge by, later than all before; also the time of a change.
     pub fn now(&self) -> Hlc {
         let mut state = self.state.lock();
-        // Read under the lock: whoever is later in line is later in time.
+        // Read under the lock: whoever is later in line is later in time. The wall clock first: what passes
+        // between the two readings must not be counted twice.
         let (wall_ms, monotonic) = (self.clock.wall_ms(), self.clock.monotonic());
-        let wall_ms = state.look(wall_ms, monotonic);
-        let now = state.hlc.tick(wall_ms);
+        let physical_ms = state.look(wall_ms, monotonic);
+        let now = state.hlc.tick(physical_ms);
         self.latest.store(now.to_u64(), Ordering::Relaxed);
         now
     }
@@ -126,10 +137,11 @@ impl NodeTime {
         Hlc::from_u64(self.latest.load(Ordering::Relaxed))
     }
 
-    /// Whether what has expired may be freed, judged by the clock as it was last looked at.
+    /// Whether what is stored and has expired may be freed, judged by the clock as it was last looked at. What is in
+    /// memory only was written since the start and may always be: in between, nothing but believed time passes.
     pub fn may_free(&self) -> bool {
         let state = self.state.lock();
-        state.jump.is_none() && state.held_until.is_none() && !state.ahead
+        state.jump.is_none() && state.held_until.is_none()
     }
 
     /// The wall clock, for what is only shown: nothing is judged by it.
@@ -199,12 +211,59 @@ mod tests {
     }
 
     #[test]
-    fn after_a_change_in_a_false_future_nothing_is_freed_until_then() {
+    fn after_a_change_in_a_false_future_time_goes_on_by_the_steady_clock() {
         let clock = Arc::new(ManualClock::at(1_000_000));
         let time = NodeTime::resume(clock.clone(), Hlc::from_ms(9_000_000));
-        assert!(time.now() > Hlc::from_ms(9_000_000), "versions rise");
+        let first = time.now();
+        assert!(first > Hlc::from_ms(9_000_000), "versions rise");
+        assert!(time.may_free(), "what the store's own time has ended is over for good");
+        clock.advance(Duration::from_secs(3));
+        assert_eq!(time.now().ms(), 9_003_000, "lifetimes end");
+        clock.jump_to(8_000_000);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(time.now().ms(), 9_004_000, "a jump to what is past is none");
+        assert!(time.may_free());
+        clock.jump_to(9_030_000);
+        assert_eq!(time.now().ms(), 9_030_000, "the wall clock has caught up");
+        clock.jump_to(19_000_000);
+        assert_eq!(time.now().ms(), 9_030_000, "and is not believed at once either");
         assert!(!time.may_free());
-        clock.advance(Duration::from_millis(8_000_000 - CLOCK_AHEAD_MS_MAX));
+    }
+
+    #[test]
+    fn lifetimes_go_on_ending_when_the_clock_steps_back_while_running() {
+        let (clock, time) = running(9_000_000);
+        let before = time.now();
+        clock.jump_to(9_000_000 - 3_600_000);
+        assert!(time.now() > before);
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(time.now().ms(), 9_002_000);
+        assert!(time.may_free());
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(time.now().ms(), 12_602_000);
+        clock.jump_to(12_602_000);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(time.now().ms(), 12_603_000, "set right again is no jump");
+        assert!(time.may_free());
+    }
+
+    #[test]
+    fn a_clock_further_on_at_start_that_steps_back_frees_nothing_while_it_is_behind() {
+        let clock = Arc::new(ManualClock::at(50_000_000));
+        let time = NodeTime::resume(clock.clone(), Hlc::from_ms(1_000_000));
+        time.now();
+        clock.jump_to(1_100_000);
+        time.now();
+        for _ in 0..3 {
+            clock.advance(JUMP_BELIEVED_AFTER);
+            time.now();
+            assert!(!time.may_free());
+        }
+        assert_eq!(time.latest().ms(), 51_800_000, "lifetimes end all the same");
+        clock.jump_to(51_800_000);
+        time.now();
+        assert!(!time.may_free(), "from here on it has to hold");
+        clock.advance(JUMP_BELIEVED_AFTER);
         time.now();
         assert!(time.may_free());
     }

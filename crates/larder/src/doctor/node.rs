@@ -111,8 +111,12 @@ fn clock(status: &StatusResponse, findings: &mut Vec<Finding>) {
     if ahead_ms > AHEAD_MS_MAX {
         findings.push(Finding::warning(
             "clock",
-            format!("the node's time is {} s ahead: this machine's clock was set back", ahead_ms / 1_000),
-            "set the clock right; nothing is lost, but what ends at a time ends by the node's",
+            format!(
+                "the node's time is {} s ahead of this machine's clock and goes on by the steady clock",
+                ahead_ms / 1_000
+            ),
+            "if the clock is wrong, set it right; if it was ahead once and is right now, nothing need be done: \
+             lifetimes end after as long as they were given, though moments that are shown are ahead",
         ));
     } else {
         findings.push(Finding::good("clock", "node and machine agree"));

@@ -148,7 +148,7 @@ impl Sources {
     /// Who is here with a certificate, and how the node's own stands.
     fn certificates(&self) -> Vec<Family> {
         let now = self.admission.status();
-        let left_s = now.not_after_ms.saturating_sub(self.time.now().ms()) / 1000;
+        let left_s = now.not_after_ms.saturating_sub(self.time.wall_ms()) / 1000;
         let network = Section::Network;
         vec![
             gauge(
