@@ -111,7 +111,11 @@ fn the_short_way_refuses_nobody_by_itself_and_lets_nobody_pass() {
     other.send(&request(&door, "GET", "/v1/data/k", &[], b""));
     assert_eq!(other.answer().unwrap().status, 200);
     other.send(&request(&door, "GET", "/v1/data/k", &[("origin", "http://evil.example")], b""));
-    assert_eq!(other.answer().unwrap().status, 403, "the first request's manners do not vouch for the second");
+    assert_eq!(
+        other.answer().unwrap().status,
+        403,
+        "the first request's manners do not vouch for the second"
+    );
     let mut closing = Connection::to(&door);
     closing.send(&request(&door, "GET", "/v1/data/k", &[("connection", "close")], b""));
     assert_eq!(closing.answer().unwrap().status, 200);
