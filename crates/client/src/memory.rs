@@ -2,6 +2,7 @@
 //!
 //! The file is appended to when work is done and replaced by a snapshot when it has grown. Several processes
 //! may work at once: each takes the file's lock, reads what the others added, and only then writes.
+//! Beside it stands how much it knew at least ([`floor`]), so that a file cut short is not taken for a whole one.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -18,6 +19,8 @@ use larder_wire::answer::Failure;
 use parking_lot::Mutex;
 
 use crate::vault::local_failure;
+
+mod floor;
 
 /// The memory of one device.
 pub struct SeenMemory {
@@ -64,11 +67,14 @@ impl SeenMemory {
     /// [`Kind::Damaged`] if it is not one of ours or damaged in the middle; the system's error if it cannot be
     /// read.
     pub fn open(path: &Path) -> Result<Self, Failure> {
+        // Before the file: what is written in between only adds to it.
+        let floor = floor::read(path)?;
         let state = match File::open(path) {
             Ok(mut file) => {
                 let mut bytes = Vec::new();
                 file.read_to_end(&mut bytes).map_err(|error| io_failure(path, &error))?;
                 let Loaded { watermarks, good_len } = load(path, bytes)?;
+                floor::check(path, floor, &watermarks)?;
                 let known = Some(Known { file, good_len: good_len as u64 });
                 State { marks: watermarks, news: BytesMut::new(), known }
             }
@@ -194,7 +200,10 @@ fn write_news(path: &Path, state: &mut State) -> std::io::Result<()> {
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     // Readers take no lock, so the file gets its name only once it is whole.
     let mut file = match std::fs::OpenOptions::new().read(true).write(true).open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return replace(path, state),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            floor::forget(path)?;
+            return replace(path, state);
+        }
         file => file?,
     };
     let good_len = read_news(path, state, &mut file)?;
@@ -207,6 +216,7 @@ fn write_news(path: &Path, state: &mut State) -> std::io::Result<()> {
     file.write_all(&state.news)?;
     let good_len = good_len + state.news.len() as u64;
     state.news.clear();
+    floor::raise(path, &file, good_len, &state.marks)?;
     state.known = Some(Known { file, good_len });
     Ok(())
 }
@@ -238,7 +248,9 @@ fn replace(path: &Path, state: &mut State) -> std::io::Result<()> {
     file.sync_data()?;
     std::fs::rename(&temporary, path)?;
     state.news.clear();
-    state.known = Some(Known { file, good_len: snapshot.len() as u64 });
+    let good_len = snapshot.len() as u64;
+    floor::raise(path, &file, good_len, &state.marks)?;
+    state.known = Some(Known { file, good_len });
     Ok(())
 }
 
@@ -305,6 +317,67 @@ mod tests {
                 done.store(true, std::sync::atomic::Ordering::Relaxed);
             });
         }
+    }
+
+    fn with_marks(path: &Path, count: u64) {
+        for i in 0..count {
+            let memory = SeenMemory::open(path).unwrap();
+            memory.observe(NS, &(i % 40).to_le_bytes(), mark(i + 1, i + 1)).unwrap();
+            memory.save().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_memory_cut_between_two_marks_is_noticed_and_one_torn_by_a_crash_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seen");
+        with_marks(&path, 100);
+        let whole = std::fs::read(&path).unwrap();
+        let marks = (whole.len() - 8) / larder_seal::watermark::WATERMARK_LEN;
+        for left in [0, 1, marks / 2, marks * 4 / 5] {
+            std::fs::write(&path, &whole[..8 + left * larder_seal::watermark::WATERMARK_LEN]).unwrap();
+            let refused = SeenMemory::open(&path).err().expect("refused");
+            assert_eq!(refused.kind, Kind::Damaged, "left={left}");
+            assert!(refused.message.contains("lost marks"), "{}", refused.message);
+        }
+        std::fs::write(&path, [&whole[..], &[7; 13]].concat()).unwrap();
+        SeenMemory::open(&path).unwrap();
+        // Moved away to start anew.
+        std::fs::remove_file(&path).unwrap();
+        with_marks(&path, 1);
+        assert_eq!(SeenMemory::open(&path).unwrap().seen(NS, &0u64.to_le_bytes()), mark(1, 1));
+    }
+
+    #[test]
+    fn a_memory_without_a_floor_opens_and_a_damaged_floor_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, floor) = (dir.path().join("seen"), dir.path().join("seen.floor"));
+        with_marks(&path, 20);
+        let whole = std::fs::read(&floor).unwrap();
+        for bad in [&b""[..], b"nonsense", &whole[..whole.len() / 2]] {
+            std::fs::write(&floor, bad).unwrap();
+            assert_eq!(SeenMemory::open(&path).err().expect("refused").kind, Kind::Damaged);
+        }
+        std::fs::remove_file(&floor).unwrap();
+        let memory = SeenMemory::open(&path).unwrap();
+        memory.observe(NS, b"new", mark(1, 1)).unwrap();
+        memory.save().unwrap();
+        assert!(floor.exists(), "it is made again");
+    }
+
+    #[test]
+    fn compaction_keeps_the_floor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seen");
+        let memory = SeenMemory::open(&path).unwrap();
+        for i in 0..3000u64 {
+            memory.observe(NS, b"a", mark(i + 1, i + 1)).unwrap();
+            if i % 50 == 0 {
+                memory.save().unwrap();
+                SeenMemory::open(&path).unwrap();
+            }
+        }
+        assert!(std::fs::metadata(&path).unwrap().len() < 100_000);
     }
 
     #[test]

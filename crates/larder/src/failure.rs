@@ -104,10 +104,11 @@ pub fn shown(path: &Path) -> String {
     clean(&path.to_string_lossy())
 }
 
-/// Text from elsewhere with control characters escaped.
+/// Text from elsewhere with control characters escaped, those of writing direction too: they show a name as another.
 pub fn clean(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .map(|c| if c.is_control() || turns(c) { c.escape_default().to_string() } else { c.to_string() })
         .collect()
 }
 

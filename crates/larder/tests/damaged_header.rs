@@ -101,7 +101,7 @@ fn with_the_copy_gone_too_a_backup_is_what_is_left() {
 fn a_change_cut_short_before_its_file_was_in_place_is_finished_by_up() {
     let home = Home::up();
     home.run_with(&["put", "-", "/f"], b"kept").ends(0);
-    let before = [header_file(&home), file(&home, "state/seen")]
+    let before = [header_file(&home), file(&home, "state/seen"), file(&home, "state/seen.floor")]
         .map(|path| (path.clone(), std::fs::read(path).unwrap()));
     let (old, new) = change_passphrase(&home);
     // What a power cut between the node's copy and the file leaves behind.

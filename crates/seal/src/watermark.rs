@@ -84,6 +84,8 @@ type ShortKey = [u8; 16];
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watermarks {
     marks: HashMap<ShortKey, Mark, BuildHasherDefault<FirstBytes>>,
+    /// Of all versions and revisions.
+    total: u128,
 }
 
 /// What [`Watermarks::load`] found.
@@ -167,6 +169,13 @@ impl Watermarks {
         self.marks.is_empty()
     }
 
+    /// All versions and revisions added up. Marks never sink, so this does not either, whether the file is compacted or
+    /// other memories are merged; who knows an earlier total knows whether marks were lost since.
+    #[must_use]
+    pub fn total(&self) -> u128 {
+        self.total
+    }
+
     /// What was seen of a record.
     #[must_use]
     pub fn seen(&self, namespace: u64, key: &[u8]) -> Option<Mark> {
@@ -196,7 +205,7 @@ impl Watermarks {
         if self.marks.len() >= WATERMARKS_MAX && !self.marks.contains_key(&key) {
             return Err(WatermarkError::Full);
         }
-        self.marks.insert(key, shown);
+        self.lift(key, shown);
         let mut w = Writer::with_capacity(WATERMARK_LEN);
         encode_mark(&mut w, &Checker::new(), &key, shown);
         Ok(Some(w.finish()))
@@ -252,10 +261,17 @@ impl Watermarks {
     /// Raises marks to those of another memory of the same device.
     pub fn merge(&mut self, other: Self) {
         for (key, theirs) in other.marks {
-            let mark = self.marks.entry(key).or_default();
-            mark.version = mark.version.max(theirs.version);
-            mark.revision = mark.revision.max(theirs.revision);
+            self.lift(key, theirs);
         }
+    }
+
+    /// Raises one mark, if it is lower in version or revision.
+    fn lift(&mut self, key: ShortKey, to: Mark) {
+        let mark = self.marks.entry(key).or_default();
+        let before = *mark;
+        mark.version = before.version.max(to.version);
+        mark.revision = before.revision.max(to.revision);
+        self.total += u128::from(mark.version - before.version) + u128::from(mark.revision - before.revision);
     }
 
     /// Adds marks as they stand in a file, for instance those that another process appended. Answers how many
@@ -297,9 +313,7 @@ impl Watermarks {
                 max: WATERMARKS_MAX,
             });
         }
-        let mark = self.marks.entry(key).or_default();
-        mark.version = mark.version.max(part(16));
-        mark.revision = mark.revision.max(part(24));
+        self.lift(key, Mark { version: part(16), revision: part(24) });
         Ok(())
     }
 }

@@ -59,7 +59,7 @@ fn is_same_link(path: &Path, metadata: &Metadata, file: &OpenFile) -> bool {
 fn has_attributes(path: &Path, metadata: &Metadata, attributes: &Attributes) -> bool {
     attributes.mtime_ns != 0
         && mtime_ns(metadata) == attributes.mtime_ns
-        && (attributes.mode == 0 || metadata.mode() & 0o7777 == attributes.mode & 0o7777)
+        && (attributes.mode == 0 || metadata.mode() & 0o7777 == attributes.mode & target::FILE_MODE_BITS)
         && {
             let kept = xattrs::read_path(path).kept;
             let there = kept.iter().map(|(name, value)| (name.as_str(), value));

@@ -14,6 +14,13 @@ use super::{part, xattrs};
 /// Shortest run of zeros left as a hole, in bytes: a file system block.
 const HOLE_BYTES_MIN: usize = 4096;
 
+/// Mode bits that a file gets. Never setuid, setgid or sticky: whoever may write the vault would else say what runs with
+/// the rights of the one who fetches, who may be root.
+pub(super) const FILE_MODE_BITS: u32 = 0o777;
+
+/// Mode bits that a folder gets: as a file's, and sticky, which only takes rights away.
+const FOLDER_MODE_BITS: u32 = 0o1777;
+
 /// Less than this is not left behind, in bytes: a chunk.
 const REST_BYTES_MIN: u64 = 1 << 20;
 
@@ -110,7 +117,7 @@ impl Target {
         self.file.set_len(len)?;
         let kept = xattrs::apply(&self.file, attributes)?;
         if attributes.mode != 0 {
-            self.file.set_permissions(Permissions::from_mode(attributes.mode & 0o7777))?;
+            self.file.set_permissions(Permissions::from_mode(attributes.mode & FILE_MODE_BITS))?;
         }
         if attributes.mtime_ns != 0 {
             self.file.set_modified(time_of(attributes.mtime_ns))?;
@@ -186,7 +193,7 @@ pub fn set_attributes(path: &Path, attributes: &Attributes) -> std::io::Result<b
     let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let kept = xattrs::apply(&file, attributes)?;
     if attributes.mode != 0 {
-        file.set_permissions(Permissions::from_mode(attributes.mode & 0o7777))?;
+        file.set_permissions(Permissions::from_mode(attributes.mode & FILE_MODE_BITS))?;
     }
     if attributes.mtime_ns != 0 {
         file.set_modified(time_of(attributes.mtime_ns))?;
@@ -210,7 +217,7 @@ pub fn finish_folder(path: &Path, attributes: &Attributes) -> std::io::Result<bo
         }
     }
     if attributes.mode != 0 {
-        std::fs::set_permissions(path, Permissions::from_mode(attributes.mode & 0o7777))?;
+        std::fs::set_permissions(path, Permissions::from_mode(attributes.mode & FOLDER_MODE_BITS))?;
     }
     Ok(kept)
 }
@@ -263,6 +270,22 @@ mod tests {
         let metadata = std::fs::metadata(&path).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
         assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1, 1));
+    }
+
+    #[test]
+    fn nothing_fetched_runs_with_the_rights_of_who_fetched_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, folder) = (dir.path().join("f"), dir.path().join("d"));
+        let attributes = Attributes { mode: 0o7755, ..Attributes::default() };
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        Target::create(&file, None).unwrap().finish(0, &attributes, false).unwrap();
+        assert_eq!(mode(&file), 0o755);
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        set_attributes(&file, &attributes).unwrap();
+        assert_eq!(mode(&file), 0o755);
+        std::fs::create_dir(&folder).unwrap();
+        finish_folder(&folder, &attributes).unwrap();
+        assert_eq!(mode(&folder), 0o1755);
     }
 
     #[test]

@@ -17,3 +17,4 @@ pub mod names;
 pub mod open_vault;
 pub mod protocol;
 pub mod server;
+mod silent;

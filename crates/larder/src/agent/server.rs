@@ -33,6 +33,7 @@ use crate::agent::index::Names;
 use crate::agent::names::Ask;
 use crate::agent::open_vault::OpenVault;
 use crate::agent::protocol::{self, Request, Response, Secret, Status};
+use crate::agent::silent::Silent;
 use crate::agent::{client, hardening};
 use crate::atomic_file;
 use crate::failure::{Failure, Outcome};
@@ -79,6 +80,7 @@ struct Agent {
     opened: Notify,
     stop: Notify,
     names: Names,
+    silent: Silent,
 }
 
 /// Runs the agent until it is told to stop, by a request or a signal.
@@ -132,6 +134,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
             opened: Notify::new(),
             stop: Notify::new(),
             names,
+            silent: Silent::default(),
         });
         daemon::announce(mode, &Line::Ready { address })?;
         tracing::info!("ready");
@@ -166,7 +169,6 @@ fn bind(config: &AgentConfig) -> Outcome<tokio::net::UnixListener> {
 async fn accept(agent: &Rc<Agent>, listener: tokio::net::UnixListener) -> Outcome {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -176,6 +178,12 @@ async fn accept(agent: &Rc<Agent>, listener: tokio::net::UnixListener) -> Outcom
                 continue;
             }
         };
+        // It is here already: whoever is silent while it waits gives way.
+        let slot = tokio::select! {
+            slot = slots.clone().acquire_owned() => slot,
+            () = agent.silent.drive_out() => return Ok(()),
+        };
+        let Ok(slot) = slot else { return Ok(()) };
         let agent = agent.clone();
         tokio::task::spawn_local(async move {
             if let Err(error) = agent.serve(stream).await {
@@ -184,6 +192,20 @@ async fn accept(agent: &Rc<Agent>, listener: tokio::net::UnixListener) -> Outcom
             drop(slot);
         });
     }
+}
+
+/// The next request's bytes; `None` if the other end is done or says nothing.
+async fn next_frame(stream: &mut UnixStream) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut prefix = [0; 4];
+    match tokio::time::timeout(SILENCE_MAX, stream.read_exact(&mut prefix)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Ok(Err(error)) => return Err(error),
+        Err(_) => return Ok(None),
+    }
+    let mut frame = Zeroizing::new(vec![0; protocol::frame_len(prefix)?]);
+    tokio::time::timeout(SILENCE_MAX, stream.read_exact(&mut frame)).await??;
+    Ok(Some(frame))
 }
 
 async fn watch_idle(agent: Rc<Agent>) {
@@ -213,15 +235,14 @@ impl Agent {
             return Ok(());
         }
         loop {
-            let mut prefix = [0; 4];
-            match tokio::time::timeout(SILENCE_MAX, stream.read_exact(&mut prefix)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-                Ok(Err(error)) => return Err(error),
-                Err(_) => return Ok(()),
-            }
-            let mut frame = Zeroizing::new(vec![0; protocol::frame_len(prefix)?]);
-            tokio::time::timeout(SILENCE_MAX, stream.read_exact(&mut frame)).await??;
+            let turn = self.silent.begin();
+            let frame = tokio::select! {
+                biased;
+                frame = next_frame(&mut stream) => frame?,
+                () = turn.gives_way() => None,
+            };
+            drop(turn);
+            let Some(frame) = frame else { return Ok(()) };
             let (response, stop) = match Request::decode(&frame) {
                 Ok(request) => {
                     let stop = request == Request::Stop;

@@ -19,7 +19,7 @@ use crate::size;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Files and folders in the vault; the last of the names where to (a name, or a folder when it ends in / or is one)
-    #[arg(required = true, num_args = 2.., value_name = "SOURCE... DESTINATION")]
+    #[arg(required = true, value_name = "SOURCE... DESTINATION")]
     paths: Vec<String>,
     /// Folders too, with everything in them
     #[arg(short, long, visible_short_alias = 'R')]
@@ -94,6 +94,9 @@ impl Destination {
         let [sources @ .., destination] = paths else {
             return Err(Failure::invalid("name what to take and where to"));
         };
+        if sources.is_empty() {
+            return Err(Failure::invalid("name what to take and where to"));
+        }
         one_name(no_target_directory, sources.len())?;
         let sources = sources.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
         let target = context.path(destination)?;

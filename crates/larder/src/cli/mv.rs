@@ -18,7 +18,7 @@ use crate::size;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Files and folders in the vault; the last of the names where to (a name, or a folder when it ends in / or is one)
-    #[arg(required = true, num_args = 2.., value_name = "SOURCE... DESTINATION")]
+    #[arg(required = true, value_name = "SOURCE... DESTINATION")]
     paths: Vec<String>,
     /// The destination is the name to give, also where a folder is there already; an empty one gives way
     #[arg(short = 'T', long)]

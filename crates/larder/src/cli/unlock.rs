@@ -120,11 +120,17 @@ fn newer_header_came(context: &Context) -> bool {
 fn check_header(context: &Context, args: &Args) -> Outcome {
     let Some(header) = file::read(&context.folders)? else { return Ok(()) };
     pin::refuse_older_here(&context.folders, &header)?;
-    let Some(fingerprint) = &args.fingerprint else { return Ok(()) };
+    let other = pin::refuse_other(&context.folders, &header);
+    let Some(fingerprint) = &args.fingerprint else { return other };
     header.verify_pinned(fingerprint).map_err(|e| {
         Failure::new(e.kind(), e.to_string())
             .hint("ask the vault's owner for its fingerprint: larder vault slots")
-    })
+    })?;
+    // Named by whom it concerns: what this machine knew before counts no more.
+    match other {
+        Err(failure) if failure.kind() == Some(Kind::Conflict) => pin::forget(&context.folders),
+        other => other,
+    }
 }
 
 /// A recovery code from a file, or asked for.

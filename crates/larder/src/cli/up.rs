@@ -29,7 +29,8 @@ pub struct Args {
     /// Most disk that the node may take, or none; the node keeps it (`larder quota set` changes it later)
     #[arg(long, value_name = "SIZE|none", value_parser = set::parse_node)]
     quota: Option<set::Limit>,
-    /// Which vault to take back, if the header file is lost and the node keeps the headers of several
+    /// Which vault to take back, if the header file is lost and the node keeps the headers of several; also accepts the
+    /// header of another vault than the one this machine knows
     #[arg(long, value_name = "ID")]
     vault: Option<String>,
     /// Use the node of another machine instead of one here (kept in the settings on first use)

@@ -29,7 +29,7 @@ use crate::failure::Outcome;
 use crate::life::{pid_file, process};
 use crate::passphrase::Passphrase;
 use crate::settings::{self, Given, Resolved};
-use crate::vault_header::kept;
+use crate::vault_header::{kept, pin};
 
 /// The node's pid file name, and what people call it.
 pub const NODE: &str = "node";
@@ -120,6 +120,8 @@ pub fn run(
     };
     hand_over(&report).map_err(|failure| vault::not_handed_over(&report, failure))?;
     if let Some(header) = &vault.header_to_place {
+        // Of a vault that is no more: there was no header here, and the node had none.
+        pin::forget(folders)?;
         vault::put_in_place(folders, header)?;
     }
     vault::remember(folders)?;

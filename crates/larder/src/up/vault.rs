@@ -55,7 +55,9 @@ pub fn check_before_start(
     passphrase: &Passphrase,
     connected: bool,
 ) -> Outcome {
+    pin::load(folders)?;
     match file::look(folders)? {
+        Local::Whole(header) if !wanted(wishes, &header) => return pin::refuse_other(folders, &header),
         Local::Whole(_) => return Ok(()),
         // Where a store is, or another machine's node is used, a lost header may come back from it, and then nothing new is made.
         _ if connected || has_store(folders) => return Ok(()),
@@ -70,6 +72,21 @@ pub fn check_before_start(
         }
         _ => Ok(()),
     }
+}
+
+/// Whether just this vault was asked for by name.
+fn wanted(wishes: &Wishes, header: &VaultHeader) -> bool {
+    wishes.vault.as_ref().is_some_and(|id| header.vault().to_string() == *id)
+}
+
+/// Refuses a header of another vault than this machine's, unless it was asked for by name: then the pin goes.
+fn check_pin(context: &Context, wishes: &Wishes, header: &VaultHeader) -> Outcome {
+    let Err(refused) = pin::refuse_other(&context.folders, header) else { return Ok(()) };
+    if refused.kind() != Some(Kind::Conflict) || !wanted(wishes, header) {
+        return Err(refused);
+    }
+    context.output.note(&format!("This machine's vault is {} from now on.", header.vault()));
+    pin::forget(&context.folders)
 }
 
 /// Whether a node has begun a store here.
@@ -99,12 +116,14 @@ pub fn ensure(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Out
         Local::Whole(header) => (*header, false),
         lost => match find_lost(folders, wishes, &mut agent, &lost)? {
             Some(header) => {
+                check_pin(context, wishes, &header)?;
                 take_back(context, &header, &lost)?;
                 (header, true)
             }
             None => return create(wishes, passphrase, &mut agent),
         },
     };
+    check_pin(context, wishes, &header)?;
     let opened = |agent: &mut Agent, id| agent.root().ok().filter(|root| root.id() == id);
     let root = opened(&mut agent, header.vault());
     let header = kept::adopt_newer(folders, context.output, header, root.as_ref())?;
@@ -165,11 +184,12 @@ fn find_lost(
         |header: &VaultHeader| matches!(pin::trust(pin.as_ref(), None, header), Trust::Stranger(_));
     let strangers = headers.iter().filter(|header| stranger(header)).count();
     headers.retain(|header| !stranger(header));
-    if wishes.vault.is_none() {
-        // This machine knows which vault belongs here. In the place of a damaged header no other will do.
-        let ours = |header: &VaultHeader| pin.is_some_and(|pin| pin.vault == header.vault());
-        if headers.iter().any(ours) || (pin.is_some() && matches!(lost, Local::Damaged(_))) {
-            headers.retain(ours);
+    if let (None, Some(pin)) = (&wishes.vault, pin) {
+        // This machine knows which vault belongs here, and no other will do.
+        let others = headers.len();
+        headers.retain(|header| header.vault() == pin.vault);
+        if headers.is_empty() && others > 0 && strangers == 0 && matches!(lost, Local::Missing) {
+            return Err(only_others(&missing, &pin));
         }
     }
     if let Some(wanted) = &wishes.vault {
@@ -217,6 +237,15 @@ fn find_lost(
         agent.tell(&Request::Lock)?;
     }
     Ok(None)
+}
+
+fn only_others(missing: &str, pin: &pin::Pin) -> Failure {
+    let message = format!(
+        "{missing}, and the node keeps only headers of other vaults than this machine's: {} with the fingerprint {}",
+        pin.vault, pin.fingerprint
+    );
+    Failure::new(Kind::Conflict, message)
+        .hint("put vault.header back from a backup; or, if another vault is meant: larder up --vault ID")
 }
 
 /// Puts a vault's header file in its place.

@@ -49,9 +49,74 @@ pub fn load(folders: &Folders) -> Outcome<Option<Pin>> {
     let path = folders.vault_pin_file();
     let Some(bytes) = atomic_file::read(&path, FILE_LEN_MAX)? else { return Ok(None) };
     parse(&bytes).map(Some).ok_or_else(|| {
-        Failure::new(Kind::Damaged, format!("{} is damaged", shown(&path)))
-            .hint("delete it; the next command with the open vault writes it again")
+        Failure::new(Kind::Damaged, format!("{} is damaged", shown(&path))).hint(delete_it(folders))
     })
+}
+
+fn delete_it(folders: &Folders) -> String {
+    let path = folders.vault_pin_file();
+    format!(
+        "if you know that nobody else was at this machine, delete {}: it is made anew when the vault is opened; \
+         compare the fingerprint first (larder vault slots)",
+        shown(&path)
+    )
+}
+
+/// Refuses a header of another vault than the one pinned, and one of the same vault by other keys. Needs no key.
+///
+/// # Errors
+/// A conflict for another vault; damaged if pin and header contradict each other, or the pin is.
+pub fn refuse_other(folders: &Folders, header: &VaultHeader) -> Outcome {
+    refuse_contradiction(folders, header.vault(), header.fingerprint())
+}
+
+fn refuse_contradiction(folders: &Folders, vault: VaultId, fingerprint: Option<Fingerprint>) -> Outcome {
+    let Some(pin) = load(folders)? else { return Ok(()) };
+    let same_keys = fingerprint == Some(pin.fingerprint);
+    if pin.vault == vault && (same_keys || fingerprint.is_none()) {
+        return Ok(());
+    }
+    if pin.vault == vault || same_keys {
+        // A fingerprint is of keys and vault: with one of the two the same, one of the files was changed.
+        let message = format!(
+            "{} and {} contradict each other: {vault} has the fingerprint {}, and {} with {} is remembered",
+            shown(&folders.vault_header_file()),
+            shown(&folders.vault_pin_file()),
+            text_of(fingerprint),
+            pin.vault,
+            pin.fingerprint
+        );
+        return Err(Failure::new(Kind::Damaged, message).hint(delete_it(folders)));
+    }
+    let message = format!(
+        "{} is of another vault than this machine's: it is {vault} with the fingerprint {}, and {} with {} belongs here",
+        shown(&folders.vault_header_file()),
+        text_of(fingerprint),
+        pin.vault,
+        pin.fingerprint
+    );
+    Err(Failure::new(Kind::Conflict, message).hint(format!(
+        "move it away, and larder up takes this machine's own header from the node; or, if the other vault is meant: \
+         larder up --vault {vault}"
+    )))
+}
+
+fn text_of(fingerprint: Option<Fingerprint>) -> String {
+    fingerprint.map_or_else(|| "none".to_owned(), |fingerprint| fingerprint.to_string())
+}
+
+/// Forgets which vault belongs here, because another was asked for by name; it is pinned when it is first opened.
+///
+/// # Errors
+/// What the file system says.
+pub fn forget(folders: &Folders) -> Outcome {
+    let path = folders.vault_pin_file();
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::io("remove", &path, &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn parse(bytes: &[u8]) -> Option<Pin> {
@@ -65,14 +130,13 @@ fn parse(bytes: &[u8]) -> Option<Pin> {
     lines.next().is_none().then_some(Pin { vault, fingerprint })
 }
 
-/// Pins a vault whose header was checked with its root.
+/// Pins a vault whose header was checked with its root. What is pinned already stays: another vault is refused.
 ///
 /// # Errors
-/// What the file system says.
+/// As [`refuse_other`]; what the file system says.
 pub fn remember(folders: &Folders, vault: VaultId, fingerprint: Fingerprint) -> Outcome {
-    let pin = Pin { vault, fingerprint };
-    // A damaged one is replaced.
-    if load(folders).ok().flatten() == Some(pin) {
+    refuse_contradiction(folders, vault, Some(fingerprint))?;
+    if load(folders)?.is_some() {
         return Ok(());
     }
     let text = format!("{FIRST_LINE}\n{vault}\n{fingerprint}\n");
@@ -175,7 +239,31 @@ mod tests {
         }
         atomic_file::write(&folders.vault_pin_file(), b"nonsense", Existing::Replace).unwrap();
         assert_eq!(load(&folders).unwrap_err().kind(), Some(Kind::Damaged));
+        assert_eq!(remember(&folders, vault, fingerprint).unwrap_err().kind(), Some(Kind::Damaged));
+        forget(&folders).unwrap();
         remember(&folders, vault, fingerprint).unwrap();
         assert!(load(&folders).unwrap().is_some());
+    }
+
+    #[test]
+    fn another_vault_is_a_conflict_and_half_of_another_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders::locate(Some(dir.path()), &|_| None).unwrap();
+        folders.create().unwrap();
+        let (ours, theirs) =
+            ((VaultId([7; 16]), Fingerprint([9; 20])), (VaultId([8; 16]), Fingerprint([1; 20])));
+        remember(&folders, ours.0, ours.1).unwrap();
+        for (other, kind) in [
+            (theirs, Kind::Conflict),
+            ((ours.0, theirs.1), Kind::Damaged),
+            ((theirs.0, ours.1), Kind::Damaged),
+        ] {
+            let failure = remember(&folders, other.0, other.1).unwrap_err();
+            assert_eq!(failure.kind(), Some(kind));
+            for named in [ours.1, other.1] {
+                assert!(failure.message().contains(&named.to_string()), "{failure}");
+            }
+        }
+        assert_eq!(load(&folders).unwrap(), Some(Pin { vault: ours.0, fingerprint: ours.1 }));
     }
 }
