@@ -205,7 +205,7 @@ fn a_stranger_s_header_in_the_place_of_ours_is_refused() {
     home.run(&["lock"]).ends(0);
     home.run(&["vault", "slots"]).ends(6).says("not as its owner wrote it");
     write(&header_file(&home), &std::fs::read(header_file(&other)).unwrap());
-    home.run(&["unlock", "--passphrase-file", home.path("passphrase").to_str().unwrap()]).ends(0);
+    unlock(&home, home.path("passphrase").to_str().unwrap()).ends(4).says("another vault");
     write(&header_file(&home), &whole);
     home.bring_up().ends(0);
     assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "kept");
