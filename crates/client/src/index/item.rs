@@ -121,7 +121,8 @@ impl Item {
 
     /// Whether both say the same of what they name.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        (self.kind, self.size, self.mtime_ns, self.mode) == (other.kind, other.size, other.mtime_ns, other.mode)
+        (self.kind, self.size, self.mtime_ns, self.mode)
+            == (other.kind, other.size, other.mtime_ns, other.mode)
             && self.more == other.more
     }
 

@@ -3,8 +3,8 @@
 
 use larder_client::moves::{MoveOptions, MoveReport};
 use larder_client::path::VaultPath;
-use larder_node::identity::Right;
 use larder_format::record::Version;
+use larder_node::identity::Right;
 use serde_json::json;
 
 use crate::certificates::Certificates;

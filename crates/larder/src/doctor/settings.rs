@@ -14,7 +14,11 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) {
     let resolved = match Resolved::load(&path, &[]) {
         Ok(resolved) => resolved,
         Err(failure) => {
-            findings.push(Finding::failed("settings", &failure, &format!("edit {}", crate::failure::shown(&path))));
+            findings.push(Finding::failed(
+                "settings",
+                &failure,
+                &format!("edit {}", crate::failure::shown(&path)),
+            ));
             return;
         }
     };
