@@ -15,17 +15,40 @@ pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may stay open without a request: longer than the usual 60 s of clients, so that they close.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(75);
 
-/// How long any body may take, whatever its length.
-pub const BODY_TIME_BASE: Duration = Duration::from_secs(10);
+/// How long a body may take for each [`BODY_STEP_BYTES`] of it, and for what is left at the end. What came sooner earns
+/// no time for what comes later: who stops is let go within this.
+pub const BODY_STEP_TIME: Duration = Duration::from_secs(10);
 
-/// Slowest sending beyond [`BODY_TIME_BASE`], in bytes a second: below a mobile connection at its worst.
-pub const BODY_BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
+/// Least that comes within [`BODY_STEP_TIME`], in bytes: 16 KiB a second, below a mobile connection at its worst.
+pub const BODY_STEP_BYTES: usize = 160 * 1024;
 
 /// How long a client may not take a single byte of its answer.
 pub const ANSWER_STALL_MAX: Duration = Duration::from_secs(30);
 
+/// How long a client may take for its answer before [`ANSWER_BYTES_PER_SECOND_MIN`] is looked at.
+pub const ANSWER_GRACE: Duration = Duration::from_secs(10);
+
+/// Slowest taking of an answer beyond [`ANSWER_GRACE`], on average and in bytes a second: as for bodies. It bounds how
+/// long a value that was deleted stays in memory for somebody who reads it.
+pub const ANSWER_BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
+
+/// Most bytes of answers held at a time, over all connections, that were built for one client: pages of keys, metrics.
+/// Values are not copied, and a text in JSON is escaped while it is sent.
+pub const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Most bytes of keys in one page of a listing, as they stand in JSON. More follow with its cursor.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
 /// Most bytes of bodies held at a time, over all connections. A request waits for its share.
-pub const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const BODIES_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// One caller's network holds at most one in so many of the bytes of [`BODIES_BYTES_MAX`] and of [`ANSWERS_BYTES_MAX`]:
+/// of bodies, three of the largest values at a time.
+pub const CALLERS_PER_MEMORY: usize = 4;
+
+/// A body or an answer up to this long, in bytes, is not counted against the memory for them: the number of
+/// connections bounds these.
+pub const SMALL_BYTES_MAX: usize = 16 * 1024;
 
 /// How long a request waits for its share of [`BODIES_BYTES_MAX`] before it is told to come again.
 pub const BODIES_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -44,9 +67,3 @@ pub const PAGE_KEYS_DEFAULT: usize = 100;
 
 /// Most keys of one page of a listing.
 pub const PAGE_KEYS_MAX: usize = 1000;
-
-/// How long a body of this length may take.
-#[must_use]
-pub fn body_time(len: u64) -> Duration {
-    BODY_TIME_BASE + Duration::from_secs(len / BODY_BYTES_PER_SECOND_MIN)
-}

@@ -44,7 +44,11 @@ impl Hosts {
             None if version >= Version::HTTP_11 => return Err(Refusal::Malformed),
             _ => {}
         }
-        if let Some(origin) = headers.get(ORIGIN) {
+        let mut origins = headers.get_all(ORIGIN).iter();
+        if let Some(origin) = origins.next() {
+            if origins.next().is_some() {
+                return Err(Refusal::Malformed);
+            }
             let own = host.is_some_and(|host| is_same(origin, host));
             return if own { Ok(()) } else { Err(Refusal::WrongOrigin) };
         }
@@ -144,6 +148,8 @@ mod tests {
         for origin in ["http://evil.example", "null", "http://localhost:9999", "http://localhost"] {
             assert_eq!(with(Method::GET, "origin", origin), Err(Refusal::WrongOrigin), "{origin}");
         }
+        let twice = [own, ("origin", "http://localhost:7448"), ("origin", "http://localhost:7448")];
+        assert_eq!(check(&Method::GET, &twice), Err(Refusal::Malformed));
         assert_eq!(with(Method::GET, "sec-fetch-site", "none"), Ok(()));
         assert_eq!(with(Method::GET, "sec-fetch-site", "cross-site"), Err(Refusal::WrongOrigin));
         let link = [own, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use larder_door::Caller;
+use larder_door::http::limits::{BODIES_WAIT_MAX, PAGE_BYTES_MAX};
 use larder_door::http::percent;
 use larder_door::http::target::{MetricsForm, Page, show_cursor};
+use larder_format::ids::NamespaceId;
 use larder_format::limits::KEY_LEN_MAX;
 use larder_format::namespace::Class;
 use larder_store::api::Want;
+use larder_wire::answer::Failure;
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
+use super::content::{Content, escaped_len};
 use super::service::Shared;
 use super::values::moment;
 use crate::metrics::{prometheus, resident_bytes};
@@ -25,6 +30,12 @@ const NETWORK: &str = "private";
 /// Pages of a scan read for one page of keys, so that expired ones among them do not make it empty. Each holds the
 /// locks of the table for a moment.
 const SCANS_PER_PAGE_MAX: usize = 8;
+
+/// Memory set aside for a page of keys while it is built: its keys, its cursor and the form around them.
+const PAGE_ROOM: usize = PAGE_BYTES_MAX + 16 * 1024;
+
+/// Memory set aside for metrics while they are built: a few times what they take.
+const METRICS_ROOM: usize = 512 * 1024;
 
 impl Shared {
     /// Whether the node serves. Nothing but this decides a restart, so it is cheap and says yes as long as requests
@@ -95,27 +106,48 @@ impl Shared {
 
     /// One page of keys, in the order of the namespace. Keys that are not text come percent-encoded in a list of their
     /// own.
-    pub(super) async fn keys(self: Arc<Self>, page: Page) -> Answer {
+    pub(super) async fn keys(self: Arc<Self>, caller: Caller, page: Page) -> Answer {
         let space = match self.space() {
-            Ok(space) => space,
+            Ok(space) => space.id,
             Err(failure) => return answer::failure(&failure),
         };
+        let share = match self.answers.take(&caller, PAGE_ROOM, BODIES_WAIT_MAX).await {
+            Ok(share) => share,
+            Err(refusal) => return self.refuse(refusal),
+        };
+        match self.page(space, page).await {
+            Ok(document) => {
+                let body = Content::held(format!("{document}\n").into_bytes(), share);
+                answer::content(StatusCode::OK, "application/json", body)
+            }
+            Err(failure) => answer::failure(&failure),
+        }
+    }
+
+    async fn page(&self, namespace: NamespaceId, page: Page) -> Result<Value, Failure> {
         let (mut keys, mut other) = (Vec::new(), Vec::new());
         let mut ask = ScanAsk {
-            namespace: space.id,
+            namespace,
             prefix: page.prefix,
             cursor: page.cursor,
             limit: page.limit,
             key_len_max: KEY_LEN_MAX,
             want: Want::Head,
         };
-        let mut next = None;
-        for _ in 0..SCANS_PER_PAGE_MAX {
-            ask.limit = page.limit - keys.len() - other.len();
-            let found = match self.registers.scan(&ask).await {
-                Ok(found) => found,
-                Err(failure) => return answer::failure(&failure),
-            };
+        let (mut next, mut left, mut scans) = (None, PAGE_BYTES_MAX, 0);
+        while scans < SCANS_PER_PAGE_MAX {
+            let found = self.registers.scan(&ask).await?;
+            let len = found.records.iter().map(|(key, _)| shown_len(key.as_bytes())).sum::<usize>();
+            if len > left {
+                // Where a page is cut only a scan can say. A single key fits.
+                next = Some(ask.cursor.clone());
+                if !keys.is_empty() || !other.is_empty() {
+                    break;
+                }
+                ask.limit = (ask.limit / 2).min(ask.limit * left / len).max(1);
+                continue;
+            }
+            (left, scans) = (left - len, scans + 1);
             for (key, _) in found.records {
                 match std::str::from_utf8(key.as_bytes()) {
                     Ok(text) => keys.push(text.to_owned()),
@@ -123,25 +155,36 @@ impl Shared {
                 }
             }
             next = found.next;
-            let Some(cursor) = next.clone().filter(|_| keys.len() + other.len() < page.limit) else { break };
+            let room = page.limit - keys.len() - other.len();
+            let Some(cursor) = next.clone().filter(|_| room > 0) else { break };
+            ask.limit = room;
             ask.cursor = cursor;
         }
         let mut document = json!({ "keys": keys, "next_cursor": next.map(|cursor| show_cursor(&cursor)) });
         if !other.is_empty() {
             document["keys_percent_encoded"] = other.into();
         }
-        answer::json(StatusCode::OK, &document)
+        Ok(document)
     }
 
     /// Metrics in one of their forms.
-    pub(super) fn metrics(&self, form: MetricsForm) -> Answer {
+    pub(super) async fn metrics(self: Arc<Self>, caller: Caller, form: MetricsForm) -> Answer {
+        let share = match self.answers.take(&caller, METRICS_ROOM, BODIES_WAIT_MAX).await {
+            Ok(share) => share,
+            Err(refusal) => return self.refuse(refusal),
+        };
         let report = self.sources.report();
-        match form {
-            MetricsForm::Prometheus => {
-                answer::bytes(StatusCode::OK, prometheus::CONTENT_TYPE, report.prometheus())
-            }
-            MetricsForm::Json => answer::json(StatusCode::OK, &report.json()),
-            MetricsForm::Human => answer::bytes(StatusCode::OK, "text/plain; charset=utf-8", report.human()),
-        }
+        let (content_type, text) = match form {
+            MetricsForm::Prometheus => (prometheus::CONTENT_TYPE, report.prometheus()),
+            MetricsForm::Json => ("application/json", format!("{}\n", report.json())),
+            MetricsForm::Human => ("text/plain; charset=utf-8", report.human()),
+        };
+        answer::content(StatusCode::OK, content_type, Content::held(text.into_bytes(), share))
     }
+}
+
+/// How long a key is in a page, at most: as text or percent-encoded, with what is around it.
+fn shown_len(key: &[u8]) -> usize {
+    let escaped: usize = key.iter().map(|byte| escaped_len(*byte)).sum();
+    escaped.max(if key.is_ascii() { 0 } else { key.len() * 3 }) + 3
 }

@@ -3,18 +3,24 @@
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
-use http_body_util::Full;
 use larder_door::Refusal;
 use larder_door::http::{headers, problem};
 use larder_format::error::Kind;
 use larder_wire::answer::Failure;
 
+use super::content::Content;
+
 /// What the door answers with.
-pub(crate) type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Content>;
 
 /// An answer of these bytes.
 pub(crate) fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    content(status, content_type, Content::Whole(body.into()))
+}
+
+/// An answer of this content.
+pub(crate) fn content(status: StatusCode, content_type: &'static str, body: Content) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let all = answer.headers_mut();
     all.reserve(12);
@@ -30,7 +36,7 @@ pub(crate) fn json(status: StatusCode, document: &serde_json::Value) -> Answer {
 
 /// An answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::new()));
+    let mut answer = Response::new(Content::Whole(Bytes::new()));
     *answer.status_mut() = status;
     headers::secure(answer.headers_mut());
     answer

@@ -1,23 +1,19 @@
 //! Reads a request's body within limits: its length, its time, and the memory that all bodies share.
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use larder_door::Refusal;
-use larder_door::http::limits::{BODIES_WAIT_MAX, body_time};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use larder_door::http::limits::{BODIES_WAIT_MAX, BODY_STEP_BYTES, BODY_STEP_TIME, SMALL_BYTES_MAX};
+use larder_door::{Caller, Refusal};
 
-/// Permits are counted in units of this many bytes, because a semaphore counts in `u32`.
-pub(super) const PERMIT_BYTES: usize = 1024;
+use super::memory::{Memory, Share};
 
 /// A whole body, with its share of the memory that is set aside for them. The share ends when this is dropped.
-pub(super) struct Received<'a> {
+pub(super) struct Received {
     pub(super) bytes: Bytes,
-    _share: Option<SemaphorePermit<'a>>,
+    _share: Option<Share>,
 }
 
 /// Refuses what says beforehand that it is too long, before a byte of it is asked for.
@@ -35,18 +31,20 @@ pub(super) fn check_length(headers: &HeaderMap, body: &Incoming, max: u64) -> Re
 /// # Errors
 /// [`Refusal::BodyTooLarge`], [`Refusal::TooSlow`], [`Refusal::Busy`] while other bodies fill the memory,
 /// [`Refusal::Malformed`] if it breaks off.
-pub(super) async fn read<'a>(
+pub(super) async fn read(
     mut body: Incoming,
     max: u64,
-    room: &'a Semaphore,
-) -> Result<Received<'a>, Refusal> {
-    let began = tokio::time::Instant::now();
+    caller: &Caller,
+    memory: &Memory,
+) -> Result<Received, Refusal> {
+    // Zero for a body that does not say.
+    let said = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
-    let mut share: Option<SemaphorePermit<'a>> = None;
-    let mut len: u64 = 0;
+    let mut share: Option<Share> = None;
+    let (mut len, mut room) = (0_usize, SMALL_BYTES_MAX);
+    let (mut deadline, mut step) = (tokio::time::Instant::now() + BODY_STEP_TIME, 0);
     loop {
-        let deadline = began + body_time(len);
         let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
             Err(_) => return Err(Refusal::TooSlow),
             Ok(None) => break,
@@ -55,19 +53,32 @@ pub(super) async fn read<'a>(
         };
         // Trailers say nothing that is wanted here.
         let Ok(data) = frame.into_data() else { continue };
-        len += data.len() as u64;
-        if len > max {
+        len += data.len();
+        step += data.len();
+        if len as u64 > max {
             return Err(Refusal::BodyTooLarge { max });
         }
-        let more = take_share(room, data.len(), BODIES_WAIT_MAX).await?;
-        match &mut share {
-            Some(share) => share.merge(more),
-            None => share = Some(more),
+        if len > room {
+            // At once what it said, so that large ones do not wait for each other with half of it.
+            let more = len.max(said).saturating_sub(if share.is_some() { room } else { 0 });
+            let asked = tokio::time::Instant::now();
+            let more = memory.take(caller, more, BODIES_WAIT_MAX).await?;
+            room = len.max(said);
+            match &mut share {
+                Some(share) => share.merge(more),
+                None => share = Some(more),
+            }
+            // Waiting for memory was not the client's doing.
+            deadline += asked.elapsed();
+        }
+        if step >= BODY_STEP_BYTES {
+            (deadline, step) = (tokio::time::Instant::now() + BODY_STEP_TIME, 0);
         }
         match &first {
             None => first = Some(data),
             Some(start) => {
                 if rest.is_empty() {
+                    rest.reserve(room.min(said));
                     rest.extend_from_slice(start);
                 }
                 rest.extend_from_slice(&data);
@@ -76,27 +87,4 @@ pub(super) async fn read<'a>(
     }
     let bytes = if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() };
     Ok(Received { bytes, _share: share })
-}
-
-async fn take_share(room: &Semaphore, len: usize, wait: Duration) -> Result<SemaphorePermit<'_>, Refusal> {
-    let permits = u32::try_from(len.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-    match tokio::time::timeout(wait, room.acquire_many(permits)).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err(Refusal::Busy),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn whoever_waits_too_long_for_memory_is_told_to_come_again() {
-        let room = Semaphore::new(2);
-        let first = take_share(&room, 2000, BODIES_WAIT_MAX).await.unwrap();
-        let soon = Duration::from_millis(20);
-        assert_eq!(take_share(&room, 1, soon).await.err(), Some(Refusal::Busy));
-        drop(first);
-        assert!(take_share(&room, 1, soon).await.is_ok());
-    }
 }

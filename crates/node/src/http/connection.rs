@@ -85,7 +85,7 @@ where
             let _ = tokio::time::timeout(LAST_WORDS_MAX, io.write_all(&words)).await;
             let _ = tokio::time::timeout(LAST_WORDS_MAX, io.shutdown()).await;
         }
-        End::Over(Phase::Stalled) => shared.metrics.http.refused(Refusal::TooSlow),
+        End::Over(Phase::Stalled | Phase::Answering) => shared.metrics.http.refused(Refusal::TooSlow),
         End::Revoked => {}
         End::Over(_) => {
             let _ = tokio::time::timeout(LAST_WORDS_MAX, io.shutdown()).await;

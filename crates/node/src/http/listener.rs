@@ -7,20 +7,23 @@ use std::time::Duration;
 
 use larder_door::bucket::Buckets;
 use larder_door::connections::{Caps, Connections, Place};
-use larder_door::http::limits::{BODIES_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_NETWORK_MAX};
+use larder_door::http::limits::{
+    ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_NETWORK_MAX, JSON_EXTRA_BYTES_MAX,
+};
 use larder_door::http::origin::Hosts;
 use larder_door::{Caller, Refusal};
 use larder_format::ids::NodeId;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::connection::Guest;
 use super::lanes::Lanes;
+use super::memory::Memory;
 use super::service::Shared;
 use super::tls::Known;
 use super::watch::Watch;
-use super::{answer, body, connection, tls};
+use super::{answer, connection, tls};
 use crate::admission::Admission;
 use crate::config::{HttpAuth, HttpConfig};
 use crate::metrics::Sources;
@@ -69,10 +72,12 @@ impl Door {
         let watch = Arc::new(Watch::default());
         let needed = self.config.auth == HttpAuth::Certificate;
         let admission = needed.then(|| parts.sources.admission.clone());
+        let longest_body = self.config.value_len_max * 2 + JSON_EXTRA_BYTES_MAX as usize;
         let shared = Arc::new(Shared {
             hosts: Hosts::new(&self.config.hosts),
             buckets: Buckets::new(self.config.rate),
-            bodies: Semaphore::new(BODIES_BYTES_MAX / body::PERMIT_BYTES),
+            bodies: Memory::new(BODIES_BYTES_MAX, longest_body),
+            answers: Memory::new(ANSWERS_BYTES_MAX, 0),
             space: OnceLock::new(),
             config: self.config,
             node_id: NodeId(parts.sources.log.id().0),

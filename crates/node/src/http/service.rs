@@ -19,9 +19,9 @@ use larder_format::error::Kind;
 use larder_format::ids::{NamespaceId, NodeId};
 use larder_format::namespace::{Namespace, Privacy};
 use larder_wire::answer::Failure;
-use tokio::sync::Semaphore;
 
 use super::answer::{self, Answer};
+use super::memory::Memory;
 use super::operation;
 use super::values::{PutHead, is_json};
 use super::watch::{Phase, Watched};
@@ -51,8 +51,10 @@ pub(crate) struct Shared {
     pub(super) sources: Sources,
     pub(super) hosts: Hosts,
     pub(super) buckets: Option<Buckets>,
-    /// Memory for bodies, in units of [`super::body::PERMIT_BYTES`].
-    pub(super) bodies: Semaphore,
+    /// Memory for bodies.
+    pub(super) bodies: Memory,
+    /// Memory for answers that are built.
+    pub(super) answers: Memory,
     pub(super) space: OnceLock<Space>,
 }
 
@@ -110,14 +112,21 @@ impl Shared {
         caller: &Caller,
         identity: Option<&Identity>,
         request: Request<Incoming>,
+        has_fragment: bool,
     ) -> (usize, Begun) {
+        if has_fragment {
+            let detail = "the path has a # in it, which never belongs to a request: write # in a key as %23";
+            let mut answer = answer::bad(detail);
+            answer::close(&mut answer);
+            return (operation::NONE, Begun::Now(answer));
+        }
         if let Err(refusal) = self.admit(caller, &request) {
             return (operation::NONE, Begun::Now(self.refuse(refusal)));
         }
         let uri = request.uri();
         match target::decode(request.method(), uri.path(), uri.query()) {
             Ok(asked) => match self.permit(identity, &asked) {
-                Ok(()) => (operation::at(&asked), self.carry_out(asked, request)),
+                Ok(()) => (operation::at(&asked), self.carry_out(caller, asked, request)),
                 Err(failure) => {
                     let mut answer = answer::failure(&failure);
                     // Nobody reads a body that may follow.
@@ -139,31 +148,36 @@ impl Shared {
         }
     }
 
-    fn carry_out(self: &Arc<Self>, asked: Asked, request: Request<Incoming>) -> Begun {
-        let shared = self.clone();
+    fn carry_out(self: &Arc<Self>, caller: &Caller, asked: Asked, request: Request<Incoming>) -> Begun {
+        let (shared, caller) = (self.clone(), caller.clone());
         match asked {
             Asked::Get { key, as_json } => self.get(key, as_json),
             Asked::Put { key, ttl_ms, may_be_json } => {
                 let is_json = may_be_json && is_json(request.headers());
                 let head = PutHead { key: Some(key), ttl_ms, is_json };
-                Begun::Later(Box::pin(shared.put_or_refuse(head, request)))
+                Begun::Later(Box::pin(shared.put_or_refuse(caller, head, request)))
             }
             Asked::PutRaw => {
                 let head = PutHead { key: None, ttl_ms: None, is_json: true };
-                Begun::Later(Box::pin(shared.put_or_refuse(head, request)))
+                Begun::Later(Box::pin(shared.put_or_refuse(caller, head, request)))
             }
             Asked::Delete { key } => Begun::Later(Box::pin(shared.delete(key))),
-            Asked::Keys(page) => Begun::Later(Box::pin(shared.keys(page))),
+            Asked::Keys(page) => Begun::Later(Box::pin(shared.keys(caller, page))),
             Asked::Health { v1 } => Begun::Now(self.health(v1)),
             Asked::Status { v1 } => Begun::Now(self.status(v1)),
             Asked::Topology => Begun::Now(self.topology()),
-            Asked::Metrics(form) => Begun::Now(self.metrics(form)),
+            Asked::Metrics(form) => Begun::Later(Box::pin(shared.metrics(caller, form))),
         }
     }
 
-    async fn put_or_refuse(self: Arc<Self>, head: PutHead, request: Request<Incoming>) -> Answer {
+    async fn put_or_refuse(
+        self: Arc<Self>,
+        caller: Caller,
+        head: PutHead,
+        request: Request<Incoming>,
+    ) -> Answer {
         let (parts, incoming) = request.into_parts();
-        match self.clone().put(head, parts.headers, incoming).await {
+        match self.clone().put(&caller, head, parts.headers, incoming).await {
             Ok(answer) => answer,
             Err(refusal) => self.refuse(refusal),
         }
@@ -196,7 +210,7 @@ impl Shared {
     }
 
     pub(super) fn count(&self, operation: usize, began: Duration, answer: &Answer, is_head: bool) {
-        let len = if is_head { 0 } else { answer.body().size_hint().exact().unwrap_or(0) };
+        let len = if is_head { 0 } else { answer.body().len() };
         self.count_status(operation, began, answer.status(), len);
     }
 
@@ -264,7 +278,7 @@ impl Future for Answering {
             Answering::Later { future, shared, watched, operation, began, is_head } => {
                 future.as_mut().poll(cx).map(|answer| {
                     shared.count(*operation, *began, &answer, *is_head);
-                    watched.enter(Phase::Answering);
+                    watched.begin_answer();
                     Ok(answer)
                 })
             }
@@ -282,10 +296,10 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let shared = &self.shared;
         let began = shared.time.monotonic();
         let is_head = *request.method() == Method::HEAD;
-        match shared.begin(&self.caller, self.identity.as_deref(), request) {
+        match shared.begin(&self.caller, self.identity.as_deref(), request, self.watched.take_fragment()) {
             (operation, Begun::Now(answer)) => {
                 shared.count(operation, began, &answer, is_head);
-                self.watched.enter(Phase::Answering);
+                self.watched.begin_answer();
                 Answering::Now(Some(answer))
             }
             (operation, Begun::Later(future)) => {

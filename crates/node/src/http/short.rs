@@ -7,12 +7,11 @@ use std::future::poll_fn;
 use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use hyper::body::Body;
 use larder_door::Caller;
 use larder_door::http::target::{self, Asked};
 use larder_door::http::{headers, lifetime, plain};
@@ -21,8 +20,9 @@ use larder_format::operation::{Found, Outcome};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::answer::{self, Answer};
+use super::content::Content;
 use super::service::Shared;
-use super::watch::{Phase, Watched, WatchedIo};
+use super::watch::{Watched, WatchedIo};
 use super::{operation, values};
 use crate::identity::Identity;
 
@@ -78,17 +78,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Short<'_, T> {
                     Read::Value(found) => {
                         write_start(&mut out, &mut start);
                         write_lifetime(&mut out, &found, self.shared.time.latest().ms());
-                        found.body
+                        Content::Whole(found.body)
                     }
                     Read::Other(answer) => write_head(&mut out, answer),
                 };
                 let body = write_body(&mut out, body, date.at(self.shared.time.wall_ms()));
-                if (out.len() >= GATHER_LEN || !body.is_empty()) && self.send(&mut out, &body).await.is_err()
-                {
+                if (out.len() >= GATHER_LEN || body.len() > 0) && self.send(&mut out, body).await.is_err() {
                     return Left::Closed;
                 }
             }
-            if !out.is_empty() && self.send(&mut out, &[]).await.is_err() {
+            if !out.is_empty() && self.send(&mut out, Content::Whole(Bytes::new())).await.is_err() {
                 return Left::Closed;
             }
             if !rest.is_empty() {
@@ -112,10 +111,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Short<'_, T> {
     }
 
     /// Sends what was gathered, and a body that was not.
-    async fn send(&mut self, out: &mut Vec<u8>, body: &[u8]) -> std::io::Result<()> {
-        self.watched.enter(Phase::Answering);
+    async fn send(&mut self, out: &mut Vec<u8>, mut body: Content) -> std::io::Result<()> {
+        self.watched.begin_answer();
         self.io.write_all(out).await?;
-        self.io.write_all(body).await?;
+        while body.len() > 0 {
+            let part = body.next();
+            self.io.write_all(&part).await?;
+        }
         self.io.flush().await?;
         out.clear();
         Ok(())
@@ -182,8 +184,8 @@ fn write_lifetime(out: &mut Vec<u8>, found: &Found, now_ms: u64) {
 }
 
 /// Appends an answer's status and headers as HTTP/1.1 writes them; its body is handed back.
-fn write_head(out: &mut Vec<u8>, answer: Answer) -> Bytes {
-    let (head, mut body) = answer.into_parts();
+fn write_head(out: &mut Vec<u8>, answer: Answer) -> Content {
+    let (head, body) = answer.into_parts();
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
     out.push(b' ');
@@ -195,23 +197,21 @@ fn write_head(out: &mut Vec<u8>, answer: Answer) -> Bytes {
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-    // A whole body is one frame, there at once.
-    match Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-        _ => Bytes::new(),
-    }
+    body
 }
 
 /// Ends the headers and appends the body; a long one is handed back instead. The order is that of `hyper`.
-fn write_body(out: &mut Vec<u8>, body: Bytes, date: &[u8]) -> Bytes {
+fn write_body(out: &mut Vec<u8>, mut body: Content, date: &[u8]) -> Content {
     let _ = write!(out, "content-length: {}\r\ndate: ", body.len());
     out.extend_from_slice(date);
     out.extend_from_slice(b"\r\n\r\n");
-    if body.len() > GATHER_LEN {
+    if body.len() > GATHER_LEN as u64 {
         return body;
     }
-    out.extend_from_slice(&body);
-    Bytes::new()
+    while body.len() > 0 {
+        out.extend_from_slice(&body.next());
+    }
+    Content::Whole(Bytes::new())
 }
 
 /// The header `date`, written anew once a second.

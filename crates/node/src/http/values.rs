@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::body::Incoming;
-use larder_door::Refusal;
 use larder_door::http::headers::{self, X_CREATED_AT, X_ORIGINAL_TTL, X_REMAINING_TTL, X_TTL, X_TTL_CLAMPED};
-use larder_door::http::limits::JSON_EXTRA_BYTES_MAX;
-use larder_door::http::{forms, lifetime};
+use larder_door::http::limits::{JSON_EXTRA_BYTES_MAX, SMALL_BYTES_MAX};
+use larder_door::http::{forms, lifetime, percent};
+use larder_door::{Caller, Refusal};
 use larder_format::clock::Hlc;
 use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
@@ -24,6 +24,7 @@ use serde_json::json;
 
 use super::answer::{self, Answer};
 use super::body;
+use super::content::Content;
 use super::service::{Begun, Shared};
 
 /// Shortest lifetime that can be asked for, in milliseconds: what a client can write with three decimals.
@@ -93,13 +94,20 @@ impl Shared {
 
     /// As the original's raw form: a text and the seconds it still lives.
     fn as_json(&self, found: &Found) -> Answer {
+        let small = found.body.len() <= SMALL_BYTES_MAX;
         let Ok(text) = std::str::from_utf8(&found.body) else {
             let detail = "the value is not text, which this form cannot show; read it under /data/";
             return answer::error(StatusCode::CONFLICT, Kind::Conflict.name(), detail);
         };
         let now_ms = self.time.now().ms();
         let remaining_s = found.expiry.ms().map(|end| end.saturating_sub(now_ms).div_ceil(1000));
-        let mut answer = answer::json(StatusCode::OK, &json!({ "data": text, "ttl": remaining_s }));
+        let mut answer = if small {
+            answer::json(StatusCode::OK, &json!({ "data": text, "ttl": remaining_s }))
+        } else {
+            let after = format!("\",\"ttl\":{}}}\n", json!(remaining_s));
+            let body = Content::text(Bytes::from_static(b"{\"data\":\""), found.body.clone(), after.into());
+            answer::content(StatusCode::OK, "application/json", body)
+        };
         self.lifetime_headers(answer.headers_mut(), found.version, found.expiry);
         answer
     }
@@ -118,6 +126,7 @@ impl Shared {
     /// Writes a value.
     pub(super) async fn put(
         self: Arc<Self>,
+        caller: &Caller,
         head: PutHead,
         headers: HeaderMap,
         incoming: Incoming,
@@ -129,7 +138,7 @@ impl Shared {
         let max = self.config.value_len_max as u64;
         let body_max = if head.is_json { max * 2 + JSON_EXTRA_BYTES_MAX } else { max };
         body::check_length(&headers, &incoming, body_max).map_err(|_| Refusal::BodyTooLarge { max })?;
-        let received = body::read(incoming, body_max, &self.bodies).await?;
+        let received = body::read(incoming, body_max, caller, &self.bodies).await?;
         self.metrics.http.received(received.bytes.len() as u64);
         let raw = head.key.is_none();
         let (data, key, ttl_ms) = match self.parts(head, &headers, &received.bytes) {
@@ -144,12 +153,12 @@ impl Shared {
             Err(why) => return Ok(answer::bad(&why)),
         };
         let put = AskPut { lifetime, body: data, ..AskPut::default() };
-        let shown_key = String::from_utf8_lossy(key.as_bytes()).into_owned();
+        let shown_key = shown(&key);
         let outcome = self.registers.apply(request(&space.settings, key, Ask::Put(put))).await;
         Ok(match outcome {
             Ok(Outcome::Written { version, expiry }) => {
                 let status = if raw { StatusCode::OK } else { StatusCode::CREATED };
-                self.written(status, &shown_key, version, expiry, clamped)
+                self.written(status, shown_key, version, expiry, clamped)
             }
             Ok(other) => {
                 answer::failure(&Failure::new(Kind::Bug, format!("a write was answered with {other:?}")))
@@ -165,7 +174,11 @@ impl Shared {
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<(Bytes, Key, Option<u64>), larder_door::http::Bad> {
-        let in_header = match headers.get(X_TTL) {
+        let mut in_headers = headers.get_all(X_TTL).iter();
+        let in_header = match in_headers.next() {
+            Some(_) if in_headers.next().is_some() => {
+                return Err(larder_door::http::Bad::new("the header X-TTL is there twice"));
+            }
             Some(value) => Some(lifetime::parse(value.to_str().unwrap_or("?"))?),
             None => None,
         };
@@ -186,14 +199,14 @@ impl Shared {
     fn written(
         &self,
         status: StatusCode,
-        key: &str,
+        (name, key): (&str, String),
         version: Version,
         expiry: Expiry,
         clamped: bool,
     ) -> Answer {
         let ttl_ms = expiry.ms().map(|end| end.saturating_sub(version.0.ms()));
         let document = json!({
-            "key": key,
+            name: key,
             "ttl": ttl_ms.map(seconds),
             "created_at": headers::rfc3339(version.0.ms()),
             "expires_at": expiry.ms().map(headers::rfc3339),
@@ -218,6 +231,14 @@ impl Shared {
             Ok(_) => answer::absent(),
             Err(failure) => answer::failure(&failure),
         }
+    }
+}
+
+/// A key in an answer: under another name where it is not text and so percent-encoded.
+fn shown(key: &Key) -> (&'static str, String) {
+    match std::str::from_utf8(key.as_bytes()) {
+        Ok(text) => ("key", text.to_owned()),
+        Err(_) => ("key_percent_encoded", percent::encode(key.as_bytes())),
     }
 }
 

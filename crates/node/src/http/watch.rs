@@ -5,14 +5,16 @@
 //! them takes no lock, and connections share nothing that they would look at with every request.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use larder_door::http::limits::{ANSWER_STALL_MAX, HEAD_TIME_MAX, IDLE_TIME_MAX};
+use larder_door::http::limits::{
+    ANSWER_BYTES_PER_SECOND_MIN, ANSWER_GRACE, ANSWER_STALL_MAX, HEAD_TIME_MAX, IDLE_TIME_MAX,
+};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -64,6 +66,11 @@ pub(super) struct Watched {
     ticks: Arc<Ticks>,
     phase: AtomicU8,
     since: AtomicU32,
+    /// When the answer began that is being sent, and how many bytes were taken since then.
+    answering_since: AtomicU32,
+    taken: AtomicU64,
+    /// The request line that came last has a `#`, which decoding drops.
+    fragment: AtomicBool,
     over: AtomicBool,
     stopping: AtomicBool,
     /// Whoever drives the connection; woken after a flag was set.
@@ -76,6 +83,28 @@ impl Watched {
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
         self.since.store(self.ticks.0.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// An answer begins.
+    pub(super) fn begin_answer(&self) {
+        self.enter(Phase::Answering);
+        self.answering_since.store(self.ticks.0.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.taken.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the request that has come has a `#` in its target; asked once.
+    pub(super) fn take_fragment(&self) -> bool {
+        self.fragment.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the client takes its answer too slowly, on average.
+    fn is_slow(&self, now: u32) -> bool {
+        if !matches!(self.phase(), Phase::Answering | Phase::Stalled) {
+            return false;
+        }
+        let lasted = now.saturating_sub(self.answering_since.load(Ordering::Relaxed));
+        let counted = u64::from(lasted).saturating_sub(ANSWER_GRACE.as_secs());
+        self.taken.load(Ordering::Relaxed) < counted * ANSWER_BYTES_PER_SECOND_MIN
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -110,7 +139,7 @@ impl Watched {
     fn look(&self, now: u32) {
         let since = self.since.load(Ordering::Relaxed);
         let lasted = Duration::from_secs(now.saturating_sub(since).into());
-        if self.phase().limit().is_some_and(|limit| lasted > limit) {
+        if self.phase().limit().is_some_and(|limit| lasted > limit) || self.is_slow(now) {
             self.over.store(true, Ordering::Release);
             self.driver.wake();
         }
@@ -138,6 +167,9 @@ impl Watch {
             ticks: self.ticks.clone(),
             phase: AtomicU8::new(Phase::Idle as u8),
             since: AtomicU32::new(self.ticks.0.load(Ordering::Relaxed)),
+            answering_since: AtomicU32::new(0),
+            taken: AtomicU64::new(0),
+            fragment: AtomicBool::new(false),
             over: AtomicBool::new(false),
             stopping: AtomicBool::new(all.stopping),
             driver: AtomicWaker::new(),
@@ -179,11 +211,21 @@ pub(super) struct WatchedIo<T> {
     watched: Arc<Watched>,
     /// Read once and given back: comes again before anything else.
     back: Bytes,
+    /// The request line has been looked at.
+    line_seen: bool,
 }
 
 impl<T> WatchedIo<T> {
     pub(super) fn new(inner: T, watched: Arc<Watched>) -> Self {
-        Self { inner, watched, back: Bytes::new() }
+        Self { inner, watched, back: Bytes::new(), line_seen: false }
+    }
+
+    /// Looks for a `#` in what came of a request line. Decoding drops it and what follows, and that would be another key.
+    fn look_at_line(&mut self, bytes: &[u8]) {
+        let begins = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(bytes.len());
+        let seen = bytes[begins..].iter().find(|byte| b"#\n".contains(byte));
+        self.line_seen = seen.is_some();
+        self.watched.fragment.store(seen == Some(&b'#'), Ordering::Relaxed);
     }
 
     /// Lets bytes that were read be read again, once.
@@ -206,7 +248,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedIo<T> {
             buf.put_slice(&self.back.split_to(len));
             Poll::Ready(Ok(()))
         };
-        if buf.filled().len() > before && self.watched.phase() == Phase::Idle {
+        if buf.filled().len() == before {
+            return result;
+        }
+        let is_start = self.watched.phase() == Phase::Idle;
+        if is_start || (!self.line_seen && self.watched.phase() == Phase::Head) {
+            self.look_at_line(&buf.filled()[before..]);
+        }
+        if is_start {
             self.watched.enter(Phase::Head);
             let mut start = self.watched.start.lock();
             if start.is_empty() {
@@ -220,7 +269,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedIo<T> {
 
 impl<T: AsyncWrite + Unpin> WatchedIo<T> {
     /// What became of a part of an answer: bytes taken end a stall, none begin one.
-    fn note_write<R>(&self, result: &Poll<std::io::Result<R>>) {
+    fn note_write<R>(&self, result: &Poll<std::io::Result<R>>, len: impl Fn(&R) -> usize) {
+        if let Poll::Ready(Ok(taken)) = result {
+            // Nobody else writes it.
+            let taken = self.watched.taken.load(Ordering::Relaxed) + len(taken) as u64;
+            self.watched.taken.store(taken, Ordering::Relaxed);
+        }
         match (result, self.watched.phase()) {
             (Poll::Pending, Phase::Answering) => self.watched.enter(Phase::Stalled),
             (Poll::Ready(Ok(_)), Phase::Stalled) => self.watched.enter(Phase::Answering),
@@ -236,13 +290,13 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedIo<T> {
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.note_write(&result);
+        self.note_write(&result, |len| *len);
         result
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let result = Pin::new(&mut self.inner).poll_flush(cx);
-        self.note_write(&result);
+        self.note_write(&result, |()| 0);
         // Flushed only when all of the answer was taken.
         if matches!(result, Poll::Ready(Ok(()))) && self.watched.phase() == Phase::Answering {
             self.watched.enter(Phase::Idle);
@@ -260,7 +314,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedIo<T> {
         bufs: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.note_write(&result);
+        self.note_write(&result, |len| *len);
         result
     }
 
@@ -291,6 +345,14 @@ mod tests {
         watched.enter(Phase::Stalled);
         watched.look(31);
         assert!(is_over(), "a reader that stopped");
+        watched.begin_answer();
+        watched.look(10);
+        assert!(!is_over(), "its grace");
+        watched.look(11);
+        assert!(is_over(), "a slow reader");
+        watched.taken.store(40 * ANSWER_BYTES_PER_SECOND_MIN, Ordering::Relaxed);
+        watched.look(50);
+        assert!(!is_over(), "as fast as is needed");
     }
 
     #[test]
