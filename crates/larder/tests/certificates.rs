@@ -279,7 +279,7 @@ fn a_second_device_uses_the_first_ones_node() {
     device.run(&["ls"]).ends(0);
     // Whoever watches is told when it is over.
     let watching = device.command(&["watch"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    support::pause(1_000);
+    pause(1_000);
     home.run(&["ca", "revoke", "laptop"]).ends(0);
     let watched: support::Said = watching.wait_with_output().unwrap().into();
     watched.ends(7).says("revoked");

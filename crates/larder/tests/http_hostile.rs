@@ -28,7 +28,7 @@ fn heads_and_bodies_that_are_too_long() {
     assert_eq!(ask(&door, "GET", "/health", &many, b"").status, 431);
     // What hyper answers by itself is counted when its connection has ended, a moment later.
     let counted = (0..100).any(|_| {
-        support::pause(20);
+        pause(20);
         refused(&door, "head_too_large") >= 2.0
     });
     assert!(counted);

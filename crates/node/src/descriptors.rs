@@ -12,7 +12,7 @@ const RESERVED: u64 = 512;
 pub(crate) fn raise() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(WANTED, |most| most.min(WANTED));
-    let mut current = limit.current.unwrap_or(WANTED);
+    let mut current = limit.current.unwrap_or(WANTED).min(WANTED);
     if current < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_ok() {
         current = wanted;
     }

@@ -32,12 +32,19 @@ impl Collector for Snapshot {
                 if sample.labels.is_empty() {
                     value(&mut metric, family.kind, &sample.value)?;
                 } else {
-                    value(&mut metric.encode_family(&sample.labels)?, family.kind, &sample.value)?;
+                    let labels: Vec<_> =
+                        sample.labels.iter().map(|(name, of)| (*name, escaped(of))).collect();
+                    value(&mut metric.encode_family(&labels)?, family.kind, &sample.value)?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// A label's value as the text format has it; the encoder writes it as it is.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn value(metric: &mut MetricEncoder<'_>, kind: Kind, value: &Value) -> Result<(), fmt::Error> {

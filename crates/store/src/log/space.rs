@@ -280,6 +280,8 @@ mod tests {
         file.set_len(100 << 20).unwrap();
         space.set_quota(Some(150 << 20));
         space.admit(9 << 20, Admission::Writer).unwrap();
+        // Written, so that the next measurement finds it.
+        file.set_len(109 << 20).unwrap();
         let refused = space.admit(2 << 20, Admission::Writer).unwrap_err();
         let limit = 150 << 20;
         assert!(
