@@ -238,14 +238,13 @@ impl Shared {
         *self.inner.lock() = Inner { given_up: Some(why.to_owned()), ..Inner::default() };
     }
 
-    /// The node does not admit this device: whoever waits for changes is told. `None`: it does.
+    /// Whether, and why, the node does not admit this device: whoever waits for changes is told.
     pub fn set_refused(&self, why: Option<String>) {
         self.inner.lock().refused = why;
         self.at.send_modify(|_| {});
     }
 
-    /// Why the node does not admit this device.
-    #[must_use]
+    /// As [`Shared::set_refused`] was told.
     pub fn refused(&self) -> Option<String> {
         self.inner.lock().refused.clone()
     }
@@ -267,10 +266,6 @@ impl Shared {
 pub struct Follower {
     vault: Arc<Vault>,
     shared: Arc<Shared>,
-}
-
-fn too_full(error: IndexFull) -> Failure {
-    Failure::new(Kind::Full, error.to_string())
 }
 
 impl Follower {
@@ -348,7 +343,7 @@ impl Follower {
             let mut inner = self.shared.inner.lock();
             let Some(index) = &mut inner.index else { return Err(cleared()) };
             for record in opened {
-                record.put(index).map_err(too_full)?;
+                record.put(index).map_err(|e| Failure::new(Kind::Full, e.to_string()))?;
             }
         }
         let now_ms = self.vault.now_ms();
@@ -379,7 +374,7 @@ impl Follower {
             match event.change {
                 KeyChange::Changed => {
                     if let Some(record) = read.remove(event.key.as_bytes()) {
-                        record.put(index).map_err(too_full)?;
+                        record.put(index).map_err(|e| Failure::new(Kind::Full, e.to_string()))?;
                     }
                 }
                 change @ (KeyChange::Deleted | KeyChange::Expired) => {
