@@ -504,3 +504,30 @@ fn a_move_is_one_change_and_a_rename_says_so() {
     index.remove(key_of(dir, "b"), Version::from_u64(7), true);
     assert_eq!(index.take_changes()[0].kind, ChangeKind::Expired);
 }
+
+#[test]
+fn what_was_written_to_after_a_cut_off_move_is_shown_under_both_names() {
+    let mut world = World::new(1, true);
+    let index = &mut world.index;
+    let mut version = 1;
+    let mut put = |index: &mut NameIndex, name: &str, moves, size| {
+        version += 1;
+        let (id, attributes) = (FileId([9; 16]), Attributes::default());
+        let target = EntryTarget::File { id, kind: FileKind::File, size, attributes };
+        let head = Head::Entry(Entry { name: name.to_owned(), moves, target });
+        index.put(key_of(ROOT, name), head, Version::from_u64(version), Expiry::NEVER).unwrap();
+    };
+    let names = |index: &NameIndex| {
+        let mut names = Vec::new();
+        index.list(index.folder(&VaultPath::default()).unwrap(), None, 0, |row| {
+            names.push(row.name().to_owned());
+            ControlFlow::Continue(())
+        });
+        names
+    };
+    put(index, "a", 0, 1);
+    put(index, "b", 1, 1);
+    assert_eq!(names(index), ["b"], "one file, where it was moved to last");
+    put(index, "a", 0, 2);
+    assert_eq!(names(index), ["a", "b"], "another thing by now");
+}
