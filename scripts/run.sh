@@ -3,7 +3,7 @@
 # passphrase is made on the first run and kept beside the data, which is fine for trying out and for nothing else.
 #
 # The development profile is used: it is optimised nearly as far as a release, builds in a third of the time,
-# and `make test` afterwards finds all dependencies built.
+# and `make test` afterwards finds most dependencies built (those of which tests want more are built again).
 set -eu
 cd "$(dirname "$0")/.."
 
