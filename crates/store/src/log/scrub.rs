@@ -199,7 +199,8 @@ impl LogStore {
             if segment.number != cursor.segment {
                 *cursor = ScrubCursor::at_segment(segment.number);
             }
-            let window = held.insert(Window::on(&segment, end, budget_bytes, held.take()));
+            let before = held.take();
+            let window = held.insert(Window::on(&segment, end, budget_bytes, before));
             while cursor.offset < end && report.bytes < budget_bytes.max(1) {
                 match core.scrub_frame(window, cursor.offset, &mut report)? {
                     Some(next) => cursor.offset = next,
