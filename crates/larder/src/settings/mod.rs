@@ -14,6 +14,7 @@ pub mod table;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use larder_client::transfer::JOBS_DEFAULT;
 
@@ -62,6 +63,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// When an open vault locks itself.
     pub idle_lock: IdleLock,
+    /// How often the agent applies the vault's retention rules.
+    pub retention_every: Option<Duration>,
     /// What the node verifies and collects in the background.
     pub upkeep: UpkeepConfig,
     /// Which events the daemons log.
@@ -85,6 +88,7 @@ impl Default for Settings {
             memory_cap_bytes: MEMORY_CAP_DEFAULT,
             http: HttpSettings::default(),
             idle_lock: IdleLock::After(idle_lock::IDLE_LOCK_DEFAULT),
+            retention_every: Some(every::RETENTION_EVERY_DEFAULT),
             upkeep: UpkeepConfig::default(),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
