@@ -110,6 +110,7 @@ pub(crate) fn failure(status: &Status) -> Failure {
         Code::InvalidArgument | Code::OutOfRange => Kind::Invalid,
         Code::NotFound => Kind::NotFound,
         Code::FailedPrecondition | Code::AlreadyExists => Kind::Conflict,
+        Code::ResourceExhausted if larder_wire::retry::after(status).is_some() => Kind::Retry,
         Code::ResourceExhausted => Kind::Full,
         Code::DataLoss => Kind::Damaged,
         Code::PermissionDenied | Code::Unauthenticated => Kind::Denied,

@@ -4,6 +4,7 @@ mod blobs;
 mod bulk;
 mod giving;
 mod guard;
+mod limits;
 mod node;
 mod records;
 mod taking;
@@ -12,6 +13,7 @@ pub(crate) use blobs::BlobsService;
 pub(crate) use bulk::bulk;
 pub(crate) use giving::Giving;
 pub(crate) use guard::guard;
+pub(crate) use limits::Limits;
 pub(crate) use node::NodeService;
 pub(crate) use records::RecordsService;
 
