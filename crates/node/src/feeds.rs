@@ -266,7 +266,8 @@ impl Drop for Watching {
 fn message(event: &larder_store::feed::Event<'_>) -> v1::WatchEvent {
     use larder_store::feed::EventKind;
     let kind = match event.change.kind {
-        EventKind::Changed => v1::ChangeKind::Changed,
+        // gRPC tells both by one name.
+        EventKind::Created | EventKind::Changed => v1::ChangeKind::Changed,
         EventKind::Deleted => v1::ChangeKind::Deleted,
         EventKind::Expired => v1::ChangeKind::Expired,
     };

@@ -32,7 +32,9 @@ const EVENT_OVERHEAD: usize = 8 + 8 + 8 + 1 + 2;
 /// What happened to a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
-    /// There is a value, new or another than before.
+    /// There is a value where there was none.
+    Created,
+    /// There is another value than before, or the same with another end.
     Changed,
     /// It was deleted, or its last read was taken.
     Deleted,
@@ -68,7 +70,8 @@ impl Change {
         };
         let after = after?;
         let kind = match after.shadow {
-            None => EventKind::Changed,
+            None if was_value => EventKind::Changed,
+            None => EventKind::Created,
             Some(_) if !was_value => return None,
             Some(ShadowReason::Expired) => EventKind::Expired,
             Some(ShadowReason::Deleted | ShadowReason::Taken) => EventKind::Deleted,
@@ -340,6 +343,7 @@ impl Piece {
             EventKind::Changed => 1,
             EventKind::Deleted => 2,
             EventKind::Expired => 3,
+            EventKind::Created => 4,
         };
         let key_len = u16::try_from(event.key.len()).expect("a key has at most 4 KiB");
         self.bytes.extend_from_slice(&event.sequence.to_le_bytes());
@@ -362,7 +366,8 @@ impl Piece {
             let kind = match fixed[24] {
                 1 => EventKind::Changed,
                 2 => EventKind::Deleted,
-                _ => EventKind::Expired,
+                3 => EventKind::Expired,
+                _ => EventKind::Created,
             };
             let (key, after) = after.split_at_checked(u16::from_le_bytes([fixed[25], fixed[26]]).into())?;
             rest = after;
