@@ -33,8 +33,14 @@ const GATHER: Duration = Duration::from_millis(1);
 /// How long to wait while the disk has no room.
 const STALL_PAUSE: Duration = Duration::from_millis(200);
 
-/// Bytes of keys sent in one page, at least one event.
-const PAGE_KEY_BYTES_MAX: usize = 256 << 10;
+/// Bytes of events sent in one page, at least one event.
+const PAGE_EVENT_BYTES_MAX: usize = 256 << 10;
+
+/// What an event takes beside its key, in bytes: at most, as it goes over the wire.
+const EVENT_BYTES: usize = 48;
+
+/// No page is longer, in bytes: what one look at the ring finds comes whole.
+pub(crate) const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Both feeds and who watches them.
 pub struct Feeds {
@@ -198,24 +204,42 @@ async fn is_durable(durability: &Durability, sequence: u64) -> bool {
 
 impl Watching {
     /// The next page; waits until there is something to say. `None` when the node stops.
-    pub(crate) async fn next(&mut self) -> Option<v1::WatchPage> {
+    #[cfg(test)]
+    async fn next(&mut self) -> Option<v1::WatchPage> {
+        loop {
+            if !self.stirred().await {
+                return None;
+            }
+            if let Some(page) = self.page() {
+                return Some(page);
+            }
+        }
+    }
+
+    /// Waits until there may be something to say. `false` when the node stops.
+    pub(crate) async fn stirred(&mut self) -> bool {
         loop {
             let told = *self.told.borrow_and_update();
             if told.closing {
-                return None;
+                return false;
             }
-            let mut page = self.look(told.through);
-            let done = self.at.sequence >= told.through;
-            if !self.caught_up && done {
-                (page.caught_up, self.caught_up) = (true, true);
+            if self.reset || !self.caught_up || self.at.sequence < told.through {
+                return true;
             }
-            if page.reset || page.caught_up || !page.events.is_empty() {
-                return Some(page);
-            }
-            if done && self.told.changed().await.is_err() {
-                return None;
+            if self.told.changed().await.is_err() {
+                return false;
             }
         }
+    }
+
+    /// The next page, if there is something to say now.
+    pub(crate) fn page(&mut self) -> Option<v1::WatchPage> {
+        let told = *self.told.borrow();
+        let mut page = self.look(told.through);
+        if !self.caught_up && self.at.sequence >= told.through {
+            (page.caught_up, self.caught_up) = (true, true);
+        }
+        (page.reset || page.caught_up || !page.events.is_empty()).then_some(page)
     }
 
     /// What the ring has for this watcher, up to a number.
@@ -232,14 +256,14 @@ impl Watching {
                     && event.key.starts_with(&ask.prefix)
                     && event.key.len() <= ask.key_len_max;
                 if wanted {
-                    bytes += event.key.len();
+                    bytes += event.key.len() + EVENT_BYTES;
                     events.push(message(&event));
                 }
             });
             match looked {
                 Ok(looked) => {
                     self.at.sequence = looked.through;
-                    if looked.more && bytes < PAGE_KEY_BYTES_MAX {
+                    if looked.more && bytes < PAGE_EVENT_BYTES_MAX {
                         continue;
                     }
                 }

@@ -25,7 +25,10 @@ use crate::metrics::{Metrics, Sources};
 use crate::namespaces::Namespaces;
 use crate::own::Own;
 use crate::registers::Registers;
-use crate::room::{INCOMING_BYTES_MAX, Room};
+use crate::room::{
+    INCOMING_BYTES_MAX, OUTGOING_BYTES_MAX, PAGES_OUT_BYTES_MAX, RECORDS_IN_BYTES_MAX, RECORDS_OUT_BYTES_MAX,
+    Rooms,
+};
 use crate::server::{Health, NodeError};
 use crate::time::NodeTime;
 use crate::upkeep::Keeper;
@@ -49,6 +52,8 @@ pub(crate) struct Parts {
     pub(crate) proxies: Arc<Proxies>,
     /// What may be asked over gRPC.
     pub(crate) limits: Arc<Limits>,
+    /// Room for messages that are arriving over gRPC, blobs apart.
+    pub(crate) records_in: Arc<Rooms>,
 }
 
 /// The services of the gRPC door.
@@ -121,6 +126,7 @@ impl Parts {
             keeper,
             proxies: Arc::new(config.proxies.clone()),
             limits,
+            records_in: Arc::new(Rooms::new(RECORDS_IN_BYTES_MAX, Some(RECORDS_IN_BYTES_MAX / 2))),
         })
     }
 
@@ -171,16 +177,20 @@ impl Parts {
             maintenance: self.maintenance.clone(),
             keeper: self.keeper.clone(),
         };
+        let giving = |bytes, each| Giving::new(bytes, each, self.time.clone(), self.admission.clone());
         Services {
             records: RecordsService {
                 registers: self.registers.clone(),
                 feeds: self.feeds.clone(),
                 limits: self.limits.clone(),
+                taking: self.records_in.clone(),
+                giving: giving(RECORDS_OUT_BYTES_MAX, Some(RECORDS_OUT_BYTES_MAX / 2)),
+                pages: giving(PAGES_OUT_BYTES_MAX, Some(PAGES_OUT_BYTES_MAX / 2)),
             },
             blobs: BlobsService {
                 blobs: self.blobs.clone(),
-                taking: Arc::new(Room::new(INCOMING_BYTES_MAX)),
-                giving: Giving::new(self.time.clone(), self.admission.clone()),
+                taking: Rooms::new(INCOMING_BYTES_MAX, None),
+                giving: giving(OUTGOING_BYTES_MAX, None),
             },
             node,
         }

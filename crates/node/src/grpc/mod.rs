@@ -1,5 +1,7 @@
 //! The gRPC door of the node: messages in, messages out. One file per service.
 
+mod applying;
+mod arriving;
 mod blobs;
 mod bulk;
 mod giving;

@@ -137,7 +137,8 @@ mod tests {
         other.shrink(0);
         assert!(memory.take(&at("192.0.2.1"), 1, soon).await.is_ok());
         assert!(!first.is_wanted(), "who gave up waiting");
-        let waiting = memory.take(&at("127.0.0.1"), 1, Duration::from_secs(9));
+        let local = at("127.0.0.1");
+        let waiting = memory.take(&local, 1, Duration::from_secs(9));
         let mut waiting = std::pin::pin!(waiting);
         assert!(tokio::time::timeout(soon, &mut waiting).await.is_err());
         assert!(first.is_wanted() && !other.is_wanted());
