@@ -236,7 +236,7 @@ pub fn check(settings: &Settings) -> Result<(), String> {
             "proxy_protocol is for trusted proxies, and there are none: set trusted_proxies".to_owned()
         );
     }
-    Ok(())
+    settings.http.check(settings.listen)
 }
 
 #[cfg(test)]
