@@ -9,6 +9,7 @@
 //! - `http` is the other door: plain values of a raw namespace, health, metrics; what is decoded and refused there is
 //!   in `larder-door`;
 //! - [`tokens`] says the same of whoever shows a token at one of the raw doors;
+//! - `resp` is a third: the Redis protocol, for the same kind of values;
 //! - `rights` checks each request against it;
 //! - `grpc` turns messages into checked types (by `larder-wire`) and outcomes into messages;
 //! - [`registers`] joins the register's rules (`larder-mesh`) with this machine's storage (`larder-store`);
@@ -31,6 +32,7 @@ pub mod feeds;
 mod grpc;
 mod http;
 pub mod identity;
+mod lanes;
 mod leases;
 pub mod listener;
 mod maintenance;
@@ -41,6 +43,7 @@ mod parts;
 mod proxied;
 pub mod quota;
 pub mod registers;
+mod resp;
 pub mod revocation;
 mod rights;
 mod room;
@@ -50,6 +53,6 @@ pub mod time;
 pub mod tokens;
 pub mod upkeep;
 
-pub use config::{GrpcConfig, HttpAuth, HttpConfig, NodeConfig};
+pub use config::{GrpcConfig, HttpAuth, HttpConfig, NodeConfig, RedisConfig};
 pub use credentials::CertificateFiles;
 pub use server::{Addresses, NodeError, run};

@@ -26,6 +26,7 @@ use crate::metrics::{Metrics, Sources};
 use crate::namespaces::Namespaces;
 use crate::own::Own;
 use crate::registers::Registers;
+use crate::resp;
 use crate::room::{INCOMING_BYTES_MAX, Room};
 use crate::server::{Health, NodeError};
 use crate::time::NodeTime;
@@ -40,6 +41,7 @@ pub(crate) struct Parts {
     pub(crate) admission: Arc<Admission>,
     pub(crate) metrics: Arc<Metrics>,
     own: Arc<Own>,
+    memory: Arc<MemoryTable>,
     namespaces: Arc<Namespaces>,
     pub(crate) tokens: Arc<Tokens>,
     registers: Arc<Registers>,
@@ -85,7 +87,8 @@ impl Parts {
         let namespaces = Arc::new(Namespaces::load(log.clone())?);
         let tokens = Arc::new(Tokens::load(log.clone(), time.clone())?);
         let max = config.value_len_max;
-        let registers = Arc::new(Registers::new(memory, log.clone(), namespaces.clone(), time.clone(), max));
+        let registers =
+            Arc::new(Registers::new(memory.clone(), log.clone(), namespaces.clone(), time.clone(), max));
         let leases = Arc::new(Leases {
             registers: registers.clone(),
             namespaces: namespaces.clone(),
@@ -116,6 +119,7 @@ impl Parts {
             admission,
             metrics,
             own,
+            memory,
             namespaces,
             tokens,
             registers,
@@ -129,9 +133,8 @@ impl Parts {
         })
     }
 
-    /// For the HTTP door.
-    pub(crate) fn for_http(&self) -> DoorParts {
-        let sources = Sources {
+    fn sources(&self) -> Sources {
+        Sources {
             metrics: self.metrics.clone(),
             registers: self.registers.clone(),
             blobs: self.blobs.clone(),
@@ -139,12 +142,28 @@ impl Parts {
             time: self.time.clone(),
             admission: self.admission.clone(),
             upkeep: self.keeper.counts.clone(),
-        };
+        }
+    }
+
+    /// For the HTTP door.
+    pub(crate) fn for_http(&self) -> DoorParts {
         DoorParts {
             namespaces: self.namespaces.clone(),
             tokens: self.tokens.clone(),
             health: self.health.clone(),
-            sources,
+            sources: self.sources(),
+            proxies: self.proxies.clone(),
+        }
+    }
+
+    /// For the Redis door.
+    pub(crate) fn for_redis(&self) -> resp::DoorParts {
+        resp::DoorParts {
+            memory: self.memory.clone(),
+            namespaces: self.namespaces.clone(),
+            tokens: self.tokens.clone(),
+            feeds: self.feeds.clone(),
+            sources: self.sources(),
             proxies: self.proxies.clone(),
         }
     }

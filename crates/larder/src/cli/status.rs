@@ -191,14 +191,21 @@ fn needs(door: &RawDoor) -> &'static str {
 /// What a raw door exposes, in one line: to whom, and that nothing in it is secret from the node.
 fn raw_door_text(door: &RawDoor, output: Output) -> String {
     let scope = scope_word(&door.address);
-    let protocol = if door.tls { "HTTPS" } else { "HTTP" };
+    let protocol = match (door.protocol.as_str(), door.tls) {
+        ("http", false) => "HTTP",
+        ("http", true) => "HTTPS",
+        ("redis", false) => "Redis protocol",
+        ("redis", true) => "Redis protocol over TLS",
+        (other, _) => other,
+    };
     let whom = match (needs(door), scope) {
         ("nothing", "this machine") => "every program of this machine".to_owned(),
         ("nothing", scope) => output.paint(Tone::Bad, &format!("everyone on {scope}, no certificate needed")),
         (needed, scope) => format!("{scope}, {needed} needed"),
     };
     format!(
-        "         {protocol} on {} to {whom}: values of {} {}\n",
+        "         {} on {} to {whom}: values of {} {}\n",
+        clean(protocol),
         clean(&door.address),
         clean(&door.namespace),
         output.paint(Tone::Warn, "(raw: readable by the node)"),

@@ -1,5 +1,7 @@
 //! Settings: understood, in force, and not asking for more than the machine has.
 
+use larder_node::HttpAuth;
+
 use crate::cli::Context;
 use crate::doctor::{Finding, machine};
 use crate::life::pid_file;

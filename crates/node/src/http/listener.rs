@@ -18,7 +18,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::connection::Guest;
-use super::lanes::Lanes;
 use super::memory::Memory;
 use super::service::Shared;
 use super::tls::Shaken;
@@ -26,6 +25,7 @@ use super::watch::Watch;
 use super::{answer, connection, tls};
 use crate::admission::Admission;
 use crate::config::HttpConfig;
+use crate::lanes::Lanes;
 use crate::metrics::Sources;
 use crate::namespaces::Namespaces;
 use crate::proxied;
@@ -67,7 +67,7 @@ impl Door {
     pub(crate) async fn bind(config: HttpConfig, connections_max: usize) -> std::io::Result<Self> {
         let socket = TcpListener::bind(config.listen).await?;
         let address = socket.local_addr()?;
-        let lanes = Lanes::open()?;
+        let lanes = Lanes::open("larder-http")?;
         Ok(Self { socket, lanes, config, connections_max: connections_max.min(CONNECTIONS_MAX), address })
     }
 
@@ -194,7 +194,7 @@ async fn welcome(
         shared.metrics.http.refused(refusal);
         return;
     }
-    let shaken = match tls::shake(admission, stream, &caller, shared.config.auth).await {
+    let shaken = match tls::shake(admission, stream, &caller, (shared.config.auth, tls::PROTOCOLS)).await {
         Ok(shaken) => shaken,
         Err(refusal) => return shared.metrics.http.refused(refusal),
     };

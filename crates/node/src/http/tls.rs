@@ -13,41 +13,41 @@ use crate::config::HttpAuth;
 use crate::identity::Identity;
 use crate::listener::HANDSHAKE_TIMEOUT;
 
-/// What this door speaks.
-const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+/// What the HTTP door speaks.
+pub(crate) const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
 
 /// A connection that has shaken hands.
-pub(super) struct Shaken {
-    pub(super) stream: TlsStream<TcpStream>,
+pub(crate) struct Shaken {
+    pub(crate) stream: TlsStream<TcpStream>,
     /// Who it is, and its seat; `None` where it showed no certificate and need not.
-    pub(super) known: Option<(Arc<Identity>, Seat)>,
+    pub(crate) known: Option<(Arc<Identity>, Seat)>,
 }
 
-/// Shakes hands.
+/// Shakes hands with a client of a door that asks for this and speaks these protocols (ALPN).
 ///
 /// # Errors
 /// Why it has to go, without a word.
-pub(super) async fn shake(
+pub(crate) async fn shake(
     admission: &Arc<Admission>,
     socket: TcpStream,
     caller: &Caller,
-    auth: HttpAuth,
+    (auth, protocols): (HttpAuth, &[&[u8]]),
 ) -> Result<Shaken, Refusal> {
     let peer = caller.address;
     // As the certificates are now: they may have changed since the connection before.
     let tls = match auth {
-        HttpAuth::Token => admission.tls_for_tokens(PROTOCOLS),
-        HttpAuth::None | HttpAuth::Certificate => admission.tls(PROTOCOLS),
+        HttpAuth::Token => admission.tls_for_tokens(protocols),
+        HttpAuth::None | HttpAuth::Certificate => admission.tls(protocols),
     };
     let acceptor = TlsAcceptor::from(tls);
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            tracing::info!(%peer, %error, "HTTP connection refused");
+            tracing::info!(%peer, %error, "connection refused");
             return Err(Refusal::Handshake);
         }
         Err(_) => {
-            tracing::info!(%peer, "HTTP connection refused: handshake took too long");
+            tracing::info!(%peer, "connection refused: handshake took too long");
             return Err(Refusal::TooSlow);
         }
     };
