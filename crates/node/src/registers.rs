@@ -16,6 +16,7 @@ use larder_format::sealed;
 use larder_mesh::single::{self, Applied, Context};
 use larder_store::api::{Address, Current, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
 use larder_store::log::LogStore;
+use larder_store::memory::MemoryTable;
 use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, AskPut, RecordRequest};
 
@@ -48,7 +49,7 @@ fn count_at(class: Class, operation: usize) -> usize {
 
 /// All records of this node.
 pub struct Registers {
-    memory: Arc<dyn RecordStore>,
+    memory: Arc<MemoryTable>,
     disk: Arc<LogStore>,
     namespaces: Arc<Namespaces>,
     time: Arc<NodeTime>,
@@ -86,7 +87,7 @@ impl Registers {
     /// Joins storage, settings and time.
     #[must_use]
     pub fn new(
-        memory: Arc<dyn RecordStore>,
+        memory: Arc<MemoryTable>,
         disk: Arc<LogStore>,
         namespaces: Arc<Namespaces>,
         time: Arc<NodeTime>,
@@ -132,6 +133,12 @@ impl Registers {
             Class::Memory => self.memory.as_ref(),
             Class::Disk => self.disk.as_ref(),
         }
+    }
+
+    /// The table of values in memory, for doors that know plain values.
+    #[must_use]
+    pub fn values(&self) -> &Arc<MemoryTable> {
+        &self.memory
     }
 
     /// Beats with every request.

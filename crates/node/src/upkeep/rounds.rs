@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use larder_store::api::StoreError;
-use larder_store::log::ScrubCursor;
+use larder_store::log::{ScrubCursor, Scrubber};
 
 use super::state::Pass;
 use super::{FIRST_AFTER, Keeper, Pace, Running};
@@ -126,16 +126,17 @@ impl Keeper {
             scrub.now = Some((pass, ScrubCursor::default()));
             *self.scrub.lock() = scrub;
         }
-        let Some((pass, mut cursor)) = scrub.now else { return Ok(Next::Later) };
+        let Some((pass, cursor)) = scrub.now else { return Ok(Next::Later) };
         if pass.checked_bytes >= due_bytes(&pass, now_ms, ms_of(every)) {
             return Ok(Next::Later);
         }
         let Some(_alone) = self.maintenance.scrubbing.try_lock() else { return Ok(Next::Later) };
-        let (mut pass, turn_began) = (pass, self.time.monotonic());
+        let (mut pass, mut scrubber) = (pass, Scrubber::from(cursor));
+        let turn_began = self.time.monotonic();
         loop {
             let began = self.time.monotonic();
             let budget = turns.pace.step_bytes(&self.pulse, began);
-            let step = self.log.scrub_at(&mut cursor, budget)?;
+            let step = self.log.scrub_at(&mut scrubber, budget)?;
             let took = self.time.monotonic().saturating_sub(began);
             pass.took_ms =
                 (pass.took_ms * 1000 + u64::try_from(took.as_micros()).unwrap_or(0)).div_ceil(1000);
@@ -144,7 +145,7 @@ impl Keeper {
                 self.scrub_ended(pass, ms_of(every))?;
                 return Ok(Next::Later);
             }
-            self.scrub.lock().now = Some((pass, cursor));
+            self.scrub.lock().now = Some((pass, scrubber.cursor()));
             let now = self.time.monotonic();
             if now.saturating_sub(turns.noted) >= NOTE_EVERY {
                 turns.noted = now;
