@@ -36,6 +36,7 @@ mod metrics;
 pub mod namespaces;
 mod own;
 mod parts;
+mod plain;
 pub mod quota;
 pub mod registers;
 pub mod revocation;

@@ -285,3 +285,7 @@ impl<'a> Held<'a> {
         self.locked.watch(key, flag);
     }
 }
+
+#[cfg(test)]
+#[path = "plain_tests.rs"]
+mod tests;
