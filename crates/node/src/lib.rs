@@ -8,6 +8,7 @@
 //! - [`identity`] says who is at the other end, and what the certificate lets them do;
 //! - `http` is the other door: plain values of a raw namespace, health, metrics; what is decoded and refused there is
 //!   in `larder-door`;
+//! - `resp` is a third: the Redis protocol, for the same kind of values;
 //! - `rights` checks each request against it;
 //! - `grpc` turns messages into checked types (by `larder-wire`) and outcomes into messages;
 //! - [`registers`] joins the register's rules (`larder-mesh`) with this machine's storage (`larder-store`);
@@ -29,6 +30,7 @@ pub mod feeds;
 mod grpc;
 mod http;
 pub mod identity;
+mod lanes;
 mod leases;
 pub mod listener;
 mod maintenance;
@@ -38,6 +40,7 @@ mod own;
 mod parts;
 pub mod quota;
 pub mod registers;
+mod resp;
 pub mod revocation;
 mod rights;
 mod room;
@@ -46,6 +49,6 @@ mod suspects;
 pub mod time;
 pub mod upkeep;
 
-pub use config::{HttpAuth, HttpConfig, NodeConfig};
+pub use config::{HttpAuth, HttpConfig, NodeConfig, RedisAuth, RedisConfig};
 pub use credentials::CertificateFiles;
 pub use server::{Addresses, NodeError, run};

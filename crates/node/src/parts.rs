@@ -24,6 +24,7 @@ use crate::metrics::{Metrics, Sources};
 use crate::namespaces::Namespaces;
 use crate::own::Own;
 use crate::registers::Registers;
+use crate::resp;
 use crate::room::{INCOMING_BYTES_MAX, Room};
 use crate::server::{Health, NodeError};
 use crate::time::NodeTime;
@@ -37,6 +38,7 @@ pub(crate) struct Parts {
     pub(crate) admission: Arc<Admission>,
     pub(crate) metrics: Arc<Metrics>,
     own: Arc<Own>,
+    memory: Arc<MemoryTable>,
     namespaces: Arc<Namespaces>,
     registers: Arc<Registers>,
     leases: Arc<Leases>,
@@ -76,7 +78,8 @@ impl Parts {
         let time = Arc::new(NodeTime::resume(clock, high));
         let namespaces = Arc::new(Namespaces::load(log.clone())?);
         let max = config.value_len_max;
-        let registers = Arc::new(Registers::new(memory, log.clone(), namespaces.clone(), time.clone(), max));
+        let registers =
+            Arc::new(Registers::new(memory.clone(), log.clone(), namespaces.clone(), time.clone(), max));
         let leases = Arc::new(Leases {
             registers: registers.clone(),
             namespaces: namespaces.clone(),
@@ -106,6 +109,7 @@ impl Parts {
             admission,
             metrics,
             own,
+            memory,
             namespaces,
             registers,
             leases,
@@ -116,9 +120,8 @@ impl Parts {
         })
     }
 
-    /// For the HTTP door.
-    pub(crate) fn for_http(&self) -> DoorParts {
-        let sources = Sources {
+    fn sources(&self) -> Sources {
+        Sources {
             metrics: self.metrics.clone(),
             registers: self.registers.clone(),
             blobs: self.blobs.clone(),
@@ -126,8 +129,27 @@ impl Parts {
             time: self.time.clone(),
             admission: self.admission.clone(),
             upkeep: self.keeper.counts.clone(),
-        };
-        DoorParts { namespaces: self.namespaces.clone(), health: self.health.clone(), sources }
+        }
+    }
+
+    /// For the HTTP door.
+    pub(crate) fn for_http(&self) -> DoorParts {
+        DoorParts {
+            namespaces: self.namespaces.clone(),
+            health: self.health.clone(),
+            sources: self.sources(),
+        }
+    }
+
+    /// For the Redis door.
+    pub(crate) fn for_redis(&self) -> resp::DoorParts {
+        resp::DoorParts {
+            memory: self.memory.clone(),
+            namespaces: self.namespaces.clone(),
+            health: self.health.clone(),
+            feeds: self.feeds.clone(),
+            sources: self.sources(),
+        }
     }
 
     /// For the chores.

@@ -181,15 +181,21 @@ fn exposure_json(node: &Node) -> Value {
 /// What a raw door exposes, in one line: to whom, and that nothing in it is secret from the node.
 fn raw_door_text(door: &RawDoor, output: Output) -> String {
     let scope = scope_word(&door.address);
-    let (protocol, whom) = match (door.needs_certificate, scope) {
-        (true, scope) => ("HTTPS", format!("{scope}, certificate needed")),
-        (false, "this machine") => ("HTTP", "every program of this machine".to_owned()),
-        (false, scope) => {
-            ("HTTP", output.paint(Tone::Bad, &format!("everyone on {scope}, no certificate needed")))
-        }
+    let protocol = match (door.protocol.as_str(), door.needs_certificate) {
+        ("http", false) => "HTTP",
+        ("http", true) => "HTTPS",
+        ("redis", false) => "Redis protocol",
+        ("redis", true) => "Redis protocol over TLS",
+        (other, _) => other,
+    };
+    let whom = match (door.needs_certificate, scope) {
+        (true, scope) => format!("{scope}, certificate needed"),
+        (false, "this machine") => "every program of this machine".to_owned(),
+        (false, scope) => output.paint(Tone::Bad, &format!("everyone on {scope}, no certificate needed")),
     };
     format!(
-        "         {protocol} on {} to {whom}: values of {} {}\n",
+        "         {} on {} to {whom}: values of {} {}\n",
+        clean(protocol),
         clean(&door.address),
         clean(&door.namespace),
         output.paint(Tone::Warn, "(raw: readable by the node)"),

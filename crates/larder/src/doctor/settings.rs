@@ -1,6 +1,6 @@
 //! Settings: understood, in force, and not asking for more than the machine has.
 
-use larder_node::HttpAuth;
+use larder_node::{HttpAuth, RedisAuth};
 
 use crate::cli::Context;
 use crate::doctor::{Finding, machine};
@@ -55,6 +55,16 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) {
             "settings",
             format!("whoever reaches {} reads and writes the values behind the HTTP door", http.listen),
             "set http_auth to certificate, or http_listen to auto",
+        ));
+    }
+    if let Some(redis) = resolved.settings.redis.config(resolved.settings.listen)
+        && redis.auth == RedisAuth::None
+        && !redis.listen.ip().is_loopback()
+    {
+        findings.push(Finding::warning(
+            "settings",
+            format!("whoever reaches {} reads and writes the values behind the Redis door", redis.listen),
+            "set redis_auth to certificate, or redis_listen to auto",
         ));
     }
     restart_needed(context, &resolved, findings);

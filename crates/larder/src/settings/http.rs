@@ -14,7 +14,7 @@ pub const HOSTS_MAX: usize = 16;
 /// Longest name, in bytes, as in the domain name system.
 const HOST_LEN_MAX: usize = 253;
 
-/// Where the HTTP door listens.
+/// Where a door beside the node's own listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpListen {
     /// On loopback, beside the node's own port.
@@ -47,16 +47,22 @@ impl HttpListen {
         }
     }
 
-    /// The address, for a node that listens at `listen` for gRPC. Two nodes of one machine with ports apart so have
-    /// HTTP ports apart, and one on any free port has its HTTP door on any free port.
+    /// The address, for a node that listens at `listen` for gRPC.
     pub fn address(self, listen: SocketAddr) -> Option<SocketAddr> {
+        self.beside(listen, 1, HTTP_PORT_DEFAULT)
+    }
+
+    /// The address of a door so many ports on from that of a node that listens at `listen` for gRPC. Two nodes of one
+    /// machine with ports apart so have the ports of their doors apart, and one on any free port has its doors on any
+    /// free port.
+    pub fn beside(self, listen: SocketAddr, on: u16, default: u16) -> Option<SocketAddr> {
         match self {
             Self::Off => None,
             Self::At(address) => Some(address),
             Self::Auto => {
                 let port = match listen.port() {
                     0 => 0,
-                    port => port.checked_add(1).unwrap_or(HTTP_PORT_DEFAULT),
+                    port => port.checked_add(on).unwrap_or(default),
                 };
                 Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
             }

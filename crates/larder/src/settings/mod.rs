@@ -9,6 +9,7 @@ pub mod file;
 pub mod http;
 pub mod idle_lock;
 pub mod rate;
+pub mod redis;
 pub mod table;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ use crate::settings::rate::Rate;
 
 pub use http::HttpSettings;
 pub use idle_lock::IdleLock;
+pub use redis::RedisSettings;
 pub use table::Process;
 
 /// Where the node listens unless told otherwise.
@@ -60,6 +62,8 @@ pub struct Settings {
     pub memory_cap_bytes: u64,
     /// The HTTP door.
     pub http: HttpSettings,
+    /// The Redis door.
+    pub redis: RedisSettings,
     /// When an open vault locks itself.
     pub idle_lock: IdleLock,
     /// What the node verifies and collects in the background.
@@ -84,6 +88,7 @@ impl Default for Settings {
             connections_max: CONNECTIONS_MAX_DEFAULT,
             memory_cap_bytes: MEMORY_CAP_DEFAULT,
             http: HttpSettings::default(),
+            redis: RedisSettings::default(),
             idle_lock: IdleLock::After(idle_lock::IDLE_LOCK_DEFAULT),
             upkeep: UpkeepConfig::default(),
             log: "info".to_owned(),

@@ -18,7 +18,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::connection::Guest;
-use super::lanes::Lanes;
 use super::memory::Memory;
 use super::service::Shared;
 use super::tls::Known;
@@ -26,6 +25,7 @@ use super::watch::Watch;
 use super::{answer, connection, tls};
 use crate::admission::Admission;
 use crate::config::{HttpAuth, HttpConfig};
+use crate::lanes::Lanes;
 use crate::metrics::Sources;
 use crate::namespaces::Namespaces;
 use crate::server::Health;
@@ -63,7 +63,7 @@ impl Door {
     pub(crate) async fn bind(config: HttpConfig, connections_max: usize) -> std::io::Result<Self> {
         let socket = TcpListener::bind(config.listen).await?;
         let address = socket.local_addr()?;
-        let lanes = Lanes::open()?;
+        let lanes = Lanes::open("larder-http")?;
         Ok(Self { socket, lanes, config, connections_max: connections_max.min(CONNECTIONS_MAX), address })
     }
 
@@ -179,7 +179,7 @@ async fn welcome(
         let guest = Guest { caller: Caller::at(peer.ip()), identity: None, ended: None };
         return connection::serve(shared, stream, guest, watch.begin()).await;
     };
-    let Some(known) = tls::shake(admission, stream, peer).await else { return };
+    let Some(known) = tls::shake(admission, stream, peer, tls::PROTOCOLS).await else { return };
     let Known { stream, caller, identity, mut seat } = known;
     counted.place.known();
     if seat.turned_away {

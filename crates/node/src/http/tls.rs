@@ -13,29 +13,34 @@ use crate::admission::{Admission, Seat};
 use crate::identity::Identity;
 use crate::listener::HANDSHAKE_TIMEOUT;
 
-/// What this door speaks.
-const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+/// What the HTTP door speaks.
+pub(crate) const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
 
 /// A connection whose caller is known.
-pub(super) struct Known {
-    pub(super) stream: TlsStream<TcpStream>,
-    pub(super) caller: Caller,
-    pub(super) identity: Arc<Identity>,
-    pub(super) seat: Seat,
+pub(crate) struct Known {
+    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) caller: Caller,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) seat: Seat,
 }
 
-/// Shakes hands. `None`: it has to go without a word.
-pub(super) async fn shake(admission: &Arc<Admission>, socket: TcpStream, peer: SocketAddr) -> Option<Known> {
+/// Shakes hands with a client of a door that speaks these protocols (ALPN). `None`: it has to go without a word.
+pub(crate) async fn shake(
+    admission: &Arc<Admission>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    protocols: &[&[u8]],
+) -> Option<Known> {
     // As the certificates are now: they may have changed since the connection before.
-    let acceptor = TlsAcceptor::from(admission.tls(PROTOCOLS));
+    let acceptor = TlsAcceptor::from(admission.tls(protocols));
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            tracing::info!(%peer, %error, "HTTP connection refused");
+            tracing::info!(%peer, %error, "connection refused");
             return None;
         }
         Err(_) => {
-            tracing::info!(%peer, "HTTP connection refused: handshake took too long");
+            tracing::info!(%peer, "connection refused: handshake took too long");
             return None;
         }
     };

@@ -1,0 +1,136 @@
+//! The state of one connection between its requests: who it is, which namespace, what it has queued and watches. Small,
+//! because ten thousand connections may have it and do nothing: what few connections need is boxed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use larder_door::Caller;
+use larder_door::resp::Verb;
+use larder_format::ids::NamespaceId;
+use larder_format::namespace::Namespace;
+
+use super::clients::Client;
+use super::queue::Queue;
+use super::shared::Shared;
+use crate::identity::Identity;
+
+/// The namespace that a connection works in: its database 0.
+#[derive(Debug)]
+pub(crate) struct Space {
+    /// Its id.
+    pub(crate) id: NamespaceId,
+    /// Its settings.
+    pub(crate) settings: Arc<Namespace>,
+    /// What whoever wants a value of it is told instead, where it cannot be served.
+    pub(super) refusal: Option<String>,
+}
+
+/// Whether answers are sent, as `CLIENT REPLY` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Replies {
+    /// All.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// Not the next one.
+    SkipNext,
+    /// Not this one.
+    Skip,
+}
+
+/// The state of one connection.
+pub(crate) struct Session {
+    /// What others see of it.
+    pub(crate) client: Arc<Client>,
+    /// Where it calls from, and how far it is known.
+    pub(crate) caller: Caller,
+    /// Who it is; `None`: nobody in particular.
+    pub(crate) identity: Option<Arc<Identity>>,
+    /// It said so itself with a secret; else its connection did.
+    pub(super) by_secret: bool,
+    /// It has to say who it is before it may do anything.
+    pub(crate) is_unknown: bool,
+    /// Attempts to do so that failed.
+    pub(crate) auth_failures: u32,
+    /// Where it works.
+    pub(crate) space: Arc<Space>,
+    /// What `MULTI` queued; `None`: no `MULTI`.
+    pub(crate) queue: Option<Box<Queue>>,
+    /// Set when a key that `WATCH` named has changed; `None`: nothing is watched.
+    pub(crate) watched: Option<Arc<AtomicBool>>,
+    /// How many keys are watched.
+    pub(crate) watching: u32,
+    /// Channels and patterns it listens to.
+    pub(crate) subscriptions: Option<Box<super::pubsub::Subscriptions>>,
+    /// Whether answers are sent.
+    pub(crate) replies: Replies,
+    /// It is closed once what was answered is sent.
+    pub(crate) closing: bool,
+}
+
+impl Session {
+    /// A new connection's.
+    pub(super) fn new(client: Arc<Client>, caller: Caller, space: Arc<Space>) -> Self {
+        Self {
+            client,
+            caller,
+            identity: None,
+            by_secret: false,
+            is_unknown: false,
+            auth_failures: 0,
+            space,
+            queue: None,
+            watched: None,
+            watching: 0,
+            subscriptions: None,
+            replies: Replies::On,
+            closing: false,
+        }
+    }
+
+    /// Nobody in particular again, as the door takes those who have not said who they are.
+    pub(super) fn forget_user(&mut self, shared: &Shared) {
+        if self.by_secret {
+            self.by_secret = false;
+            self.identity = None;
+            self.space = shared.space(&shared.config.namespace);
+            self.client.set_about(|about| about.user = None);
+        }
+    }
+
+    /// The flag that `WATCH` gives to the engine; made when it is first asked for.
+    pub(crate) fn watch_flag(&mut self) -> &Arc<AtomicBool> {
+        self.watched.get_or_insert_with(Arc::default)
+    }
+
+    /// Forgets what `WATCH` named, and answers whether any of it has changed.
+    pub(crate) fn unwatch(&mut self) -> bool {
+        self.watching = 0;
+        self.watched.take().is_some_and(|flag| flag.load(Ordering::Acquire))
+    }
+
+    /// What was queued cannot be carried out any more: something was wrong with a request.
+    pub(super) fn spoil(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.spoil();
+        }
+    }
+
+    /// How many channels and patterns it listens to.
+    pub(super) fn subscribed(&self) -> usize {
+        self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.count())
+    }
+
+    /// Lets others see what it has done and has.
+    pub(super) fn note(&self, last: Option<Verb>) {
+        let queued = self.queue.as_ref().map_or(-1, |queue| i32::try_from(queue.len()).unwrap_or(i32::MAX));
+        self.client.note(queued, self.watching, self.held_bytes());
+        self.client.did(last);
+    }
+
+    /// Bytes it holds that somebody outside can make many.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.held_bytes())
+    }
+}
