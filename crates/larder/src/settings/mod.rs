@@ -15,6 +15,7 @@ pub mod table;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use larder_client::transfer::JOBS_DEFAULT;
 
@@ -66,6 +67,8 @@ pub struct Settings {
     pub redis: RedisSettings,
     /// When an open vault locks itself.
     pub idle_lock: IdleLock,
+    /// How often the agent applies the vault's retention rules.
+    pub retention_every: Option<Duration>,
     /// What the node verifies and collects in the background.
     pub upkeep: UpkeepConfig,
     /// Which events the daemons log.
@@ -90,6 +93,7 @@ impl Default for Settings {
             http: HttpSettings::default(),
             redis: RedisSettings::default(),
             idle_lock: IdleLock::After(idle_lock::IDLE_LOCK_DEFAULT),
+            retention_every: Some(every::RETENTION_EVERY_DEFAULT),
             upkeep: UpkeepConfig::default(),
             log: "info".to_owned(),
             log_format: LogFormat::Text,

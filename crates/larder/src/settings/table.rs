@@ -278,6 +278,18 @@ pub static FIELDS: &[Field] = &[
         show: |settings| settings.idle_lock.text(),
     },
     Field {
+        name: "retention_every",
+        meaning: "How often the vault's retention rules are applied while it is open: older versions that no rule keeps are \
+                  deleted for good; off: only when a file is written, or by larder retention apply.",
+        process: Process::Agent,
+        allowed: every::allowed,
+        set: |settings, text| {
+            settings.retention_every = every::parse(text)?;
+            Ok(())
+        },
+        show: |settings| every::text(settings.retention_every),
+    },
+    Field {
         name: "scrub_every",
         meaning: "In this time the node reads and verifies everything it holds once, in the background and spread evenly; off: \
                   only larder node scrub does.",

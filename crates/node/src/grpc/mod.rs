@@ -16,8 +16,9 @@ pub(crate) use node::NodeService;
 pub(crate) use records::RecordsService;
 
 use larder_format::error::Kind;
-use larder_wire::answer::Failure;
+use larder_wire::answer::{Failure, Limit};
 use larder_wire::request::BadRequest;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 /// Answers of one stream that may wait for a slow reader before its requests stop being read.
@@ -38,7 +39,11 @@ fn status(failure: Failure) -> Status {
         Kind::Closed => Code::Unavailable,
         _ => Code::Internal,
     };
-    Status::new(code, failure.message)
+    let mut status = Status::new(code, failure.message);
+    if let Some(limit) = failure.no_room {
+        status.metadata_mut().insert(Limit::METADATA, MetadataValue::from_static(limit.name()));
+    }
+    status
 }
 
 fn bad_request(error: &BadRequest) -> Failure {
