@@ -18,6 +18,7 @@ use larder_store::api::{
     Address, Current, Next, QuotaOf, RecordStore, ScanRequest, StoreError, Ticket, Want,
 };
 use larder_store::log::LogStore;
+use larder_store::memory::MemoryTable;
 use larder_wire::answer::{Failure, Limit};
 use larder_wire::request::{Ask, AskPut, RecordRequest};
 
@@ -50,7 +51,7 @@ fn count_at(class: Class, operation: usize) -> usize {
 
 /// All records of this node.
 pub struct Registers {
-    memory: Arc<dyn RecordStore>,
+    memory: Arc<MemoryTable>,
     disk: Arc<LogStore>,
     namespaces: Arc<Namespaces>,
     time: Arc<NodeTime>,
@@ -95,7 +96,7 @@ impl Registers {
     /// Joins storage, settings and time.
     #[must_use]
     pub fn new(
-        memory: Arc<dyn RecordStore>,
+        memory: Arc<MemoryTable>,
         disk: Arc<LogStore>,
         namespaces: Arc<Namespaces>,
         time: Arc<NodeTime>,
@@ -141,6 +142,12 @@ impl Registers {
             Class::Memory => self.memory.as_ref(),
             Class::Disk => self.disk.as_ref(),
         }
+    }
+
+    /// The table of values in memory, for doors that know plain values.
+    #[must_use]
+    pub fn values(&self) -> &Arc<MemoryTable> {
+        &self.memory
     }
 
     /// Beats with every request.
