@@ -51,6 +51,21 @@ pub enum HttpAuth {
     None,
     /// Programs with a certificate of the node's own authority; HTTPS with mutual TLS.
     Certificate,
+    /// Programs with a token, or with such a certificate; HTTPS, but on loopback plain HTTP.
+    Token,
+}
+
+impl HttpAuth {
+    /// Whether a door with this at this address speaks TLS. A token is a secret, so it goes over no network in the clear;
+    /// on loopback there is none to read it.
+    #[must_use]
+    pub fn speaks_tls(self, listen: SocketAddr) -> bool {
+        match self {
+            HttpAuth::None => false,
+            HttpAuth::Certificate => true,
+            HttpAuth::Token => !listen.ip().is_loopback(),
+        }
+    }
 }
 
 /// Settings of the HTTP door.

@@ -8,13 +8,14 @@
 //! - [`identity`] says who is at the other end, and what the certificate lets them do;
 //! - `http` is the other door: plain values of a raw namespace, health, metrics; what is decoded and refused there is
 //!   in `larder-door`;
+//! - [`tokens`] says the same of whoever shows a token at one of the raw doors;
 //! - `rights` checks each request against it;
 //! - `grpc` turns messages into checked types (by `larder-wire`) and outcomes into messages;
 //! - [`registers`] joins the register's rules (`larder-mesh`) with this machine's storage (`larder-store`);
 //!   [`blobs`] does the same for blobs and leases;
 //! - `chores` (with `audit` and `suspects`) does in the background what nobody waits for: expiry, leases,
 //!   collection, time marks; `leases` decides which leases end; `maintenance` does on request what takes long:
-//!   collecting now, scrubbing.
+//!   collecting now, scrubbing; `emptying` deletes namespaces.
 //!
 //! [`server::run`] puts it together.
 
@@ -25,6 +26,7 @@ mod chores;
 pub mod config;
 pub mod credentials;
 mod descriptors;
+mod emptying;
 pub mod feeds;
 mod grpc;
 mod http;
@@ -44,6 +46,7 @@ mod room;
 pub mod server;
 mod suspects;
 pub mod time;
+pub mod tokens;
 pub mod upkeep;
 
 pub use config::{HttpAuth, HttpConfig, NodeConfig};

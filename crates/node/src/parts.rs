@@ -15,6 +15,7 @@ use crate::admission::Admission;
 use crate::blobs::Blobs;
 use crate::chores::Chores;
 use crate::config::NodeConfig;
+use crate::emptying::Emptying;
 use crate::feeds::Feeds;
 use crate::grpc::{BlobsService, Giving, NodeService, RecordsService};
 use crate::http::DoorParts;
@@ -27,6 +28,7 @@ use crate::registers::Registers;
 use crate::room::{INCOMING_BYTES_MAX, Room};
 use crate::server::{Health, NodeError};
 use crate::time::NodeTime;
+use crate::tokens::Tokens;
 use crate::upkeep::Keeper;
 
 /// All of it.
@@ -38,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     own: Arc<Own>,
     namespaces: Arc<Namespaces>,
+    pub(crate) tokens: Arc<Tokens>,
     registers: Arc<Registers>,
     leases: Arc<Leases>,
     blobs: Arc<Blobs>,
@@ -75,6 +78,7 @@ impl Parts {
         let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
         let time = Arc::new(NodeTime::resume(clock, high));
         let namespaces = Arc::new(Namespaces::load(log.clone())?);
+        let tokens = Arc::new(Tokens::load(log.clone(), time.clone())?);
         let max = config.value_len_max;
         let registers = Arc::new(Registers::new(memory, log.clone(), namespaces.clone(), time.clone(), max));
         let leases = Arc::new(Leases {
@@ -107,6 +111,7 @@ impl Parts {
             metrics,
             own,
             namespaces,
+            tokens,
             registers,
             leases,
             blobs,
@@ -127,7 +132,12 @@ impl Parts {
             admission: self.admission.clone(),
             upkeep: self.keeper.counts.clone(),
         };
-        DoorParts { namespaces: self.namespaces.clone(), health: self.health.clone(), sources }
+        DoorParts {
+            namespaces: self.namespaces.clone(),
+            tokens: self.tokens.clone(),
+            health: self.health.clone(),
+            sources,
+        }
     }
 
     /// For the chores.
@@ -138,6 +148,7 @@ impl Parts {
             time: self.time.clone(),
             log: self.log.clone(),
             leases: self.leases.clone(),
+            tokens: self.tokens.clone(),
             audit: Mutex::default(),
         }
     }
@@ -154,9 +165,16 @@ impl Parts {
             health: self.health.clone(),
             raw_doors,
             own: self.own.clone(),
+            tokens: self.tokens.clone(),
             log: self.log.clone(),
             maintenance: self.maintenance.clone(),
             keeper: self.keeper.clone(),
+            emptying: Arc::new(Emptying {
+                registers: self.registers.clone(),
+                namespaces: self.namespaces.clone(),
+                leases: self.leases.clone(),
+                log: self.log.clone(),
+            }),
         };
         Services {
             records: RecordsService { registers: self.registers.clone(), feeds: self.feeds.clone() },

@@ -119,6 +119,8 @@ fn raw_doors(config: &NodeConfig, addresses: Addresses) -> Vec<v1::RawDoor> {
         address: address.to_string(),
         namespace: http.namespace.clone(),
         needs_certificate: http.auth == HttpAuth::Certificate,
+        needs_token: http.auth == HttpAuth::Token,
+        tls: http.auth.speaks_tls(address),
     }]
 }
 

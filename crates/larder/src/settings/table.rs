@@ -134,10 +134,11 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "http_auth",
-        meaning: "Whom the HTTP door lets in: certificate (HTTPS, programs with a certificate of this authority) or none \
-                  (plain HTTP, whoever reaches the address); auto is none on loopback and certificate elsewhere.",
+        meaning: "Whom the HTTP door lets in: certificate (HTTPS, programs with a certificate of this authority), token (also \
+                  those with a token; HTTPS, but on loopback plain HTTP) or none (plain HTTP, whoever reaches the address: \
+                  loopback only); auto is none on loopback and certificate elsewhere.",
         process: Process::Node,
-        allowed: || "auto, certificate or none".to_owned(),
+        allowed: || "auto, certificate, token or none".to_owned(),
         set: |settings, text| {
             settings.http.auth = HttpAuthSetting::parse(text)?;
             Ok(())
