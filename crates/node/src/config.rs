@@ -60,6 +60,21 @@ pub enum HttpAuth {
     None,
     /// Programs with a certificate of the node's own authority; HTTPS with mutual TLS.
     Certificate,
+    /// Programs with a token, or with such a certificate; HTTPS, but on loopback plain HTTP.
+    Token,
+}
+
+impl HttpAuth {
+    /// Whether a door with this at this address speaks TLS. A token is a secret, so it goes over no network in the clear;
+    /// on loopback there is none to read it.
+    #[must_use]
+    pub fn speaks_tls(self, listen: SocketAddr) -> bool {
+        match self {
+            HttpAuth::None => false,
+            HttpAuth::Certificate => true,
+            HttpAuth::Token => !listen.ip().is_loopback(),
+        }
+    }
 }
 
 /// Settings of the HTTP door.
@@ -83,22 +98,13 @@ pub struct HttpConfig {
     pub value_len_max: usize,
 }
 
-/// Whom the Redis door lets in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RedisAuth {
-    /// Whoever can reach the address; plain TCP.
-    None,
-    /// Programs with a certificate of the node's own authority; mutual TLS.
-    Certificate,
-}
-
 /// Settings of the Redis door.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
     /// Address to listen on.
     pub listen: SocketAddr,
-    /// Whom to let in.
-    pub auth: RedisAuth,
+    /// Whom to let in, as the HTTP door does: plain TCP, or TLS.
+    pub auth: HttpAuth,
     /// How much one address of strangers may ask.
     pub rate: Rate,
     /// The rate holds for loopback and for identities as well.

@@ -15,6 +15,7 @@ use crate::admission::Admission;
 use crate::blobs::Blobs;
 use crate::chores::Chores;
 use crate::config::NodeConfig;
+use crate::emptying::Emptying;
 use crate::feeds::Feeds;
 use crate::grpc::{BlobsService, Giving, NodeService, RecordsService};
 use crate::http::DoorParts;
@@ -28,6 +29,7 @@ use crate::resp;
 use crate::room::{INCOMING_BYTES_MAX, Room};
 use crate::server::{Health, NodeError};
 use crate::time::NodeTime;
+use crate::tokens::Tokens;
 use crate::upkeep::Keeper;
 
 /// All of it.
@@ -40,6 +42,7 @@ pub(crate) struct Parts {
     own: Arc<Own>,
     memory: Arc<MemoryTable>,
     namespaces: Arc<Namespaces>,
+    pub(crate) tokens: Arc<Tokens>,
     registers: Arc<Registers>,
     leases: Arc<Leases>,
     blobs: Arc<Blobs>,
@@ -77,6 +80,7 @@ impl Parts {
         let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
         let time = Arc::new(NodeTime::resume(clock, high));
         let namespaces = Arc::new(Namespaces::load(log.clone())?);
+        let tokens = Arc::new(Tokens::load(log.clone(), time.clone())?);
         let max = config.value_len_max;
         let registers =
             Arc::new(Registers::new(memory.clone(), log.clone(), namespaces.clone(), time.clone(), max));
@@ -111,6 +115,7 @@ impl Parts {
             own,
             memory,
             namespaces,
+            tokens,
             registers,
             leases,
             blobs,
@@ -136,6 +141,7 @@ impl Parts {
     pub(crate) fn for_http(&self) -> DoorParts {
         DoorParts {
             namespaces: self.namespaces.clone(),
+            tokens: self.tokens.clone(),
             health: self.health.clone(),
             sources: self.sources(),
         }
@@ -146,7 +152,7 @@ impl Parts {
         resp::DoorParts {
             memory: self.memory.clone(),
             namespaces: self.namespaces.clone(),
-            health: self.health.clone(),
+            tokens: self.tokens.clone(),
             feeds: self.feeds.clone(),
             sources: self.sources(),
         }
@@ -160,6 +166,7 @@ impl Parts {
             time: self.time.clone(),
             log: self.log.clone(),
             leases: self.leases.clone(),
+            tokens: self.tokens.clone(),
             audit: Mutex::default(),
         }
     }
@@ -176,9 +183,16 @@ impl Parts {
             health: self.health.clone(),
             raw_doors,
             own: self.own.clone(),
+            tokens: self.tokens.clone(),
             log: self.log.clone(),
             maintenance: self.maintenance.clone(),
             keeper: self.keeper.clone(),
+            emptying: Arc::new(Emptying {
+                registers: self.registers.clone(),
+                namespaces: self.namespaces.clone(),
+                leases: self.leases.clone(),
+                log: self.log.clone(),
+            }),
         };
         Services {
             records: RecordsService { registers: self.registers.clone(), feeds: self.feeds.clone() },

@@ -18,7 +18,7 @@ use tonic::transport::Server;
 
 use crate::admission::Admission;
 use crate::chores;
-use crate::config::{HttpAuth, NodeConfig, RedisAuth};
+use crate::config::{HttpAuth, NodeConfig};
 use crate::credentials::TlsError;
 use crate::descriptors;
 use crate::grpc::{self, NodeService};
@@ -132,20 +132,18 @@ async fn bind_redis(config: &NodeConfig, descriptors: usize) -> Result<Option<re
 
 /// What is open to programs that do not seal.
 fn raw_doors(config: &NodeConfig, addresses: Addresses) -> Vec<v1::RawDoor> {
-    let door =
-        |protocol: &str, address: std::net::SocketAddr, namespace: &str, needs_certificate| v1::RawDoor {
-            protocol: protocol.to_owned(),
-            address: address.to_string(),
-            namespace: namespace.to_owned(),
-            needs_certificate,
-        };
-    let http =
-        config.http.as_ref().zip(addresses.http).map(|(http, address)| {
-            door("http", address, &http.namespace, http.auth == HttpAuth::Certificate)
-        });
-    let redis = config.redis.as_ref().zip(addresses.redis).map(|(redis, address)| {
-        door("redis", address, &redis.namespace, redis.auth == RedisAuth::Certificate)
-    });
+    let door = |protocol: &str, address: std::net::SocketAddr, namespace: &str, auth: HttpAuth| v1::RawDoor {
+        protocol: protocol.to_owned(),
+        address: address.to_string(),
+        namespace: namespace.to_owned(),
+        needs_certificate: auth == HttpAuth::Certificate,
+        needs_token: auth == HttpAuth::Token,
+        tls: auth.speaks_tls(address),
+    };
+    let http = config.http.as_ref().zip(addresses.http);
+    let http = http.map(|(http, address)| door("http", address, &http.namespace, http.auth));
+    let redis = config.redis.as_ref().zip(addresses.redis);
+    let redis = redis.map(|(redis, address)| door("redis", address, &redis.namespace, redis.auth));
     http.into_iter().chain(redis).collect()
 }
 

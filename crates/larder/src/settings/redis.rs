@@ -8,9 +8,9 @@ use larder_door::resp::limits::CONNECTIONS_MAX;
 use larder_format::limits::{NAMESPACE_NAME_LEN_MAX, VALUE_LEN_DEFAULT_MAX};
 use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
 use larder_node::config::{RAW_NAMESPACE, REDIS_PORT_DEFAULT, REDIS_RATE_DEFAULT};
-use larder_node::{RedisAuth, RedisConfig};
+use larder_node::{HttpAuth, RedisConfig};
 
-use crate::settings::http::{HttpListen, one_of};
+use crate::settings::http::{HttpAuthSetting, HttpListen, check_guarded};
 
 /// Ports from that of the node to that of this door; the HTTP door has the one between.
 const PORTS_ON: u16 = 2;
@@ -18,53 +18,13 @@ const PORTS_ON: u16 = 2;
 /// Fewest connections that the door may be limited to.
 pub const CONNECTIONS_MIN: usize = 16;
 
-/// Whom the Redis door lets in, as it is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RedisAuthSetting {
-    /// By the address.
-    Auto,
-    /// As said.
-    Always(RedisAuth),
-}
-
-impl RedisAuthSetting {
-    /// Parses `auto`, `certificate` or `none`.
-    ///
-    /// # Errors
-    /// A sentence that says what is allowed.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        Ok(match one_of(text, ["auto", "certificate", "none"])? {
-            0 => Self::Auto,
-            1 => Self::Always(RedisAuth::Certificate),
-            _ => Self::Always(RedisAuth::None),
-        })
-    }
-
-    /// As [`RedisAuthSetting::parse`] reads it.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Always(RedisAuth::Certificate) => "certificate",
-            Self::Always(RedisAuth::None) => "none",
-        }
-    }
-
-    fn at(self, address: SocketAddr) -> RedisAuth {
-        match self {
-            Self::Always(auth) => auth,
-            Self::Auto if address.ip().is_loopback() => RedisAuth::None,
-            Self::Auto => RedisAuth::Certificate,
-        }
-    }
-}
-
 /// All of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
     /// Where it listens.
     pub listen: HttpListen,
     /// Whom it lets in.
-    pub auth: RedisAuthSetting,
+    pub auth: HttpAuthSetting,
     /// The namespace that is its database 0.
     pub namespace: String,
     /// Most connections at a time.
@@ -79,7 +39,7 @@ impl Default for RedisSettings {
     fn default() -> Self {
         Self {
             listen: HttpListen::Auto,
-            auth: RedisAuthSetting::Auto,
+            auth: HttpAuthSetting::Auto,
             namespace: RAW_NAMESPACE.to_owned(),
             connections_max: CONNECTIONS_MAX,
             rate: REDIS_RATE_DEFAULT,
@@ -89,6 +49,17 @@ impl Default for RedisSettings {
 }
 
 impl RedisSettings {
+    /// Whether the door, as it is set, lets in nobody from elsewhere whom it does not know.
+    ///
+    /// # Errors
+    /// As [`check_guarded`].
+    pub fn check(&self, listen: SocketAddr) -> Result<(), String> {
+        match self.config(listen) {
+            Some(redis) => check_guarded("redis", redis.listen, redis.auth != HttpAuth::None),
+            None => Ok(()),
+        }
+    }
+
     /// As the node is told them; `None`: no door.
     pub fn config(&self, listen: SocketAddr) -> Option<RedisConfig> {
         let address = self.listen.beside(listen, PORTS_ON, REDIS_PORT_DEFAULT)?;
@@ -160,14 +131,21 @@ mod tests {
         let auth = |listen: &str, auth: &str| {
             let settings = RedisSettings {
                 listen: HttpListen::parse(listen).unwrap(),
-                auth: RedisAuthSetting::parse(auth).unwrap(),
+                auth: HttpAuthSetting::parse(auth).unwrap(),
                 ..RedisSettings::default()
             };
             settings.config("127.0.0.1:7447".parse().unwrap()).unwrap().auth
         };
-        assert_eq!(auth("auto", "auto"), RedisAuth::None);
-        assert_eq!(auth("0.0.0.0:6379", "auto"), RedisAuth::Certificate);
-        assert_eq!(auth("127.0.0.1:6379", "certificate"), RedisAuth::Certificate);
+        assert_eq!(auth("auto", "auto"), HttpAuth::None);
+        assert_eq!(auth("0.0.0.0:6379", "auto"), HttpAuth::Certificate);
+        assert_eq!(auth("127.0.0.1:6379", "certificate"), HttpAuth::Certificate);
+        assert_eq!(auth("0.0.0.0:6379", "token"), HttpAuth::Token);
+        let open = RedisSettings {
+            listen: HttpListen::parse("0.0.0.0:6379").unwrap(),
+            auth: HttpAuthSetting::parse("none").unwrap(),
+            ..RedisSettings::default()
+        };
+        assert!(open.check("127.0.0.1:7447".parse().unwrap()).unwrap_err().contains("redis_auth to token"));
     }
 
     #[test]

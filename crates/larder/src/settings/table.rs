@@ -6,7 +6,7 @@ use crate::life::log::{self, LogFormat};
 use crate::settings::http::{self, BURST_MAX, HOSTS_MAX, HttpAuthSetting, HttpListen};
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
 use crate::settings::rate::{self, RATE_MAX};
-use crate::settings::redis::{self, RedisAuthSetting};
+use crate::settings::redis;
 use crate::settings::{
     CONNECTIONS_MAX_MAX, CONNECTIONS_MAX_MIN, IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings, every,
 };
@@ -135,10 +135,11 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "http_auth",
-        meaning: "Whom the HTTP door lets in: certificate (HTTPS, programs with a certificate of this authority) or none \
-                  (plain HTTP, whoever reaches the address); auto is none on loopback and certificate elsewhere.",
+        meaning: "Whom the HTTP door lets in: certificate (HTTPS, programs with a certificate of this authority), token (also \
+                  those with a token; HTTPS, but on loopback plain HTTP) or none (plain HTTP, whoever reaches the address: \
+                  loopback only); auto is none on loopback and certificate elsewhere.",
         process: Process::Node,
-        allowed: || "auto, certificate or none".to_owned(),
+        allowed: || "auto, certificate, token or none".to_owned(),
         set: |settings, text| {
             settings.http.auth = HttpAuthSetting::parse(text)?;
             Ok(())
@@ -206,12 +207,13 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "redis_auth",
-        meaning: "Whom the Redis door lets in: certificate (TLS, programs with a certificate of this authority) or none (plain, \
-                  whoever reaches the address); auto is none on loopback and certificate elsewhere.",
+        meaning: "Whom the Redis door lets in: token (those that AUTH with a token, or come with a certificate; TLS but on \
+                  loopback), certificate (TLS, programs with a certificate of this authority) or none (plain, whoever reaches \
+                  it: loopback only); auto is none on loopback and certificate elsewhere.",
         process: Process::Node,
-        allowed: || "auto, certificate or none".to_owned(),
+        allowed: || "auto, certificate, token or none".to_owned(),
         set: |settings, text| {
-            settings.redis.auth = RedisAuthSetting::parse(text)?;
+            settings.redis.auth = HttpAuthSetting::parse(text)?;
             Ok(())
         },
         show: |settings| settings.redis.auth.text().to_owned(),

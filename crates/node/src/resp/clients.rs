@@ -17,6 +17,8 @@ use larder_door::resp::limits::{
 use larder_door::resp::{Protocol, Verb};
 use parking_lot::Mutex;
 
+use crate::tokens::Tokens;
+
 /// How often all are looked at: limits are kept to about this.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -104,6 +106,9 @@ pub(crate) struct Client {
     over: AtomicBool,
     stopping: AtomicBool,
     unknown: AtomicBool,
+    /// 0: nobody can take back what it is known by.
+    known_until: AtomicU64,
+    doubt: AtomicBool,
     phase: AtomicU8,
     since: AtomicU32,
     last: AtomicU32,
@@ -148,6 +153,25 @@ impl Client {
     /// It must say who it is within a time, or need not any more.
     pub(super) fn set_unknown(&self, unknown: bool) {
         self.unknown.store(unknown, Ordering::Relaxed);
+    }
+
+    /// It is known by something that holds until then, or may be taken back before.
+    pub(super) fn set_known_until(&self, until_ms: Option<u64>) {
+        self.known_until.store(until_ms.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Whether it must be looked at whether it is still known; asked once.
+    pub(super) fn take_doubt(&self) -> bool {
+        self.doubt.load(Ordering::Acquire) && self.doubt.swap(false, Ordering::AcqRel)
+    }
+
+    /// Lets it look whether it is still known, if that can have changed.
+    fn doubt(&self, now_ms: Option<u64>) {
+        let until_ms = self.known_until.load(Ordering::Relaxed);
+        if until_ms != 0 && now_ms.is_none_or(|now_ms| until_ms <= now_ms) {
+            self.doubt.store(true, Ordering::Release);
+            self.wake();
+        }
     }
 
     /// It has been cut off: nothing more is sent.
@@ -347,6 +371,8 @@ impl Clients {
             over: AtomicBool::new(false),
             stopping: AtomicBool::new(all.stopping),
             unknown: AtomicBool::new(false),
+            known_until: AtomicU64::new(0),
+            doubt: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Idle as u8),
             since: AtomicU32::new(now),
             last: AtomicU32::new(now),
@@ -399,14 +425,24 @@ impl Clients {
         }
     }
 
-    /// Looks at them for ever.
-    pub(super) async fn run(self: Arc<Self>) {
+    /// Looks at them for ever, and whenever a token is revoked.
+    pub(super) async fn run(self: Arc<Self>, tokens: Arc<Tokens>) {
         let mut ticks = tokio::time::interval(TICK);
+        let mut revocations = tokens.revocations();
         loop {
-            ticks.tick().await;
-            let now = self.ticks.fetch_add(1, Ordering::Relaxed) + 1;
-            for client in self.all.lock().clients.values() {
-                client.look(now);
+            tokio::select! {
+                _ = ticks.tick() => {
+                    let now = self.ticks.fetch_add(1, Ordering::Relaxed) + 1;
+                    let now_ms = tokens.now().ms();
+                    for client in self.all.lock().clients.values() {
+                        client.look(now);
+                        client.doubt(Some(now_ms));
+                    }
+                }
+                // The sender is the tokens' own and does not go.
+                _ = revocations.changed() => {
+                    self.all.lock().clients.values().for_each(|client| client.doubt(None));
+                }
             }
         }
     }

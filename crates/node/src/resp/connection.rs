@@ -122,6 +122,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 self.told_over();
                 return Poll::Ready(());
             }
+            if self.session.client.take_doubt() {
+                let now = self.shared.sources.time.now();
+                if !self.session.is_still_known(&self.shared, now) {
+                    return Poll::Ready(());
+                }
+            }
             match self.step(cx) {
                 Next::Again => {}
                 Next::Wait => return Poll::Pending,
@@ -218,6 +224,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let shared = self.shared.clone();
         let (began, now) = (shared.sources.time.monotonic(), shared.sources.time.now());
         let metrics = &shared.sources.metrics.redis;
+        if !self.session.is_still_known(&shared, now) {
+            // Without a word: whatever is asked is asked by nobody in particular.
+            self.session.client.cut();
+            return Answered { used: bytes.len(), blocked: false };
+        }
         let (mut run, mut used, mut sent, mut last) = (Run::default(), 0, 0, None);
         let mut blocked = false;
         while used < bytes.len() && !self.session.closing {

@@ -23,17 +23,23 @@ pub(super) fn auth(call: &mut Call<'_>) {
     }
 }
 
-fn authenticate(call: &mut Call<'_>, user: Option<&[u8]>, _secret: &[u8]) -> Result<(), String> {
-    if user.is_none() && !call.session.is_unknown {
-        return Err("ERR AUTH <password> called without any password configured for the default user. Are you sure your \
-                    configuration is correct?"
-            .to_owned());
+fn authenticate(call: &mut Call<'_>, user: Option<&[u8]>, secret: &[u8]) -> Result<(), String> {
+    let user = user.map_or(Ok(""), std::str::from_utf8).unwrap_or("?");
+    // Before the token is looked up: one that is revoked meanwhile is looked up again.
+    let epoch = call.shared.tokens.epoch();
+    match call.shared.tokens.check_as(user, secret, call.now) {
+        Ok(identity) => {
+            call.session.known_by_token(call.shared, identity, epoch);
+            Ok(())
+        }
+        Err(failure) => {
+            let wait = call.shared.tokens.failed(&call.session.caller).err();
+            call.session.auth_failures += 1;
+            call.session.closing |= wait.is_some() || call.session.auth_failures >= AUTH_FAILURES_MAX;
+            let wait = wait.map(|wait| format!("; too many of these: wait {} s", wait.as_secs() + 1));
+            Err(format!("WRONGPASS {}{}", failure.message, wait.unwrap_or_default()))
+        }
     }
-    call.session.auth_failures += 1;
-    if call.session.auth_failures >= AUTH_FAILURES_MAX {
-        call.session.closing = true;
-    }
-    Err("WRONGPASS invalid username-password pair or user is disabled.".to_owned())
 }
 
 /// `HELLO [protover [AUTH user password] [SETNAME name]]`.

@@ -24,14 +24,14 @@ use super::pubsub::Topology;
 use super::session::{Session, Space};
 use super::shared::Shared;
 use crate::admission::Admission;
-use crate::config::{RedisAuth, RedisConfig};
+use crate::config::{HttpAuth, RedisConfig};
 use crate::feeds::Feeds;
-use crate::http::tls::{self, Known};
+use crate::http::tls::{self, Shaken};
 use crate::identity::Identity;
 use crate::lanes::Lanes;
 use crate::metrics::Sources;
 use crate::namespaces::Namespaces;
-use crate::server::Health;
+use crate::tokens::Tokens;
 
 /// What clients of this door are said to speak: nothing, they do not ask.
 const PROTOCOLS: &[&[u8]] = &[];
@@ -49,7 +49,7 @@ pub(crate) struct Door {
 pub(crate) struct DoorParts {
     pub(crate) memory: Arc<MemoryTable>,
     pub(crate) namespaces: Arc<Namespaces>,
-    pub(crate) health: Arc<Health>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) feeds: Arc<Feeds>,
     pub(crate) sources: Sources,
 }
@@ -80,14 +80,14 @@ impl Door {
     pub(crate) fn open(self, parts: DoorParts) -> Open {
         let topology = Arc::new(Topology::default());
         let clients = Arc::new(Clients::new());
-        let needed = self.config.auth == RedisAuth::Certificate;
-        let admission = needed.then(|| parts.sources.admission.clone());
+        let needs_tls = self.config.auth.speaks_tls(self.address);
+        let admission = needs_tls.then(|| parts.sources.admission.clone());
         let caps = Caps { all: self.config.connections_max, per_network: CONNECTIONS_PER_NETWORK_MAX };
         let shared = Arc::new(Shared {
             node_id: NodeId(parts.sources.log.id().0),
             memory: parts.memory,
             namespaces: parts.namespaces,
-            health: parts.health,
+            tokens: parts.tokens,
             clients: clients.clone(),
             notify: Notify::new(topology.clone(), parts.feeds),
             topology,
@@ -98,7 +98,7 @@ impl Door {
             sources: parts.sources,
         });
         let (stop, stopped) = watch::channel(false);
-        let watching = tokio::spawn(clients.clone().run());
+        let watching = tokio::spawn(clients.clone().run(parts.tokens.clone()));
         let accepting = tokio::spawn(accept((self.socket, self.lanes), shared, admission, caps, stopped));
         Open { stop, clients, accepting, watching }
     }
@@ -183,7 +183,8 @@ async fn accept(
 async fn serve(counted: Counted, stream: TcpStream, peer: SocketAddr, caller: Caller, space: Arc<Space>) {
     let local = stream.local_addr().unwrap_or(counted.shared.config.listen);
     let client = counted.shared.clients.enter(peer, local);
-    let session = Session::new(client, caller, space);
+    let is_unknown = counted.shared.config.auth == HttpAuth::Token;
+    let session = Session::new(client, caller, space, is_unknown);
     Connection::new(stream, counted.shared.clone(), session).serve().await;
 }
 
@@ -197,8 +198,15 @@ async fn welcome(
 ) {
     let shared = counted.shared.clone();
     let local = stream.local_addr().unwrap_or(shared.config.listen);
-    let Some(known) = tls::shake(admission, stream, peer, PROTOCOLS).await else { return };
-    let Known { stream, caller, identity, mut seat } = known;
+    let Some(shaken) = tls::shake(admission, stream, peer, (shared.config.auth, PROTOCOLS)).await else {
+        return;
+    };
+    let Shaken { stream, caller, known } = shaken;
+    let Some((identity, mut seat)) = known else {
+        let client = shared.clients.enter(peer, local);
+        let session = Session::new(client, caller, space, true);
+        return Connection::new(stream, shared, session).serve().await;
+    };
     counted.place.known();
     if seat.turned_away {
         shared.sources.metrics.redis.refused(Refusal::Crowded);
@@ -209,7 +217,7 @@ async fn welcome(
     let client = shared.clients.enter(peer, local);
     let name = identity.name.clone();
     client.set_about(|about| about.user = Some(name.into()));
-    let mut session = Session::new(client, caller, only_space(&shared, &identity).unwrap_or(space));
+    let mut session = Session::new(client, caller, only_space(&shared, &identity).unwrap_or(space), false);
     session.identity = Some(identity);
     serve_until(Connection::new(stream, shared, session), ended).await;
 }

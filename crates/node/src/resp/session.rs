@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use larder_door::Caller;
 use larder_door::resp::Verb;
+use larder_format::clock::Hlc;
 use larder_format::ids::NamespaceId;
 use larder_format::namespace::Namespace;
 
 use super::clients::Client;
 use super::queue::Queue;
 use super::shared::Shared;
+use crate::config::HttpAuth;
 use crate::identity::Identity;
 
 /// The namespace that a connection works in: its database 0.
@@ -47,8 +49,8 @@ pub(crate) struct Session {
     pub(crate) caller: Caller,
     /// Who it is; `None`: nobody in particular.
     pub(crate) identity: Option<Arc<Identity>>,
-    /// It said so itself with a secret; else its connection did.
-    pub(super) by_secret: bool,
+    /// It said so itself with a token, and the number that tokens had then; else its connection did.
+    pub(super) by_secret: Option<u64>,
     /// It has to say who it is before it may do anything.
     pub(crate) is_unknown: bool,
     /// Attempts to do so that failed.
@@ -71,13 +73,14 @@ pub(crate) struct Session {
 
 impl Session {
     /// A new connection's.
-    pub(super) fn new(client: Arc<Client>, caller: Caller, space: Arc<Space>) -> Self {
+    pub(super) fn new(client: Arc<Client>, caller: Caller, space: Arc<Space>, is_unknown: bool) -> Self {
+        client.set_unknown(is_unknown);
         Self {
             client,
             caller,
             identity: None,
-            by_secret: false,
-            is_unknown: false,
+            by_secret: None,
+            is_unknown,
             auth_failures: 0,
             space,
             queue: None,
@@ -89,13 +92,42 @@ impl Session {
         }
     }
 
+    /// It has shown a good token.
+    pub(super) fn known_by_token(&mut self, shared: &Shared, identity: Identity, epoch: u64) {
+        let serial = identity.serial.as_str();
+        self.caller = Caller::with_token(self.caller.address, serial);
+        self.client.set_about(|about| about.user = Some(serial.into()));
+        self.client.set_known_until(Some(identity.not_after_ms));
+        self.client.set_unknown(false);
+        self.space = match identity.namespaces.as_deref() {
+            Some([only]) => shared.space(only),
+            _ => shared.space(&shared.config.namespace),
+        };
+        (self.identity, self.by_secret, self.is_unknown) = (Some(Arc::new(identity)), Some(epoch), false);
+        self.auth_failures = 0;
+    }
+
+    /// Whether what it said of itself still holds: tokens can be revoked, and end.
+    pub(super) fn is_still_known(&mut self, shared: &Shared, now: Hlc) -> bool {
+        let (Some(identity), Some(epoch)) = (&self.identity, &mut self.by_secret) else { return true };
+        let newest = shared.tokens.epoch();
+        if *epoch == newest && identity.not_after_ms > now.ms() {
+            return true;
+        }
+        *epoch = newest;
+        shared.tokens.holds(identity, now)
+    }
+
     /// Nobody in particular again, as the door takes those who have not said who they are.
     pub(super) fn forget_user(&mut self, shared: &Shared) {
-        if self.by_secret {
-            self.by_secret = false;
+        if self.by_secret.take().is_some() {
             self.identity = None;
+            self.caller = Caller::at(self.caller.address);
             self.space = shared.space(&shared.config.namespace);
             self.client.set_about(|about| about.user = None);
+            self.client.set_known_until(None);
+            self.is_unknown = shared.config.auth == HttpAuth::Token;
+            self.client.set_unknown(self.is_unknown);
         }
     }
 

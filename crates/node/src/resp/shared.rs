@@ -18,7 +18,7 @@ use super::session::Space;
 use crate::config::RedisConfig;
 use crate::metrics::Sources;
 use crate::namespaces::Namespaces;
-use crate::server::Health;
+use crate::tokens::Tokens;
 
 /// What all connections of the door share.
 pub(crate) struct Shared {
@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     /// Values in memory.
     pub(crate) memory: Arc<MemoryTable>,
     pub(crate) namespaces: Arc<Namespaces>,
-    pub(crate) health: Arc<Health>,
+    pub(super) tokens: Arc<Tokens>,
     /// Everything figures come from; time and metrics are in it.
     pub(crate) sources: Sources,
     pub(crate) clients: Arc<Clients>,

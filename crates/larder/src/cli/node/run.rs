@@ -76,6 +76,8 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
         tracing::warn!(variable, "the environment has a variable that looks like a setting and is none");
     }
     let settings = &resolved.settings;
+    settings.http.check(settings.listen).map_err(Failure::invalid)?;
+    settings.redis.check(settings.listen).map_err(Failure::invalid)?;
     let mut running = Running {
         pid: rustix::process::getpid().as_raw_pid(),
         address: settings.listen.to_string(),
