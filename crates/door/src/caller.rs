@@ -10,6 +10,8 @@ pub enum Standing {
     Loopback,
     /// It showed a certificate of the node's own authority, in this name.
     Certificate(Arc<str>),
+    /// It showed a token of this id.
+    Token(Arc<str>),
     /// Anyone.
     Stranger,
 }
@@ -36,6 +38,12 @@ impl Caller {
     #[must_use]
     pub fn with_certificate(address: IpAddr, name: &str) -> Self {
         Self { address: address.to_canonical(), standing: Standing::Certificate(name.into()) }
+    }
+
+    /// A caller that showed a token.
+    #[must_use]
+    pub fn with_token(address: IpAddr, id: &str) -> Self {
+        Self { address: address.to_canonical(), standing: Standing::Token(id.into()) }
     }
 
     /// Whether limits for strangers apply to it.

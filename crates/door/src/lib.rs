@@ -6,13 +6,15 @@
 //! - [`bucket`]: so many requests a second for an address;
 //! - [`connections`]: so many connections, in all and for an address;
 //! - [`refusal`]: what a door says no to before anything is looked up, and how it is counted;
-//! - [`http`]: requests of the HTTP door, decoded and checked.
+//! - [`http`]: requests of the HTTP door, decoded and checked;
+//! - [`resp`]: the Redis protocol: requests, replies, the table of commands.
 
 pub mod bucket;
 pub mod caller;
 pub mod connections;
 pub mod http;
 pub mod refusal;
+pub mod resp;
 
 pub use caller::{Caller, Standing};
 pub use refusal::Refusal;

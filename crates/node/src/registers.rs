@@ -14,10 +14,12 @@ use larder_format::operation::{Found, Identity, Lifetime, Operation, Outcome, Pu
 use larder_format::record::{Ballot, Content, Expiry, Key, RecordMeta, RecordSlot, RecordState, Version};
 use larder_format::sealed;
 use larder_mesh::single::{self, Applied, Context};
-use larder_store::api::{Address, Current, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
+use larder_store::api::{
+    Address, Current, Next, QuotaOf, RecordStore, ScanRequest, StoreError, Ticket, Want,
+};
 use larder_store::log::LogStore;
 use larder_store::memory::MemoryTable;
-use larder_wire::answer::Failure;
+use larder_wire::answer::{Failure, Limit};
 use larder_wire::request::{Ask, AskPut, RecordRequest};
 
 use crate::metrics::Cells;
@@ -74,7 +76,14 @@ pub struct Page {
 #[must_use]
 #[allow(clippy::needless_pass_by_value, reason = "made for map_err, which gives the error away")]
 pub fn store_failure(error: StoreError) -> Failure {
-    Failure::new(error.kind(), error.to_string())
+    let no_room = match &error {
+        StoreError::DiskFull { .. } | StoreError::Stalled => Some(Limit::Disk),
+        StoreError::Quota { of: QuotaOf::Node, .. } => Some(Limit::NodeQuota),
+        StoreError::Quota { of: QuotaOf::Namespace, .. } => Some(Limit::NamespaceQuota),
+        StoreError::Full { .. } => Some(Limit::MemoryCap),
+        _ => None,
+    };
+    Failure { no_room, ..Failure::new(error.kind(), error.to_string()) }
 }
 
 /// As [`store_failure`], of a read: what it saw waits for room on the disk, and nothing was changed by looking.

@@ -1,7 +1,5 @@
 //! Settings: understood, in force, and not asking for more than the machine has.
 
-use larder_node::HttpAuth;
-
 use crate::cli::Context;
 use crate::doctor::{Finding, machine};
 use crate::life::pid_file;
@@ -47,15 +45,11 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) {
             "set idle_lock to a time, like 15m",
         ));
     }
-    if let Some(http) = resolved.settings.http.config(resolved.settings.listen)
-        && http.auth == HttpAuth::None
-        && !http.listen.ip().is_loopback()
-    {
-        findings.push(Finding::warning(
-            "settings",
-            format!("whoever reaches {} reads and writes the values behind the HTTP door", http.listen),
-            "set http_auth to certificate, or http_listen to auto",
-        ));
+    if let Err(why) = resolved.settings.http.check(resolved.settings.listen) {
+        findings.push(Finding::warning("settings", why, "until then the node does not start"));
+    }
+    if let Err(why) = resolved.settings.redis.check(resolved.settings.listen) {
+        findings.push(Finding::warning("settings", why, "until then the node does not start"));
     }
     restart_needed(context, &resolved, findings);
     if findings.len() == before {

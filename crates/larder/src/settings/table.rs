@@ -6,6 +6,7 @@ use crate::life::log::{self, LogFormat};
 use crate::settings::http::{self, BURST_MAX, HOSTS_MAX, HttpAuthSetting, HttpListen};
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
 use crate::settings::rate::{self, RATE_MAX};
+use crate::settings::redis;
 use crate::settings::{
     CONNECTIONS_MAX_MAX, CONNECTIONS_MAX_MIN, IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings, every,
 };
@@ -134,10 +135,11 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "http_auth",
-        meaning: "Whom the HTTP door lets in: certificate (HTTPS, programs with a certificate of this authority) or none \
-                  (plain HTTP, whoever reaches the address); auto is none on loopback and certificate elsewhere.",
+        meaning: "Whom the HTTP door lets in: certificate (HTTPS, programs with a certificate of this authority), token (also \
+                  those with a token; HTTPS, but on loopback plain HTTP) or none (plain HTTP, whoever reaches the address: \
+                  loopback only); auto is none on loopback and certificate elsewhere.",
         process: Process::Node,
-        allowed: || "auto, certificate or none".to_owned(),
+        allowed: || "auto, certificate, token or none".to_owned(),
         set: |settings, text| {
             settings.http.auth = HttpAuthSetting::parse(text)?;
             Ok(())
@@ -192,6 +194,79 @@ pub static FIELDS: &[Field] = &[
         show: |settings| settings.http.hosts.join(","),
     },
     Field {
+        name: "redis_listen",
+        meaning: "Address and port of the Redis door, which serves values in memory in the clear to any Redis client; auto is \
+                  127.0.0.1 and the second port after that of listen (7449), or any free one; off closes it.",
+        process: Process::Node,
+        allowed: || "auto, off, or ADDRESS:PORT of this machine".to_owned(),
+        set: |settings, text| {
+            settings.redis.listen = HttpListen::parse(text)?;
+            Ok(())
+        },
+        show: |settings| settings.redis.listen.text(),
+    },
+    Field {
+        name: "redis_auth",
+        meaning: "Whom the Redis door lets in: token (those that AUTH with a token, or come with a certificate; TLS but on \
+                  loopback), certificate (TLS, programs with a certificate of this authority) or none (plain, whoever reaches \
+                  it: loopback only); auto is none on loopback and certificate elsewhere.",
+        process: Process::Node,
+        allowed: || "auto, certificate, token or none".to_owned(),
+        set: |settings, text| {
+            settings.redis.auth = HttpAuthSetting::parse(text)?;
+            Ok(())
+        },
+        show: |settings| settings.redis.auth.text().to_owned(),
+    },
+    Field {
+        name: "redis_namespace",
+        meaning: "The raw namespace in memory that Redis clients find as database 0. Where somebody has rights in one other \
+                  namespace only, that one is theirs.",
+        process: Process::Node,
+        allowed: redis::allowed_namespace,
+        set: |settings, text| {
+            settings.redis.namespace = redis::parse_namespace(text)?;
+            Ok(())
+        },
+        show: |settings| settings.redis.namespace.clone(),
+    },
+    Field {
+        name: "redis_connections_max",
+        meaning: "Most connections of Redis clients at a time; who comes beyond is told so and let go.",
+        process: Process::Node,
+        allowed: redis::allowed_connections,
+        set: |settings, text| {
+            settings.redis.connections_max = redis::parse_connections(text)?;
+            Ok(())
+        },
+        show: |settings| settings.redis.connections_max.to_string(),
+    },
+    Field {
+        name: "redis_rate",
+        meaning: "Commands a second that one address may send to the Redis door, and how many at once after a pause; 0/0 is no \
+                  limit. Programs of this machine and those that have said who they are have no limit unless redis_rate_for \
+                  says so.",
+        process: Process::Node,
+        allowed: || format!("RATE/BURST, each at most {} and {BURST_MAX}", http::RATE_MAX),
+        set: |settings, text| {
+            settings.redis.rate = http::parse_rate(text)?;
+            Ok(())
+        },
+        show: |settings| format!("{}/{}", settings.redis.rate.per_second, settings.redis.rate.burst),
+    },
+    Field {
+        name: "redis_rate_for",
+        meaning: "For whom redis_rate holds: strangers, or all (also this machine's programs and those that have said who they \
+                  are).",
+        process: Process::Node,
+        allowed: || "strangers or all".to_owned(),
+        set: |settings, text| {
+            settings.redis.rate_for_all = http::one_of(text, ["strangers", "all"])? == 1;
+            Ok(())
+        },
+        show: |settings| if settings.redis.rate_for_all { "all" } else { "strangers" }.to_owned(),
+    },
+    Field {
         name: "idle_lock",
         meaning: "The vault locks itself after this long without a command, or never.",
         process: Process::Agent,
@@ -203,6 +278,18 @@ pub static FIELDS: &[Field] = &[
             Ok(())
         },
         show: |settings| settings.idle_lock.text(),
+    },
+    Field {
+        name: "retention_every",
+        meaning: "How often the vault's retention rules are applied while it is open: older versions that no rule keeps are \
+                  deleted for good; off: only when a file is written, or by larder retention apply.",
+        process: Process::Agent,
+        allowed: every::allowed,
+        set: |settings, text| {
+            settings.retention_every = every::parse(text)?;
+            Ok(())
+        },
+        show: |settings| every::text(settings.retention_every),
     },
     Field {
         name: "scrub_every",

@@ -1,5 +1,6 @@
 //! The gRPC door of the node: messages in, messages out. One file per service.
 
+mod access;
 mod blobs;
 mod bulk;
 mod giving;
@@ -16,8 +17,9 @@ pub(crate) use node::NodeService;
 pub(crate) use records::RecordsService;
 
 use larder_format::error::Kind;
-use larder_wire::answer::Failure;
+use larder_wire::answer::{Failure, Limit};
 use larder_wire::request::BadRequest;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 /// Answers of one stream that may wait for a slow reader before its requests stop being read.
@@ -38,7 +40,11 @@ fn status(failure: Failure) -> Status {
         Kind::Closed => Code::Unavailable,
         _ => Code::Internal,
     };
-    Status::new(code, failure.message)
+    let mut status = Status::new(code, failure.message);
+    if let Some(limit) = failure.no_room {
+        status.metadata_mut().insert(Limit::METADATA, MetadataValue::from_static(limit.name()));
+    }
+    status
 }
 
 fn bad_request(error: &BadRequest) -> Failure {

@@ -1,4 +1,4 @@
-//! HTTPS: mutual TLS with certificates of the node's own authority. Who is let in, and who has to go again, is
+//! HTTPS: mutual TLS with certificates of the node's own authority, which a door that takes tokens can do without. Who is let in, and who has to go again, is
 //! [`crate::admission`]'s to say, as on the gRPC door.
 
 use std::net::SocketAddr;
@@ -10,39 +10,54 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::admission::{Admission, Seat};
+use crate::config::HttpAuth;
 use crate::identity::Identity;
 use crate::listener::HANDSHAKE_TIMEOUT;
 
-/// What this door speaks.
-const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+/// What the HTTP door speaks.
+pub(crate) const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
 
-/// A connection whose caller is known.
-pub(super) struct Known {
-    pub(super) stream: TlsStream<TcpStream>,
-    pub(super) caller: Caller,
-    pub(super) identity: Arc<Identity>,
-    pub(super) seat: Seat,
+/// A connection that has shaken hands.
+pub(crate) struct Shaken {
+    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) caller: Caller,
+    /// Who it is, and its seat; `None` where it showed no certificate and need not.
+    pub(crate) known: Option<(Arc<Identity>, Seat)>,
 }
 
-/// Shakes hands. `None`: it has to go without a word.
-pub(super) async fn shake(admission: &Arc<Admission>, socket: TcpStream, peer: SocketAddr) -> Option<Known> {
+/// Shakes hands with a client of a door that asks for this and speaks these protocols (ALPN). `None`: it has to go without
+/// a word.
+pub(crate) async fn shake(
+    admission: &Arc<Admission>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    (auth, protocols): (HttpAuth, &[&[u8]]),
+) -> Option<Shaken> {
     // As the certificates are now: they may have changed since the connection before.
-    let acceptor = TlsAcceptor::from(admission.tls(PROTOCOLS));
+    let tls = match auth {
+        HttpAuth::Token => admission.tls_for_tokens(protocols),
+        HttpAuth::None | HttpAuth::Certificate => admission.tls(protocols),
+    };
+    let acceptor = TlsAcceptor::from(tls);
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            tracing::info!(%peer, %error, "HTTP connection refused");
+            tracing::info!(%peer, %error, "connection refused");
             return None;
         }
         Err(_) => {
-            tracing::info!(%peer, "HTTP connection refused: handshake took too long");
+            tracing::info!(%peer, "connection refused: handshake took too long");
             return None;
         }
     };
-    // The handshake has checked that there is one and that it can be read.
-    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let Some(certificate) = certificate else {
+        let caller = Caller::at(peer.ip());
+        return (auth == HttpAuth::Token).then_some(Shaken { stream, caller, known: None });
+    };
+    // The handshake has checked that it can be read.
     let identity = Arc::new(Identity::of_certificate(certificate).ok()?);
     let seat = admission.admit(&identity, peer)?;
     let caller = Caller::with_certificate(peer.ip(), &identity.name);
-    Some(Known { stream, caller, identity, seat })
+    Some(Shaken { stream, caller, known: Some((identity, seat)) })
 }

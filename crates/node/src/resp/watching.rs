@@ -36,6 +36,11 @@ impl Watching {
         self.keys.iter().map(|key| &**key)
     }
 
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Bytes that it holds.
     pub(super) fn held_bytes(&self) -> usize {
         self.bytes + self.keys.capacity() * size_of::<Box<[u8]>>()

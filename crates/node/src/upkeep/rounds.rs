@@ -16,6 +16,9 @@ use crate::registers::store_failure;
 /// Name of the note of how far the scrub has come.
 pub(super) const NOTE: &str = "scrub";
 
+/// Name of the note of what is damaged.
+pub(super) const DAMAGED: &str = "damaged";
+
 /// How often it is noted how far the scrub has come: so much is read again after a kill. Seldom, because each note
 /// wakes the disk.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
@@ -42,7 +45,8 @@ enum Next {
 
 /// Starts the rounds that are asked for.
 pub(crate) fn start(keeper: Arc<Keeper>) -> Running {
-    let mut tasks = Vec::new();
+    let again = keeper.clone();
+    let mut tasks = vec![tokio::task::spawn_blocking(move || again.look_again())];
     if keeper.config.scrub_every.is_some() {
         tasks.push(every(keeper.clone(), Keeper::scrub_turn));
     }
@@ -170,9 +174,13 @@ impl Keeper {
         self.counts.scrubbed_frames.fetch_add(step.frames, Ordering::Relaxed);
         self.counts.damaged.fetch_add(step.damaged.len() as u64, Ordering::Relaxed);
         self.counts.mended.fetch_add(step.repaired, Ordering::Relaxed);
+        let mut news = false;
         for item in &step.damaged {
             tracing::warn!(place = %item.place, "stored bytes are not what was written");
-            self.note_damaged(item.clone());
+            news |= self.note_damaged(item.clone());
+        }
+        if news {
+            self.keep_damaged();
         }
     }
 
@@ -291,6 +299,8 @@ impl Keeper {
 
     /// Notes where the scrub is, before the node ends.
     pub(crate) fn note_at_end(&self) {
+        // What readers found and nobody has asked for since.
+        let _ = self.still_damaged();
         let note = self.scrub.lock().encode();
         let noted = self.own.set(NOTE, &note, self.time.now()).map_err(store_failure);
         if let Err(failure) = noted {

@@ -71,10 +71,10 @@ pub(super) fn expire(run: &mut Run<'_, '_>, args: Args<'_>) -> Result<(), Fault>
     let conditions = Conditions::read(args)?;
     let moment = lifetime::read_any(verb, unit, args.at(2), now_ms)?;
     let was = run.held.was(key).map_err(denied(verb))?;
-    let Some(was) = was.filter(|was| conditions.allow(was.expiry, moment)) else {
+    if !was.is_some_and(|was| conditions.allow(was.expiry, moment)) {
         run.out.integer(0);
         return Ok(());
-    };
+    }
     if moment.is_past(now_ms) {
         run.held.remove(key).map_err(denied(verb))?;
         run.tell("del", key);

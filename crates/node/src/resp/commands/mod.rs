@@ -61,10 +61,10 @@ impl Run<'_, '_> {
 fn values<'a>(shared: &'a Shared, space: &'a Space, now: Hlc) -> Values<'a> {
     Values {
         table: &shared.memory,
-        used: &shared.used,
+        used: shared.sources.log.used(),
         namespace: &space.settings,
         id: space.id,
-        value_len_max: shared.value_len_max,
+        value_len_max: shared.config.value_len_max,
         now,
     }
 }

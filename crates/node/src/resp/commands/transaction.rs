@@ -5,17 +5,16 @@
 //! RANDOMKEY, FLUSHDB) is a step of its own: the locks are let go for it, and what follows is locked anew.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use larder_door::resp::limits::WATCHED_MAX;
-use larder_door::resp::{Args, Verb};
+use larder_door::resp::Verb;
 
 use super::super::call::Call;
 use super::super::dispatch;
 use super::super::queue::Queue;
-use super::super::session::{Space, Watching};
-use super::{on_values, values, whole};
+use super::super::watching::Watching;
+use super::{on_values, values};
 
 /// Begins to queue.
 pub(super) fn multi(call: &mut Call<'_>) {
