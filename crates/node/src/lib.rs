@@ -40,6 +40,7 @@ mod metrics;
 pub mod namespaces;
 mod own;
 mod parts;
+mod plain;
 mod proxied;
 pub mod quota;
 pub mod registers;

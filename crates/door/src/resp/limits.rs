@@ -55,6 +55,9 @@ pub const QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most keys that one connection may watch for its next transaction.
 pub const WATCHED_MAX: usize = 65_536;
 
+/// Most bytes of keys that one connection may watch.
+pub const WATCHED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Longest name of a channel or pattern, in bytes: that of a notification about the longest key, and room.
 pub const CHANNEL_BYTES_MAX: usize = 8 * 1024;
 

@@ -18,13 +18,17 @@ fn needed(command: &Command, args: Args<'_>) -> Option<Right> {
         Verb::Publish => Some(Right::Write),
         // What is there stays as it is.
         Verb::SetNx | Verb::MSetNx => Some(Right::AppendOnly),
-        Verb::Set if args.from(3).iter().any(|option| option.eq_ignore_ascii_case(b"nx")) => {
-            Some(Right::AppendOnly)
-        }
+        Verb::Set if only_if_absent(args.from(3)) => Some(Right::AppendOnly),
         _ if command.flags.has(Flags::WRITE) => Some(Right::Write),
         _ if command.group == Group::Connection || command.group == Group::Transactions => None,
         _ => Some(Right::Read),
     }
+}
+
+/// Whether these options of `SET` leave alone what is there. What follows `IFEQ` is a value, whatever it says.
+fn only_if_absent(options: Args<'_>) -> bool {
+    let has = |name: &[u8]| options.iter().any(|option| option.eq_ignore_ascii_case(name));
+    has(b"nx") && !has(b"ifeq")
 }
 
 /// Whether somebody may do this.

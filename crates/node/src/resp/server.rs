@@ -38,7 +38,7 @@ pub(super) fn reset(call: &mut Call<'_>) {
     pubsub::forget_all(call.shared, call.session);
     let session = &mut *call.session;
     session.queue = None;
-    session.unwatch();
+    session.watched = None;
     session.replies = Replies::On;
     session.client.set_about(|about| about.name = "".into());
     session.forget_user(call.shared);

@@ -2,7 +2,6 @@
 //! because ten thousand connections may have it and do nothing: what few connections need is boxed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use larder_door::Caller;
 use larder_door::resp::Verb;
@@ -13,6 +12,7 @@ use larder_format::namespace::Namespace;
 use super::clients::Client;
 use super::queue::Queue;
 use super::shared::Shared;
+use super::watching::Watching;
 use crate::config::HttpAuth;
 use crate::identity::Identity;
 
@@ -67,10 +67,8 @@ pub(crate) struct Session {
     pub(crate) space: Arc<Space>,
     /// What `MULTI` queued; `None`: no `MULTI`.
     pub(crate) queue: Option<Box<Queue>>,
-    /// Set when a key that `WATCH` named has changed; `None`: nothing is watched.
-    pub(crate) watched: Option<Arc<AtomicBool>>,
-    /// How many keys are watched.
-    pub(crate) watching: u32,
+    /// The keys that `WATCH` named.
+    pub(crate) watched: Option<Box<Watching>>,
     /// Channels and patterns it listens to.
     pub(crate) subscriptions: Option<Box<super::pubsub::Subscriptions>>,
     /// Whether answers are sent.
@@ -93,7 +91,6 @@ impl Session {
             space,
             queue: None,
             watched: None,
-            watching: 0,
             subscriptions: None,
             replies: Replies::On,
             closing: false,
@@ -142,17 +139,6 @@ impl Session {
         }
     }
 
-    /// The flag that `WATCH` gives to the engine; made when it is first asked for.
-    pub(crate) fn watch_flag(&mut self) -> &Arc<AtomicBool> {
-        self.watched.get_or_insert_with(Arc::default)
-    }
-
-    /// Forgets what `WATCH` named, and answers whether any of it has changed.
-    pub(crate) fn unwatch(&mut self) -> bool {
-        self.watching = 0;
-        self.watched.take().is_some_and(|flag| flag.load(Ordering::Acquire))
-    }
-
     /// What was queued cannot be carried out any more: something was wrong with a request.
     pub(super) fn spoil(&mut self) {
         if let Some(queue) = &mut self.queue {
@@ -168,12 +154,14 @@ impl Session {
     /// Lets others see what it has done and has.
     pub(super) fn note(&self, last: Option<Verb>) {
         let queued = self.queue.as_ref().map_or(-1, |queue| i32::try_from(queue.len()).unwrap_or(i32::MAX));
-        self.client.note(queued, self.watching, self.held_bytes());
+        let watching = self.watched.as_ref().map_or(0, |watched| watched.len());
+        self.client.note(queued, u32::try_from(watching).unwrap_or(u32::MAX), self.held_bytes());
         self.client.did(last);
     }
 
     /// Bytes it holds that somebody outside can make many.
     pub(super) fn held_bytes(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.held_bytes())
+            + self.watched.as_ref().map_or(0, |watched| watched.held_bytes())
     }
 }
