@@ -18,9 +18,11 @@ use larder_door::{Caller, Limiter, Refusal};
 use larder_format::error::Kind;
 use larder_format::ids::{NamespaceId, NodeId};
 use larder_format::namespace::{Namespace, Privacy};
+use larder_format::record::Key;
 use larder_wire::answer::Failure;
 
 use super::answer::{self, Answer};
+use super::bearer::{self, Asker};
 use super::memory::Memory;
 use super::operation;
 use super::values::{PutHead, is_json};
@@ -32,6 +34,7 @@ use crate::namespaces::Namespaces;
 use crate::registers::Registers;
 use crate::server::Health;
 use crate::time::NodeTime;
+use crate::tokens::Tokens;
 
 /// The namespace this door serves.
 pub(super) struct Space {
@@ -45,6 +48,7 @@ pub(crate) struct Shared {
     pub(super) node_id: NodeId,
     pub(super) registers: Arc<Registers>,
     pub(super) namespaces: Arc<Namespaces>,
+    pub(super) tokens: Arc<Tokens>,
     pub(super) time: Arc<NodeTime>,
     pub(super) health: Arc<Health>,
     pub(super) metrics: Arc<Metrics>,
@@ -66,7 +70,8 @@ pub(super) enum Begun {
 }
 
 impl Shared {
-    /// The namespace; looked up by name once, since a namespace never goes and never changes what it is.
+    /// The namespace; looked up by name once, since one that a door serves never goes, and none changes what it is. Its
+    /// lifetimes may change: who needs them looks them up.
     ///
     /// # Errors
     /// [`Kind::Closed`] while it is not there; [`Kind::Denied`] if it is sealed.
@@ -89,11 +94,22 @@ impl Shared {
         Ok(self.space.get_or_init(|| Space { id: settings.id(), settings }))
     }
 
-    /// What a request's head alone decides.
-    fn admit(&self, caller: &Caller, request: &Request<Incoming>) -> Result<(), Refusal> {
+    /// What a request's head alone decides: whether it is ours, who asks, and whether it may ask so much.
+    fn admit(&self, by: &Service, caller: &Caller, request: &Request<Incoming>) -> Result<Asker, Answer> {
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
-        self.hosts.check(request.method(), request.version(), authority, request.headers())?;
-        self.within_rate(caller)
+        let checked = self.hosts.check(request.method(), request.version(), authority, request.headers());
+        checked.map_err(|refusal| self.refuse(refusal))?;
+        let shown = bearer::header(request.headers());
+        let asker = self.asker(caller, by.identity.as_ref(), by.watched.token(), shown);
+        let known = asker.as_ref().map_or(caller, |asker| &asker.caller);
+        self.within_rate(known).map_err(|refusal| self.refuse(refusal))?;
+        asker.map_err(|unknown| {
+            let mut answer = self.challenge(caller, &unknown);
+            if has_body(request.method(), request.headers(), request.body()) {
+                answer::close(&mut answer);
+            }
+            answer
+        })
     }
 
     /// Takes a request out of what the caller may ask.
@@ -104,8 +120,7 @@ impl Shared {
     /// Begins a request; answers which operation it is, too.
     fn begin(
         self: &Arc<Self>,
-        caller: &Caller,
-        identity: Option<&Identity>,
+        by: &Service,
         request: Request<Incoming>,
         has_fragment: bool,
     ) -> (usize, Begun) {
@@ -115,15 +130,15 @@ impl Shared {
             answer::close(&mut answer);
             return (operation::NONE, Begun::Now(answer));
         }
-        let told = self.proxies.of_request(caller, request.headers());
-        let caller = told.as_ref().unwrap_or(caller);
-        if let Err(refusal) = self.admit(caller, &request) {
-            return (operation::NONE, Begun::Now(self.refuse(refusal)));
-        }
+        let told = self.proxies.of_request(&by.caller, request.headers());
+        let asker = match self.admit(by, told.as_ref().unwrap_or(&by.caller), &request) {
+            Ok(asker) => asker,
+            Err(answer) => return (operation::NONE, Begun::Now(answer)),
+        };
         let uri = request.uri();
         match target::decode(request.method(), uri.path(), uri.query()) {
-            Ok(asked) => match self.permit(identity, &asked) {
-                Ok(()) => (operation::at(&asked), self.carry_out(caller, asked, request)),
+            Ok(asked) => match self.permit(asker.identity.as_deref(), &asked) {
+                Ok(()) => (operation::at(&asked), self.carry_out(asker, asked, request)),
                 Err(failure) => {
                     let mut answer = answer::failure(&failure);
                     // Nobody reads a body that may follow.
@@ -135,30 +150,32 @@ impl Shared {
         }
     }
 
-    /// What the certificate lets its holder do.
+    /// What somebody's certificate or token lets them do.
     pub(super) fn permit(&self, identity: Option<&Identity>, asked: &Asked) -> Result<(), Failure> {
         let Some(identity) = identity else { return Ok(()) };
-        if is_about_values(asked) {
-            identity.check_named(needed(asked), &self.config.namespace)
-        } else {
-            identity.check(needed(asked))
+        let (needed, namespace) = (needed(asked), self.config.namespace.as_str());
+        match about(asked) {
+            About::Key(key) => identity.check_named_prefix(needed, namespace, key.as_bytes()),
+            About::Prefix(prefix) => identity.check_named_prefix(needed, namespace, prefix),
+            About::SomeKey => identity.check_somewhere(needed, namespace),
+            About::Node => identity.check(needed),
         }
     }
 
-    fn carry_out(self: &Arc<Self>, caller: &Caller, asked: Asked, request: Request<Incoming>) -> Begun {
-        let (shared, caller) = (self.clone(), caller.clone());
+    fn carry_out(self: &Arc<Self>, asker: Asker, asked: Asked, request: Request<Incoming>) -> Begun {
+        let (shared, Asker { caller, identity: who }) = (self.clone(), asker);
         match asked {
             Asked::Get { key, as_json } => self.get(key, as_json),
             Asked::Put { key, ttl_ms, may_be_json } => {
                 let is_json = may_be_json && is_json(request.headers());
-                let head = PutHead { key: Some(key), ttl_ms, is_json };
+                let head = PutHead { who, key: Some(key), ttl_ms, is_json };
                 Begun::Later(Box::pin(shared.put_or_refuse(caller, head, request)))
             }
             Asked::PutRaw => {
-                let head = PutHead { key: None, ttl_ms: None, is_json: true };
+                let head = PutHead { who, key: None, ttl_ms: None, is_json: true };
                 Begun::Later(Box::pin(shared.put_or_refuse(caller, head, request)))
             }
-            Asked::Delete { key } => Begun::Later(Box::pin(shared.delete(key))),
+            Asked::Delete { key } => Begun::Later(Box::pin(shared.delete(who, key))),
             Asked::Keys(page) => Begun::Later(Box::pin(shared.keys(caller, page))),
             Asked::Health { v1 } => Begun::Now(self.health(v1)),
             Asked::Status { v1 } => Begun::Now(self.status(v1)),
@@ -222,21 +239,41 @@ fn has_body(method: &Method, headers: &HeaderMap, body: &Incoming) -> bool {
     *method != Method::GET && (!body.is_end_stream() || headers.contains_key(http::header::TRANSFER_ENCODING))
 }
 
-/// The least right that an operation needs of somebody with a certificate. Writing over a value takes the one before
-/// away, so that adding is not enough for it.
+/// The least right that an operation needs of somebody with a certificate or token. Writing over a value takes the one
+/// before away, for which adding is not enough: the register looks at that, under the record's lock.
 fn needed(asked: &Asked) -> Right {
     match asked {
-        Asked::Put { .. } | Asked::PutRaw | Asked::Delete { .. } => Right::Write,
-        _ => Right::Read,
+        Asked::Put { .. } | Asked::PutRaw => Right::AppendOnly,
+        Asked::Delete { .. } => Right::Write,
+        Asked::Get { .. }
+        | Asked::Keys(_)
+        | Asked::Health { .. }
+        | Asked::Status { .. }
+        | Asked::Topology
+        | Asked::Metrics(_) => Right::Read,
     }
 }
 
-/// Whether what is asked is about the namespace's values, and not about the node.
-fn is_about_values(asked: &Asked) -> bool {
-    matches!(
-        asked,
-        Asked::Get { .. } | Asked::Put { .. } | Asked::PutRaw | Asked::Delete { .. } | Asked::Keys(_)
-    )
+/// What somebody must have rights on.
+enum About<'a> {
+    /// This key of the namespace.
+    Key(&'a Key),
+    /// All keys of it that begin so.
+    Prefix(&'a [u8]),
+    /// A key that the body names: the register looks at it.
+    SomeKey,
+    /// None of its values.
+    Node,
+}
+
+/// What is asked about. Every kind is named here, so that a new one is not open to everybody.
+fn about(asked: &Asked) -> About<'_> {
+    match asked {
+        Asked::Get { key, .. } | Asked::Put { key, .. } | Asked::Delete { key } => About::Key(key),
+        Asked::Keys(page) => About::Prefix(&page.prefix),
+        Asked::PutRaw => About::SomeKey,
+        Asked::Health { .. } | Asked::Status { .. } | Asked::Topology | Asked::Metrics(_) => About::Node,
+    }
 }
 
 /// The requests of one connection.
@@ -293,7 +330,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let shared = &self.shared;
         let began = shared.time.monotonic();
         let is_head = *request.method() == Method::HEAD;
-        match shared.begin(&self.caller, self.identity.as_deref(), request, self.watched.take_fragment()) {
+        match shared.begin(self, request, self.watched.take_fragment()) {
             (operation, Begun::Now(answer)) => {
                 shared.count(operation, began, &answer, is_head);
                 self.watched.begin_answer();

@@ -26,12 +26,15 @@ use super::answer::{self, Answer};
 use super::body;
 use super::content::Content;
 use super::service::{Begun, Shared};
+use crate::identity::Identity;
 
 /// Shortest lifetime that can be asked for, in milliseconds: what a client can write with three decimals.
 const TTL_MS_MIN: u64 = 1;
 
 /// A write, as the head of its request says.
 pub(super) struct PutHead {
+    /// Who writes; `None` where the door lets in whoever reaches it.
+    pub(super) who: Option<Arc<Identity>>,
     /// Under which key; `None`: the body may say, or one is chosen.
     pub(super) key: Option<Key>,
     /// Lifetime in the query, in milliseconds.
@@ -140,7 +143,7 @@ impl Shared {
         body::check_length(&headers, &incoming, body_max).map_err(|_| Refusal::BodyTooLarge { max })?;
         let received = body::read(incoming, body_max, caller, &self.bodies).await?;
         self.metrics.http.received(received.bytes.len() as u64);
-        let raw = head.key.is_none();
+        let (raw, who) = (head.key.is_none(), head.who.clone());
         let (data, key, ttl_ms) = match self.parts(head, &headers, &received.bytes) {
             Ok(parts) => parts,
             Err(bad) => return Ok(answer::bad(&bad.0)),
@@ -148,17 +151,26 @@ impl Shared {
         if data.len() as u64 > max {
             return Err(Refusal::BodyTooLarge { max });
         }
-        let (lifetime, clamped) = match within(&space.settings, ttl_ms, self.config.clamp_ttl) {
+        // As it is now: lifetimes may have been changed.
+        let settings = match self.namespaces.get(space.id) {
+            Ok(settings) => settings,
+            Err(failure) => return Ok(answer::failure(&failure)),
+        };
+        let (lifetime, clamped) = match within(&settings, ttl_ms, self.config.clamp_ttl) {
             Ok(lifetime) => lifetime,
             Err(why) => return Ok(answer::bad(&why)),
         };
         let put = AskPut { lifetime, body: data, ..AskPut::default() };
         let shown_key = shown(&key);
-        let outcome = self.registers.apply(request(&space.settings, key, Ask::Put(put))).await;
+        let outcome = self.apply(who.as_deref(), request(&space.settings, key, Ask::Put(put))).await;
         Ok(match outcome {
             Ok(Outcome::Written { version, expiry }) => {
                 let status = if raw { StatusCode::OK } else { StatusCode::CREATED };
                 self.written(status, shown_key, version, expiry, clamped)
+            }
+            Ok(Outcome::Conflict { .. }) => {
+                let why = "somebody else has just put a value there, which adding alone may not replace";
+                answer::failure(&Failure::new(Kind::Conflict, why))
             }
             Ok(other) => {
                 answer::failure(&Failure::new(Kind::Bug, format!("a write was answered with {other:?}")))
@@ -219,14 +231,22 @@ impl Shared {
         answer
     }
 
+    /// Carries out a request for somebody, if it may; for anybody where the door asks nobody who it is.
+    async fn apply(&self, who: Option<&Identity>, request: RecordRequest) -> Result<Outcome, Failure> {
+        match who {
+            Some(who) => self.registers.apply_as(who, request).await,
+            None => self.registers.apply(request).await,
+        }
+    }
+
     /// Deletes a value.
-    pub(super) async fn delete(self: Arc<Self>, key: Key) -> Answer {
+    pub(super) async fn delete(self: Arc<Self>, who: Option<Arc<Identity>>, key: Key) -> Answer {
         let space = match self.space() {
             Ok(space) => space,
             Err(failure) => return answer::failure(&failure),
         };
         let ask = Ask::Delete { condition: Condition::Any };
-        match self.registers.apply(request(&space.settings, key, ask)).await {
+        match self.apply(who.as_deref(), request(&space.settings, key, ask)).await {
             Ok(Outcome::Deleted { .. }) => answer::empty(StatusCode::NO_CONTENT),
             Ok(_) => answer::absent(),
             Err(failure) => answer::failure(&failure),
