@@ -8,7 +8,7 @@ use larder_format::clock::Hlc;
 use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
 use larder_format::limits::NAMESPACES_MAX;
-use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
+use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder, WhenFull};
 use larder_format::record::{Ballot, Content, Expiry, Key, Live, RecordSlot, RecordState, Version};
 use larder_format::slot::Slot;
 use larder_format::token::record::TOKEN_RECORD_PREFIX;
@@ -131,7 +131,7 @@ impl Namespaces {
         find(&self.known.read(), name).cloned()
     }
 
-    /// Changes lifetimes and quota of a namespace, for what is written from now on; answers when that is durable.
+    /// Changes lifetimes, quota and what happens when memory is full, for what is written from now on; answers when that is durable.
     ///
     /// # Errors
     /// [`Kind::NotFound`]; [`Kind::Retry`] if it is not any more what it was `before`; [`Kind::Invalid`] for what is not
@@ -150,11 +150,11 @@ impl Namespaces {
             ttl_default_ms: None,
             ttl_max_ms: None,
             quota_bytes: None,
+            when_full: WhenFull::Refuse,
             ..of.clone()
         };
         if fixed(existing) != fixed(&settings) {
-            let message =
-                "of a namespace only lifetimes and quota can be changed: what is in it was stored as it is";
+            let message = "of a namespace only lifetimes, quota and when_full can be changed: what is in it was stored as it is";
             return Err(Failure::new(Kind::Invalid, message));
         }
         let ticket = self.store(&settings, now, Next::StoreInto)?;
