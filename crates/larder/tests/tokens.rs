@@ -3,6 +3,8 @@
 
 #[path = "support/issued.rs"]
 mod issued;
+#[path = "support/python.rs"]
+mod python;
 mod support;
 
 use std::io::{Read, Write};
@@ -345,4 +347,31 @@ fn a_door_that_others_reach_asks_who_they_are_and_over_tls() {
     let mut said = Vec::new();
     let _ = plain.read_to_end(&mut said);
     assert!(!said.starts_with(b"HTTP/1.1 2"));
+}
+
+#[test]
+fn a_program_that_shares_no_code_narrows_a_token_as_well() {
+    let Some(tool) = python::program("tokens.py") else { return };
+    let (home, door) = up(&[]);
+    let (token, id) = create(&home, &["--right", "write", "--namespace", "raw"]);
+    let run = |arguments: &[&str], input: &str| -> Said {
+        use std::process::Stdio;
+        let mut command = Command::new(tool.get_program());
+        command.args(tool.get_args()).args(arguments);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap().into()
+    };
+    let said = run(&["show"], &token).ends(0).json();
+    assert_eq!((&said["id"], &said["caveats"][1]["namespaces"][0]), (&id.into(), &"raw".into()));
+    let narrowed = run(&["narrow", "read", "a:"], &token).ends(0).out;
+    assert_eq!(status(&door, &token, "PUT", "/v1/data/a:1"), 201);
+    assert_eq!(status(&door, narrowed.trim(), "GET", "/v1/data/a:1"), 200);
+    assert_eq!(status(&door, narrowed.trim(), "GET", "/v1/data/b"), 403);
+    assert_eq!(status(&door, narrowed.trim(), "DELETE", "/v1/data/a:1"), 403);
+    // The text that is kept in the tests of the format, and its root key.
+    let kept = "larder_AQcHBwcHBwcHBAEDAgIAAAAFAAAAY2FjaGUDAAAAcmF3AwIAAAAEAAAAYXBwOgQAAABqb2I6BNAHAAAAAAAAjmgzfb-D5drrIUVPeOjg3o58McwsrtqM4QLyxspsOj4";
+    run(&["verify", &"09".repeat(32)], kept).ends(0);
+    run(&["verify", &"08".repeat(32)], kept).ends(1);
 }
