@@ -127,7 +127,8 @@ impl Parts {
             admission: self.admission.clone(),
             upkeep: self.keeper.counts.clone(),
         };
-        DoorParts { namespaces: self.namespaces.clone(), health: self.health.clone(), sources }
+        let (namespaces, health) = (self.namespaces.clone(), self.health.clone());
+        DoorParts { namespaces, health, feeds: self.feeds.clone(), sources }
     }
 
     /// For the chores.

@@ -9,6 +9,7 @@ use larder_door::bucket::Buckets;
 use larder_door::connections::{Caps, Connections, Place};
 use larder_door::http::limits::{
     ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_NETWORK_MAX, JSON_EXTRA_BYTES_MAX,
+    WATCHES_BYTES_MAX,
 };
 use larder_door::http::origin::Hosts;
 use larder_door::{Caller, Refusal};
@@ -26,6 +27,7 @@ use super::watch::Watch;
 use super::{answer, connection, tls};
 use crate::admission::Admission;
 use crate::config::{HttpAuth, HttpConfig};
+use crate::feeds::Feeds;
 use crate::metrics::Sources;
 use crate::namespaces::Namespaces;
 use crate::server::Health;
@@ -44,6 +46,7 @@ pub(crate) struct Door {
 pub(crate) struct DoorParts {
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) health: Arc<Health>,
+    pub(crate) feeds: Arc<Feeds>,
     pub(crate) sources: Sources,
 }
 
@@ -78,6 +81,8 @@ impl Door {
             buckets: Buckets::new(self.config.rate),
             bodies: Memory::new(BODIES_BYTES_MAX, longest_body),
             answers: Memory::new(ANSWERS_BYTES_MAX, 0),
+            watches: Memory::new(WATCHES_BYTES_MAX, 0),
+            feeds: parts.feeds,
             space: OnceLock::new(),
             config: self.config,
             node_id: NodeId(parts.sources.log.id().0),

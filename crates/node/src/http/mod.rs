@@ -3,21 +3,30 @@
 //!
 //! The way of a request: [`listener`] accepts and caps connections, [`lanes`] serve them, [`tls`] shakes hands where
 //! certificates are needed, [`connection`] drives one, [`short`] answers plain reads in it, and [`watch`] its
-//! time, [`service`] checks, decodes and counts, [`values`] and [`about`] carry out, [`answer`] has the shapes of
-//! answers, [`content`] their bodies, [`body`] reads within limits, and [`memory`] bounds what is held for clients. [`operation`] has the names for counting.
+//! time, [`service`] checks, decodes and counts. [`values`] reads, [`put`], [`delete`], [`touch`], [`take`] and
+//! [`increment`] change (all through [`change`]), [`events`] tells of changes, and [`about`] of the node. [`answer`] has
+//! the shapes of answers, [`content`] their bodies, [`body`] reads within limits, and [`memory`] bounds what is held for
+//! clients. [`operation`] has the names for counting.
 
 mod about;
 mod answer;
 mod body;
+mod change;
 mod connection;
 mod content;
+mod delete;
+mod events;
+mod increment;
 mod lanes;
 mod listener;
 mod memory;
 pub(crate) mod operation;
+mod put;
 mod service;
 mod short;
+mod take;
 mod tls;
+mod touch;
 mod values;
 mod watch;
 

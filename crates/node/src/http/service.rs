@@ -12,8 +12,8 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::{Body, Incoming};
 use larder_door::bucket::Buckets;
 use larder_door::http::origin::Hosts;
-use larder_door::http::suspicion;
 use larder_door::http::target::{self, Asked, Unroutable};
+use larder_door::http::{openapi, suspicion};
 use larder_door::{Caller, Refusal};
 use larder_format::error::Kind;
 use larder_format::ids::{NamespaceId, NodeId};
@@ -23,9 +23,12 @@ use larder_wire::answer::Failure;
 use super::answer::{self, Answer};
 use super::memory::Memory;
 use super::operation;
-use super::values::{PutHead, is_json};
+use super::put::{PutHead, is_json};
+use super::touch::NewLifetime;
+use super::values::Reading;
 use super::watch::{Phase, Watched};
 use crate::config::HttpConfig;
+use crate::feeds::Feeds;
 use crate::identity::{Identity, Right};
 use crate::metrics::{Metrics, Sources};
 use crate::namespaces::Namespaces;
@@ -55,14 +58,20 @@ pub(crate) struct Shared {
     pub(super) bodies: Memory,
     /// Memory for answers that are built.
     pub(super) answers: Memory,
+    /// Memory for streams of events.
+    pub(super) watches: Memory,
+    pub(super) feeds: Arc<Feeds>,
     pub(super) space: OnceLock<Space>,
 }
 
 /// An answer, or one that has to be waited for.
 pub(super) enum Begun {
     Now(Answer),
-    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Later(Later),
 }
+
+/// An answer that has to be waited for.
+pub(super) type Later = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 impl Shared {
     /// The namespace; looked up by name once, since a namespace never goes and never changes what it is.
@@ -150,23 +159,49 @@ impl Shared {
 
     fn carry_out(self: &Arc<Self>, caller: &Caller, asked: Asked, request: Request<Incoming>) -> Begun {
         let (shared, caller) = (self.clone(), caller.clone());
+        if takes_no_body(&asked) && has_body(request.method(), request.headers(), request.body()) {
+            let mut answer = answer::bad("this takes no body; what it needs to know stands in the query");
+            answer::close(&mut answer);
+            return Begun::Now(answer);
+        }
         match asked {
-            Asked::Get { key, as_json } => self.get(key, as_json),
-            Asked::Put { key, ttl_ms, may_be_json } => {
+            Asked::Get { key, as_json } => match Reading::of(request.method(), request.headers(), as_json) {
+                Ok(reading) => self.get(key, reading),
+                Err(bad) => Begun::Now(answer::bad(&bad.0)),
+            },
+            Asked::Put { key, ttl_ms, may_be_json, reads } => {
                 let is_json = may_be_json && is_json(request.headers());
-                let head = PutHead { key: Some(key), ttl_ms, is_json };
+                let head = PutHead { key: Some(key), ttl_ms, is_json, reads };
                 Begun::Later(Box::pin(shared.put_or_refuse(caller, head, request)))
             }
             Asked::PutRaw => {
-                let head = PutHead { key: None, ttl_ms: None, is_json: true };
+                let head = PutHead { key: None, ttl_ms: None, is_json: true, reads: None };
                 Begun::Later(Box::pin(shared.put_or_refuse(caller, head, request)))
             }
-            Asked::Delete { key } => Begun::Later(Box::pin(shared.delete(key))),
             Asked::Keys(page) => Begun::Later(Box::pin(shared.keys(caller, page))),
             Asked::Health { v1 } => Begun::Now(self.health(v1)),
             Asked::Status { v1 } => Begun::Now(self.status(v1)),
             Asked::Topology => Begun::Now(self.topology()),
             Asked::Metrics(form) => Begun::Later(Box::pin(shared.metrics(caller, form))),
+            Asked::OpenApi => {
+                Begun::Now(answer::bytes(StatusCode::OK, "application/json", openapi::DOCUMENT))
+            }
+            Asked::Problems(which) => Begun::Now(answer::problems(which)),
+            asked => Begun::Later(shared.carry_out_later(caller, asked, request.into_parts().0.headers)),
+        }
+    }
+
+    /// What waits for something and has no body.
+    fn carry_out_later(self: Arc<Self>, caller: Caller, asked: Asked, headers: HeaderMap) -> Later {
+        match asked {
+            Asked::Delete { key } => Box::pin(self.delete(key, headers)),
+            Asked::Take { key } => Box::pin(self.take(key, headers)),
+            Asked::Touch { key, ttl_ms } => Box::pin(self.touch(key, NewLifetime::Ttl(ttl_ms), headers)),
+            Asked::Persist { key } => Box::pin(self.touch(key, NewLifetime::Never, headers)),
+            Asked::Increment { key, by, ttl_ms } => Box::pin(self.increment(key, by, ttl_ms, headers)),
+            Asked::Watch(asked) => Box::pin(self.watch(caller, asked, headers)),
+            // The others have begun already.
+            _ => Box::pin(std::future::ready(answer::problem("bug", "this request was routed to nobody"))),
         }
     }
 
@@ -196,8 +231,8 @@ impl Shared {
         }
         let mut answer = match unroutable {
             Unroutable::NoRoute => {
-                let detail = "there is nothing here; values are under /v1/data/KEY, and docs/doors/http.md has all paths";
-                answer::error(StatusCode::NOT_FOUND, Kind::NotFound.name(), detail)
+                let detail = "there is nothing here; values are under /v1/data/KEY, and /v1/openapi.json has all paths";
+                answer::problem("no_route", detail)
             }
             Unroutable::Method { allow } => answer::wrong_method(allow),
             Unroutable::Bad(bad) => answer::bad(&bad.0),
@@ -229,16 +264,27 @@ fn has_body(method: &Method, headers: &HeaderMap, body: &Incoming) -> bool {
 /// away, so that adding is not enough for it.
 fn needed(asked: &Asked) -> Right {
     match asked {
-        Asked::Put { .. } | Asked::PutRaw | Asked::Delete { .. } => Right::Write,
+        Asked::Put { .. }
+        | Asked::PutRaw
+        | Asked::Delete { .. }
+        | Asked::Take { .. }
+        | Asked::Touch { .. }
+        | Asked::Persist { .. }
+        | Asked::Increment { .. } => Right::Write,
         _ => Right::Read,
     }
 }
 
 /// Whether what is asked is about the namespace's values, and not about the node.
 fn is_about_values(asked: &Asked) -> bool {
+    asked.key().is_some() || matches!(asked, Asked::PutRaw | Asked::Keys(_) | Asked::Watch(_))
+}
+
+/// Actions on a value: all that there is to say of them stands in path and query.
+fn takes_no_body(asked: &Asked) -> bool {
     matches!(
         asked,
-        Asked::Get { .. } | Asked::Put { .. } | Asked::PutRaw | Asked::Delete { .. } | Asked::Keys(_)
+        Asked::Take { .. } | Asked::Touch { .. } | Asked::Persist { .. } | Asked::Increment { .. }
     )
 }
 
@@ -256,13 +302,20 @@ pub(super) enum Answering {
     Now(Option<Answer>),
     /// Waited for, then counted.
     Later {
-        future: Pin<Box<dyn Future<Output = Answer> + Send>>,
+        future: Later,
         shared: Arc<Shared>,
         watched: Arc<Watched>,
         operation: usize,
         began: Duration,
         is_head: bool,
     },
+}
+
+fn begin_answer(watched: &Watched, answer: &Answer, is_head: bool) {
+    watched.begin_answer();
+    if answer.body().is_stream() && !is_head {
+        watched.begin_stream();
+    }
 }
 
 impl Future for Answering {
@@ -278,7 +331,7 @@ impl Future for Answering {
             Answering::Later { future, shared, watched, operation, began, is_head } => {
                 future.as_mut().poll(cx).map(|answer| {
                     shared.count(*operation, *began, &answer, *is_head);
-                    watched.begin_answer();
+                    begin_answer(watched, &answer, *is_head);
                     Ok(answer)
                 })
             }
@@ -299,7 +352,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         match shared.begin(&self.caller, self.identity.as_deref(), request, self.watched.take_fragment()) {
             (operation, Begun::Now(answer)) => {
                 shared.count(operation, began, &answer, is_head);
-                self.watched.begin_answer();
+                begin_answer(&self.watched, &answer, is_head);
                 Answering::Now(Some(answer))
             }
             (operation, Begun::Later(future)) => {
