@@ -85,6 +85,7 @@ where
         End::Over(Phase::Head) => {
             shared.metrics.http.refused(Refusal::TooSlow);
             let words = answer::in_full(Refusal::TooSlow);
+            watched.begin_answer();
             let _ = tokio::time::timeout(LAST_WORDS_MAX, io.write_all(&words)).await;
             let _ = tokio::time::timeout(LAST_WORDS_MAX, io.shutdown()).await;
         }
