@@ -58,7 +58,7 @@ def namespaces(records):
     found = {}
     for record in records.get(SYSTEM, {}).values():
         f = Fields(record.body)
-        need(f.u8() == 1, "namespace settings of another format")
+        need(f.u8() in (1, 2), "namespace settings of another format")
         name, privacy, on_disk = f.text(), f.u8(), f.u8()
         need(privacy in (0, 1) and on_disk in (0, 1), "namespace settings")
         found[name] = "disk" if on_disk else "memory"

@@ -6,7 +6,7 @@ use larder_format::ids::{BlobId, LeaseToken, NamespaceId};
 use larder_format::namespace::Namespace;
 use larder_format::operation::{Found, Outcome};
 use larder_format::record::Key;
-use larder_wire::answer::{Failure, answer, found};
+use larder_wire::answer::{Failure, Limit, answer, found};
 use larder_wire::request::RecordRequest;
 use larder_wire::{MESSAGE_LEN_MAX, v1};
 use tokio::sync::mpsc;
@@ -110,6 +110,7 @@ pub(crate) fn failure(status: &Status) -> Failure {
         Code::InvalidArgument | Code::OutOfRange => Kind::Invalid,
         Code::NotFound => Kind::NotFound,
         Code::FailedPrecondition | Code::AlreadyExists => Kind::Conflict,
+        Code::ResourceExhausted if larder_wire::retry::after(status).is_some() => Kind::Retry,
         Code::ResourceExhausted => Kind::Full,
         Code::DataLoss => Kind::Damaged,
         Code::PermissionDenied | Code::Unauthenticated => Kind::Denied,
@@ -125,7 +126,8 @@ pub(crate) fn failure(status: &Status) -> Failure {
         (Kind::Closed, text) if broke_off => format!("the connection to the node broke off: {text}"),
         (_, text) => text.to_owned(),
     };
-    Failure::new(kind, message)
+    let no_room = status.metadata().get(Limit::METADATA).and_then(|name| Limit::named(name.to_str().ok()?));
+    Failure { no_room, ..Failure::new(kind, message) }
 }
 
 /// Steps of long work of the node, as they are done.

@@ -133,9 +133,11 @@ impl Outage {
     /// The failure, if there is nothing to wait for, or no more.
     pub(crate) async fn ride_out(&mut self, vault: &Vault, failure: Failure) -> Result<(), Failure> {
         let wait = vault.transfers.wait;
-        // What waits for room on the node's disk (its own words) is not a node that is away.
-        let is_full = failure.message.contains("no room: ");
-        if wait.is_zero() || is_full || !matches!(failure.kind, Kind::Closed | Kind::Unknown) {
+        // What waits for room on the node's disk is not a node that is away.
+        if wait.is_zero()
+            || failure.no_room.is_some()
+            || !matches!(failure.kind, Kind::Closed | Kind::Unknown)
+        {
             return Err(failure);
         }
         let since = *self.since.get_or_insert_with(|| vault.clock.monotonic());

@@ -7,9 +7,10 @@ mod get;
 mod plan;
 mod put;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use larder_seal::names::BadName;
 use larder_wire::answer::Failure;
 
 use crate::files::PutOptions;
@@ -97,4 +98,10 @@ pub struct TreeReport {
     pub skipped: Vec<(PathBuf, &'static str)>,
     /// What could not be dealt with, and why.
     pub failed: Vec<(PathBuf, Failure)>,
+}
+
+/// A name that the vault cannot hold, and what can be done about it.
+fn name_refused(local: &Path, refused: &BadName) -> Failure {
+    let message = format!("{}: {refused}; rename it, or leave it out with --exclude", local.display());
+    Failure::new(refused.kind(), message)
 }

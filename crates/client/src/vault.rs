@@ -26,7 +26,7 @@ use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, RecordRequest};
 use parking_lot::Mutex;
 
-use crate::files::Attempts;
+use crate::files::{Attempts, Sealers};
 use crate::memory::SeenMemory;
 use crate::remote::Remote;
 use crate::transfer::{Outage, Transfers};
@@ -54,6 +54,7 @@ pub struct Vault {
     pub(crate) sealer: RecordSealer,
     pub(crate) opener: RecordOpener,
     pub(crate) blobs: BlobSealer,
+    pub(crate) sealers: Arc<Sealers>,
     pub(crate) signer: Signer,
     pub(crate) public: PublicKey,
     pub(crate) root: VaultRoot,
@@ -154,6 +155,7 @@ impl Vault {
             sealer: RecordSealer::new(root, generation, &mut SystemRng),
             opener: RecordOpener::new(root),
             blobs: BlobSealer::new(root, generation),
+            sealers: Arc::default(),
             public: signer.public(),
             signer,
             root: root.clone(),

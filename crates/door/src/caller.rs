@@ -10,6 +10,10 @@ pub enum Standing {
     Loopback,
     /// It showed a certificate of the node's own authority, in this name.
     Certificate(Arc<str>),
+    /// It showed a token of this id.
+    Token(Arc<str>),
+    /// A proxy that is trusted to say for whom it calls, and has not said it. What it asks counts as a stranger's.
+    Proxy,
     /// Anyone.
     Stranger,
 }
@@ -38,7 +42,26 @@ impl Caller {
         Self { address: address.to_canonical(), standing: Standing::Certificate(name.into()) }
     }
 
-    /// Whether limits for strangers apply to it.
+    /// A caller that showed a token.
+    #[must_use]
+    pub fn with_token(address: IpAddr, id: &str) -> Self {
+        Self { address: address.to_canonical(), standing: Standing::Token(id.into()) }
+    }
+
+    /// A caller for whom a proxy calls: never a program of this machine, whatever its address says, since the proxy
+    /// takes calls from elsewhere.
+    #[must_use]
+    pub fn behind_proxy(address: IpAddr) -> Self {
+        Self { address: address.to_canonical(), standing: Standing::Stranger }
+    }
+
+    /// A proxy that is trusted to say for whom it calls.
+    #[must_use]
+    pub fn proxy(address: IpAddr) -> Self {
+        Self { address: address.to_canonical(), standing: Standing::Proxy }
+    }
+
+    /// Whether nothing is known of it but its address, so that one address of these may have so many connections.
     #[must_use]
     pub fn is_stranger(&self) -> bool {
         self.standing == Standing::Stranger
@@ -97,5 +120,6 @@ mod tests {
         }
         assert!(Caller::at("192.0.2.1".parse().unwrap()).is_stranger());
         assert!(!Caller::with_certificate("192.0.2.1".parse().unwrap(), "ci").is_stranger());
+        assert!(Caller::behind_proxy("127.0.0.1".parse().unwrap()).is_stranger(), "whatever the proxy says");
     }
 }

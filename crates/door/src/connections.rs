@@ -96,6 +96,24 @@ impl Connections {
 }
 
 impl Place {
+    /// A proxy has said who the caller is: it is counted as that one from now on.
+    ///
+    /// # Errors
+    /// The cap for the caller's network is reached; the place stays as it was.
+    pub fn turns_out(&mut self, caller: &Caller) -> Result<(), Crowded> {
+        let network = caller.is_stranger().then(|| caller.network());
+        if let Some(network) = network {
+            let mut open = self.of.open.lock();
+            let count = open.strangers.entry(network).or_default();
+            if *count >= self.of.caps.per_network {
+                return Err(Crowded::Network);
+            }
+            *count += 1;
+        }
+        self.of.leave(std::mem::replace(&mut self.network, network), false);
+        Ok(())
+    }
+
     /// The caller has shown who it is: the cap for strangers no longer counts it.
     pub fn known(&mut self) {
         self.of.leave(self.network.take(), false);
@@ -126,6 +144,13 @@ mod tests {
         let third = connections.enter(&caller("192.0.2.1")).ok().unwrap();
         let local = connections.enter(&caller("127.0.0.1")).ok().unwrap();
         assert_eq!(connections.enter(&caller("127.0.0.1")).err(), Some(Crowded::All));
+        assert_eq!(
+            second.turns_out(&caller("192.0.2.1")),
+            Err(Crowded::Network),
+            "whom a proxy calls for counts"
+        );
+        assert_eq!(second.turns_out(&caller("192.0.2.2")), Ok(()));
+        assert_eq!(connections.open.lock().strangers.len(), 2);
         drop((first, second, third, local));
         assert_eq!(connections.count(), 0);
         assert!(connections.open.lock().strangers.is_empty(), "nothing is kept of who has left");

@@ -3,7 +3,8 @@
 //! out, so that everything here runs in a test and under a fuzzer.
 //!
 //! - [`caller`]: who is on a connection, which every later decision looks at;
-//! - [`bucket`]: so many requests a second for an address;
+//! - [`proxies`]: for whom a trusted proxy calls;
+//! - [`bucket`] and [`rates`]: so many requests a second for an address, for all, for an identity;
 //! - [`connections`]: so many connections, in all and for an address;
 //! - [`refusal`]: what a door says no to before anything is looked up, and how it is counted;
 //! - [`http`]: requests of the HTTP door, decoded and checked.
@@ -12,7 +13,10 @@ pub mod bucket;
 pub mod caller;
 pub mod connections;
 pub mod http;
+pub mod proxies;
+pub mod rates;
 pub mod refusal;
 
 pub use caller::{Caller, Standing};
+pub use rates::{Limiter, Rates};
 pub use refusal::Refusal;

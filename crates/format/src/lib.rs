@@ -20,4 +20,5 @@ pub mod retention;
 pub mod rng;
 pub mod sealed;
 pub mod segment;
+pub mod size;
 pub mod slot;

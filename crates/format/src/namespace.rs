@@ -9,8 +9,12 @@ use crate::ids::NamespaceId;
 use crate::limits::{NAMESPACE_NAME_LEN_MAX, TTL_MS_MAX};
 use crate::record::{Expiry, unknown_format};
 
-/// Version of the settings layout that this program writes.
-pub const NAMESPACE_FORMAT: u8 = 1;
+/// Newest version of the settings layout that this program reads and writes. Settings that version 1 can say are
+/// written as version 1, so that an older program still reads them.
+pub const NAMESPACE_FORMAT: u8 = 2;
+
+/// The layout before [`Namespace::when_full`].
+const NAMESPACE_FORMAT_1: u8 = 1;
 
 /// Most owner keys a namespace may declare.
 pub const OWNER_KEYS_MAX: usize = 64;
@@ -45,6 +49,16 @@ pub enum ScanOrder {
     Key,
 }
 
+/// What a write does that finds the memory cap reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WhenFull {
+    /// It is refused; nothing that is there goes before its time.
+    #[default]
+    Refuse,
+    /// Values of the namespace that have an end go early, those that end soonest first. Values without an end stay.
+    Evict,
+}
+
 /// A namespace's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace {
@@ -68,6 +82,8 @@ pub struct Namespace {
     pub owner_keys: Vec<[u8; 32]>,
     /// Nodes of this zone only; empty: any.
     pub zone: String,
+    /// What a write does that finds the memory cap reached; [`WhenFull::Evict`] for class memory only.
+    pub when_full: WhenFull,
 }
 
 /// What a request says about a value's lifetime.
@@ -120,6 +136,9 @@ pub enum BadNamespace {
     /// A TTL of zero, beyond the limit, or a default above the maximum.
     #[error("namespace TTLs are 1 to {TTL_MS_MAX} ms, the default not above the maximum")]
     Ttl,
+    /// Values on disk are never dropped before their time.
+    #[error("only a namespace in memory can drop values when it is full")]
+    WhenFull,
 }
 
 impl Namespace {
@@ -137,6 +156,7 @@ impl Namespace {
             quota_bytes: None,
             owner_keys: Vec::new(),
             zone: String::new(),
+            when_full: WhenFull::Refuse,
         }
     }
 
@@ -169,6 +189,9 @@ impl Namespace {
         if !in_range(self.ttl_default_ms) || !in_range(self.ttl_max_ms) || !default_fits {
             return Err(BadNamespace::Ttl);
         }
+        if self.when_full == WhenFull::Evict && self.class != Class::Memory {
+            return Err(BadNamespace::WhenFull);
+        }
         Ok(())
     }
 
@@ -197,7 +220,8 @@ impl Namespace {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut w = Writer::new();
-        w.u8(NAMESPACE_FORMAT).bytes(self.name.as_bytes());
+        let as_before = self.when_full == WhenFull::Refuse;
+        w.u8(if as_before { NAMESPACE_FORMAT_1 } else { NAMESPACE_FORMAT }).bytes(self.name.as_bytes());
         w.u8(u8::from(self.privacy == Privacy::Raw));
         w.u8(u8::from(self.class == Class::Disk));
         w.u8(u8::from(self.scan_order == ScanOrder::Key));
@@ -210,6 +234,9 @@ impl Namespace {
             w.raw(key);
         }
         w.bytes(self.zone.as_bytes());
+        if !as_before {
+            w.u8(u8::from(self.when_full == WhenFull::Evict));
+        }
         w.finish()
     }
 
@@ -220,7 +247,7 @@ impl Namespace {
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let format = r.u8("namespace format")?;
-        if format != NAMESPACE_FORMAT {
+        if !(NAMESPACE_FORMAT_1..=NAMESPACE_FORMAT).contains(&format) {
             return Err(unknown_format("namespace", format, NAMESPACE_FORMAT));
         }
         let name = r.string("namespace name", NAMESPACE_NAME_LEN_MAX)?;
@@ -237,6 +264,8 @@ impl Namespace {
             owner_keys.push(r.array("owner key")?);
         }
         let zone = r.string("zone", ZONE_LEN_MAX)?;
+        let evicts = format > NAMESPACE_FORMAT_1 && flag(&mut r, "when full")?;
+        let when_full = if evicts { WhenFull::Evict } else { WhenFull::Refuse };
         r.finish()?;
         Ok(Self {
             name,
@@ -249,6 +278,7 @@ impl Namespace {
             quota_bytes,
             owner_keys,
             zone,
+            when_full,
         })
     }
 }
@@ -282,6 +312,33 @@ mod tests {
     #[test]
     fn settings_round_trip() {
         assert_eq!(Namespace::decode(values().encode()), Ok(values()));
+        let evicting = Namespace { when_full: WhenFull::Evict, ..values() };
+        assert_eq!(Namespace::decode(evicting.encode()), Ok(evicting));
+    }
+
+    #[test]
+    fn only_what_version_1_cannot_say_is_written_as_version_2() {
+        let old = values().encode();
+        assert_eq!(old[0], 1, "an older program reads it");
+        let evicting = Namespace { when_full: WhenFull::Evict, ..values() }.encode();
+        assert_eq!((evicting[0], evicting.len()), (2, old.len() + 1));
+        // Version 2 may also say what version 1 says.
+        let mut refusing = evicting.to_vec();
+        *refusing.last_mut().unwrap() = 0;
+        assert_eq!(Namespace::decode(refusing.into()), Ok(values()));
+        let mut odd = evicting.to_vec();
+        *odd.last_mut().unwrap() = 2;
+        assert!(matches!(Namespace::decode(odd.into()), Err(DecodeError::BadValue { .. })));
+        let mut newer = old.to_vec();
+        newer[0] = 3;
+        assert!(matches!(Namespace::decode(newer.into()), Err(DecodeError::TooNew { .. })));
+    }
+
+    #[test]
+    fn only_memory_evicts() {
+        let evicting = Namespace { when_full: WhenFull::Evict, ..values() };
+        assert_eq!(evicting.check(), Ok(()));
+        assert_eq!(Namespace { class: Class::Disk, ..evicting }.check(), Err(BadNamespace::WhenFull));
     }
 
     #[test]

@@ -20,12 +20,13 @@ pub struct Failure {
     reason: Reason,
     message: String,
     hint: Option<String>,
+    node_is_full: bool,
 }
 
 impl Failure {
     /// A failure of a kind, with a lower-case message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { reason: Reason::Kind(kind), message: message.into(), hint: None }
+        Self { reason: Reason::Kind(kind), message: message.into(), hint: None, node_is_full: false }
     }
 
     /// The request itself is wrong.
@@ -35,12 +36,22 @@ impl Failure {
 
     /// The reader of our standard output went away: a quiet end, not an error.
     pub fn broken_pipe() -> Self {
-        Self { reason: Reason::BrokenPipe, message: "standard output was closed".to_owned(), hint: None }
+        Self {
+            reason: Reason::BrokenPipe,
+            message: "standard output was closed".to_owned(),
+            hint: None,
+            node_is_full: false,
+        }
     }
 
     /// Somebody pressed ctrl-C or asked the process to stop.
     pub fn interrupted() -> Self {
-        Self { reason: Reason::Interrupted, message: "interrupted".to_owned(), hint: None }
+        Self {
+            reason: Reason::Interrupted,
+            message: "interrupted".to_owned(),
+            hint: None,
+            node_is_full: false,
+        }
     }
 
     /// An I/O error, with what was being done: `cannot <action> <path>: <error>`.
@@ -50,7 +61,19 @@ impl Failure {
 
     /// An I/O error with a message of its own.
     pub fn io_text(message: String, error: &io::Error) -> Self {
-        Self { reason: reason_of_io(error), message, hint: None }
+        Self { reason: reason_of_io(error), message, hint: None, node_is_full: false }
+    }
+
+    /// Notes that it is the node that has no room: what could be deleted may be offered.
+    #[must_use]
+    pub fn of_full_node(mut self) -> Self {
+        self.node_is_full = true;
+        self
+    }
+
+    /// Whether it is the node that has no room.
+    pub fn node_is_full(&self) -> bool {
+        self.node_is_full
     }
 
     /// Adds what to do about it: a command or a flag.
@@ -58,6 +81,12 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The same reason with a message about several things. What to do was said with each.
+    #[must_use]
+    pub fn summed_up(self, message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, ..self }
     }
 
     /// Puts what was being done in front of the message.

@@ -14,6 +14,7 @@ use larder_client::vault::Vault;
 use larder_format::clock::SystemClock;
 use larder_format::error::Kind;
 use larder_node::identity::Identity;
+use larder_wire::answer::Limit;
 
 use crate::agent::client::opened_vault;
 use crate::certificates::{Certificates, certificate_der};
@@ -30,25 +31,26 @@ const THREADS_END_MAX: Duration = Duration::from_secs(2);
 
 impl From<larder_client::Failure> for Failure {
     fn from(failure: larder_client::Failure) -> Self {
-        // The node's own words for it; a full disk on this side has the system's.
-        let node_is_full = failure.kind == Kind::Full && failure.message.contains("no room: ");
         let unattributed = failure.kind == Kind::Damaged && failure.message.contains("frames were lost");
+        // A full disk on this side is none of the node's limits.
+        let no_room = failure.no_room.filter(|_| failure.kind == Kind::Full);
         let failure = Failure::new(failure.kind, failure.message);
         if unattributed {
             return failure.hint("larder node accept-damage --help says what can be done");
         }
-        if node_is_full {
-            let about = "larder quota suggest says what takes most room";
-            if failure.message().contains("quota of the ") {
-                return failure.hint(format!(
-                    "{about}; larder rm --now PATH deletes for good; larder quota set changes the limit"
-                ));
-            }
-            return failure.hint(format!(
+        let about = "larder quota suggest says what takes most room";
+        match no_room {
+            None => failure,
+            Some(Limit::NodeQuota | Limit::NamespaceQuota) => failure.of_full_node().hint(format!(
+                "{about}; larder rm --now PATH deletes for good; larder quota set changes the limit"
+            )),
+            Some(Limit::Disk) => failure.of_full_node().hint(format!(
                 "larder rm --now PATH deletes for good, and room comes back within a minute; {about}"
-            ));
+            )),
+            Some(Limit::MemoryCap) => failure.hint(
+                "larder value del NAME makes room, so do values whose time is up; memory_cap in larder.toml is the limit",
+            ),
         }
-        failure
     }
 }
 

@@ -1,28 +1,7 @@
 //! Sizes in bytes as people read and write them: `512 B`, `1.4 MiB`; `64MiB`, `1.5G`, `4096`. And counts of things.
 
-/// Units in powers of 1024.
-const UNITS: &[&str] = &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-
-/// A size with three significant digits, in powers of 1024.
-pub fn show(bytes: u64) -> String {
-    let mut unit = 0;
-    let mut shift = 0;
-    while unit + 1 < UNITS.len() && (bytes >> shift) >= 1024 {
-        unit += 1;
-        shift += 10;
-    }
-    if unit == 0 {
-        return format!("{bytes} B");
-    }
-    // Hundredths, rounded down, so that a full disk never reads fuller than it is.
-    let hundredths = (u128::from(bytes) * 100) >> shift;
-    let (whole, part) = (hundredths / 100, hundredths % 100);
-    match whole {
-        0..=9 => format!("{whole}.{part:02} {}", UNITS[unit]),
-        10..=99 => format!("{whole}.{} {}", part / 10, UNITS[unit]),
-        _ => format!("{whole} {}", UNITS[unit]),
-    }
-}
+use larder_format::size::UNITS;
+pub use larder_format::size::show;
 
 /// A size exactly, as [`parse`] reads it: `1GiB`, `1500B`.
 pub fn text(bytes: u64) -> String {
@@ -71,21 +50,6 @@ pub fn parse(text: &str, min: u64, max: u64) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shown_with_three_digits() {
-        for (bytes, want) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.00 KiB"),
-            (1_500_000, "1.43 MiB"),
-            (64 << 20, "64.0 MiB"),
-            (500 << 30, "500 GiB"),
-            (u64::MAX, "15.9 EiB"),
-        ] {
-            assert_eq!(show(bytes), want);
-        }
-    }
 
     #[test]
     fn what_is_written_exactly_is_read_back() {

@@ -118,7 +118,11 @@ fn parts_of_a_value() {
         let answer = part(range);
         assert_eq!(answer.status, 206, "{range}");
         assert_eq!(answer.header("content-range"), format!("bytes {from}-{}/100000", to - 1));
-        assert_eq!((answer.body.clone(), answer.header("etag")), (bytes[from..to].to_vec(), one.as_str()), "{range}");
+        assert_eq!(
+            (answer.body.clone(), answer.header("etag")),
+            (bytes[from..to].to_vec(), one.as_str()),
+            "{range}"
+        );
     }
     for range in ["bytes=5-2", "lines=1-2", "bytes=0-9,5-14", "nonsense"] {
         let answer = part(range);

@@ -1,9 +1,9 @@
 //! The HTTP door against its own description: schemathesis, a client that is made of the OpenAPI document alone, sends what
 //! the document allows and what it forbids, and compares every answer with it: statuses, headers, media types, shapes.
 
-mod support;
 #[path = "support/python.rs"]
 mod python;
+mod support;
 
 use support::Home;
 use support::http::{address, get};
@@ -20,7 +20,16 @@ fn the_door_is_as_it_describes_itself() {
         .arg("--config-file")
         .arg(tools.join("schemathesis.toml"))
         .args(["run", &format!("http://{door}/v1/openapi.json"), "--seed", "1", "--max-examples", "5"])
-        .args(["--workers", "2", "--continue-on-failure", "--request-timeout", "20", "--warnings", "off", "--no-color"])
+        .args([
+            "--workers",
+            "2",
+            "--continue-on-failure",
+            "--request-timeout",
+            "20",
+            "--warnings",
+            "off",
+            "--no-color",
+        ])
         // What it keeps goes where the test's other files are.
         .current_dir(home.home())
         .env("PYTHONPATH", &tools)

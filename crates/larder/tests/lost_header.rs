@@ -84,7 +84,7 @@ fn without_a_copy_nothing_is_made_over_files_and_the_open_vault_stays_open() {
     let gone = on_the_copy(&home, &header(&home), Ask::Delete { condition: Condition::Any });
     assert!(matches!(gone, Outcome::Deleted { .. }));
     std::fs::remove_file(header_file(&home)).unwrap();
-    home.bring_up().ends(3).says("there are files of a vault").says("from a backup");
+    home.bring_up().ends(3).says("is still open here").says("larder vault repair");
     assert!(!header_file(&home).exists());
     std::io::Write::write_all(&mut std::fs::File::create(header_file(&home)).unwrap(), &before).unwrap();
     assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "kept", "the agent still has it open");
@@ -146,4 +146,53 @@ fn no_vault_is_made_before_its_recovery_code_was_handed_over() {
     assert_eq!(up["vault"]["created"], true);
     assert_eq!(up["recovery_code"].as_str().map(str::len), Some(41));
     home.run_with(&["put", "-", "/f"], b"x").ends(0);
+}
+
+#[test]
+fn with_both_copies_lost_the_open_vault_gets_a_new_header() {
+    let home = Home::up();
+    home.run_with(&["put", "-", "/f"], b"kept").ends(0);
+    let before = header(&home);
+    let bytes = std::fs::read(header_file(&home)).unwrap();
+    let new = home.file("new", b"another one\n");
+    let repair = ["vault", "repair", "--json", "--new-passphrase-file", &new];
+    // While either copy is whole, that one counts.
+    home.run(&repair).ends(4).says("vault.header is whole");
+    std::fs::remove_file(header_file(&home)).unwrap();
+    home.run(&repair).ends(4).says("the node's copy of the vault's header is whole").says("larder up");
+
+    let mut bent = before.encode().to_vec();
+    bent[300] ^= 4;
+    let junk = AskPut { condition: Condition::Any, body: bent.into(), ..AskPut::default() };
+    assert!(matches!(on_the_copy(&home, &before, Ask::Put(junk)), Outcome::Written { .. }));
+    // A damaged file is kept aside.
+    let mut file = std::fs::File::create(header_file(&home)).unwrap();
+    std::io::Write::write_all(&mut file, &bytes[..bytes.len() / 2]).unwrap();
+    drop(file);
+    home.bring_up().ends(6).says("is still open here").says("larder vault repair");
+    let made = home.run(&repair).ends(0).json();
+    let code = made["recovery_code"].as_str().unwrap().to_owned();
+    let after = header(&home);
+    assert_eq!((after.vault(), after.fingerprint()), (before.vault(), before.fingerprint()));
+    assert!(after.revision() > before.revision(), "a device that has seen the old one takes the new one");
+    assert!(home.home().join("config/vault.header.damaged").exists());
+
+    // The same vault, with new ways in and without the old ones.
+    assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "kept");
+    home.run(&["lock"]).ends(0);
+    let old = home.path("passphrase");
+    home.run(&["unlock", "--passphrase-file", old.to_str().unwrap()]).ends(7);
+    home.run(&["unlock", "--passphrase-file", &new]).ends(0);
+    assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "kept");
+    home.run(&["lock"]).ends(0);
+    home.run(&["unlock", "--recovery-code-file", &home.file("code", code.as_bytes())]).ends(0);
+    // The node has it, too.
+    std::fs::remove_file(header_file(&home)).unwrap();
+    home.run(&["up", "--listen", "127.0.0.1:0"]).ends(0).says("it is back");
+    assert_eq!(header(&home), after);
+
+    // Locked, there is nothing to make it from.
+    home.run(&["lock"]).ends(0);
+    std::fs::remove_file(header_file(&home)).unwrap();
+    home.run(&repair).ends(8).says("no vault is open here");
 }

@@ -36,7 +36,7 @@ fn a_namespaces_quota_refuses_puts_before_they_are_stored_and_never_a_deletion()
     assert!((3 * MB as u64..4 * MB as u64).contains(&before), "{before}");
     let refused = put(&home, "/b", 3 * MB, 2).ends(5).says("the quota of the namespace is reached");
     assert!(
-        refused.err.contains("limit=5242880") && refused.err.contains("larder quota suggest"),
+        refused.err.contains("of 5.00 MiB used, ") && refused.err.contains("larder quota suggest"),
         "{refused:?}"
     );
     home.run(&["cat", "/b"]).ends(3);
@@ -115,7 +115,10 @@ fn a_nodes_quota_bounds_its_folder_and_room_comes_back() {
         files += 1;
         assert!(files < 30, "never full");
     };
-    refused.ends(5).says("the quota of the node is reached");
+    refused
+        .ends(5)
+        .says("the quota of the node is reached")
+        .says("of 128 MiB used (40.0 MiB are kept for deleting)");
     assert!(files >= 6, "{files} files of 6 MiB in 128 MiB");
     let taken = support::taken(&home.home().join("data"));
     assert!(taken <= 128 << 20, "{taken} bytes on disk");

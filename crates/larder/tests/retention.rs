@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::Value;
-use support::Home;
+use support::{Home, pause};
 
 fn put(home: &Home, path: &str, text: &str) {
     home.run_with(&["put", "-", path], text.as_bytes()).ends(0);
@@ -59,7 +59,7 @@ fn what_was_replaced_a_moment_ago_is_within_every_time() {
     filled(&home, "/f", 4);
     assert_eq!(versions(&home, "/f"), 4);
     home.run(&["retention", "set", "/", "--within", "1ms", "--daily", "2"]).ends(0);
-    support::pause(50);
+    pause(50);
     home.run(&["retention", "apply", "--yes"]).ends(0);
     assert_eq!(versions(&home, "/f"), 1, "all were written today, and the current one is today's last");
 }
@@ -133,4 +133,51 @@ fn rules_are_shown_set_in_part_and_taken_away() {
     ] {
         home.run(&[&["retention", "set"], bad].concat()).ends(2);
     }
+}
+
+fn up_with(home: &Home, every: &str) {
+    let passphrase = home.path("passphrase");
+    let every = format!("retention_every={every}");
+    let up =
+        ["up", "--listen", "127.0.0.1:0", "--set", &every, "--passphrase-file", passphrase.to_str().unwrap()];
+    home.run(&up).ends(0);
+}
+
+#[test]
+fn rules_are_applied_by_the_clock_while_the_vault_is_open() {
+    let home = Home::new();
+    up_with(&home, "off");
+    for content in ["1", "2", "3", "4"] {
+        home.run_with(&["put", "-", "/a"], content.as_bytes()).ends(0);
+    }
+    home.run(&["retention", "set", "/", "--last", "1"]).ends(0);
+    // Nothing writes the file again. A period that is not over deletes nothing, nor does one that begins.
+    for every in ["off", "1h"] {
+        home.run(&["down"]).ends(0);
+        up_with(&home, every);
+        pause(1500);
+        assert_eq!(versions(&home, "/a"), 4, "{every}");
+    }
+    home.run(&["down"]).ends(0);
+    up_with(&home, "1s");
+    for _ in 0..100 {
+        if versions(&home, "/a") == 2 {
+            break;
+        }
+        pause(200);
+    }
+    assert_eq!(versions(&home, "/a"), 2, "the current one and one older");
+    assert_eq!(home.run(&["cat", "/a"]).ends(0).out, "4");
+    let log = std::fs::read_to_string(home.home().join("state/logs/agent.log")).unwrap();
+    assert!(log.contains("older versions were deleted by the retention rules"), "{log}");
+    // Locked, nobody can.
+    home.run(&["down"]).ends(0);
+    up_with(&home, "off");
+    home.run(&["retention", "set", "/", "--last", "0", "--within", "1s"]).ends(0);
+    home.run(&["down"]).ends(0);
+    home.run(&["up", "--listen", "127.0.0.1:0", "--set", "retention_every=1s"]).ends(0);
+    pause(2500);
+    home.run(&["down"]).ends(0);
+    up_with(&home, "off");
+    assert_eq!(versions(&home, "/a"), 2);
 }

@@ -94,9 +94,26 @@ fn a_reader_that_meets_damage_is_enough_for_it_to_be_remembered() {
     assert_eq!(said["damaged"][0]["files"][0], "/file", "{said}");
     assert_eq!(said["scrub"]["every_ms"], Value::Null);
     assert!(home.run(&["status"]).ends(0).out.contains("nothing checked yet, off"));
+    // A restart does not make it forget, however the node ended.
+    for way in ["kill", "down"] {
+        if way == "kill" {
+            home.kill("node");
+        } else {
+            home.run(&["down"]).ends(0);
+        }
+        up(&home, &["scrub_every=off", "collect_every=off"]);
+        let said = wait(&home, way, |u| u["damaged"].as_array().unwrap().len() == 1);
+        assert_eq!(said["damaged"][0]["files"][0], "/file", "{way}: {said}");
+    }
     // On request it is a round like any other.
     home.run(&["node", "scrub"]).ends(6);
     assert_eq!(upkeep(&home)["scrub"]["last"]["damaged"], 1);
+    // Mended while nobody looked, it is not told again after a start.
+    home.run_with(&["put", "-", "/again"], &noise(2 * MB, 1)).ends(0);
+    home.kill("node");
+    up(&home, &["scrub_every=off", "collect_every=off"]);
+    pause(500);
+    assert_eq!(upkeep(&home)["damaged"].as_array().unwrap().len(), 0);
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn end_ms(expiry: Expiry) -> u64 {
 }
 
 /// Checks an expiry that an operation asks for.
-fn check_expiry(expiry: Expiry, ctx: &Context) -> Result<(), Refusal> {
+pub(crate) fn check_expiry(expiry: Expiry, ctx: &Context) -> Result<(), Refusal> {
     if expiry.is_past(ctx.now) {
         return Err(Refusal::BornExpired);
     }

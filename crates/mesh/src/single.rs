@@ -15,6 +15,8 @@ use larder_format::clock::Hlc;
 use larder_format::operation::{Identity, Operation, Outcome};
 use larder_format::record::{Content, RecordMeta, RecordState, ShadowReason, Version};
 
+pub mod plain;
+
 pub use crate::rules::{Context, Current, NeedState};
 
 use crate::planted::Planted;

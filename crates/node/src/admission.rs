@@ -7,7 +7,7 @@
 //!   those there is a small number, and beyond that connections are dropped.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -155,7 +155,7 @@ impl Admission {
     /// Gives somebody a place whose handshake is over. `None`: it has to go without a word, because it was revoked
     /// meanwhile or too many are there already.
     #[must_use]
-    pub fn admit(self: &Arc<Self>, identity: &Arc<Identity>, peer: SocketAddr) -> Option<Seat> {
+    pub fn admit(self: &Arc<Self>, identity: &Arc<Identity>, peer: IpAddr) -> Option<Seat> {
         let mut live = self.live.lock();
         // Under the lock: whoever revokes it from now on finds it among the open ones. A handshake may also have gone
         // by a session that was begun before.

@@ -177,5 +177,5 @@ impl Blobs {
 #[allow(clippy::needless_pass_by_value, reason = "made for map_err, which gives the error away")]
 pub(crate) fn blob_failure(error: StoreError) -> Failure {
     let kind = if matches!(error, StoreError::Stalled) { Kind::Full } else { error.kind() };
-    Failure::new(kind, error.to_string())
+    Failure { kind, ..store_failure(error) }
 }

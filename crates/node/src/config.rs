@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use crate::credentials::CertificateFiles;
 use crate::upkeep::UpkeepConfig;
+use larder_door::Rates;
 use larder_door::bucket::Rate;
+use larder_door::proxies::Proxies;
 
 /// Default port for gRPC.
 pub const PORT_DEFAULT: u16 = 7447;
@@ -16,8 +18,31 @@ pub const HTTP_PORT_DEFAULT: u16 = 7448;
 /// The raw namespace that the HTTP door serves.
 pub const RAW_NAMESPACE: &str = "raw";
 
-/// Requests a second, and at once, that one address of strangers may make over HTTP.
-pub const HTTP_RATE_DEFAULT: Rate = Rate { per_second: 100, burst: 200 };
+/// What may be asked over HTTP. All strangers together have as much as a hundred of them, an identity as much as that: one
+/// program that runs wild leaves room for the others.
+pub const HTTP_RATES_DEFAULT: Rates = Rates {
+    address: Rate { per_second: 100, burst: 200 },
+    total: Rate { per_second: 10_000, burst: 20_000 },
+    identity: Rate { per_second: 10_000, burst: 20_000 },
+    for_all: false,
+};
+
+/// What may be asked over gRPC. Strangers get no further than a handshake, and that is what they are counted by: one takes
+/// about a millisecond of a processor. Calls and the operations in their streams are an identity's.
+pub const GRPC_RATES_DEFAULT: Rates = Rates {
+    address: Rate { per_second: 20, burst: 200 },
+    total: Rate { per_second: 200, burst: 1_000 },
+    identity: Rate { per_second: 100_000, burst: 200_000 },
+    for_all: false,
+};
+
+/// What may be asked over the Redis protocol, in commands: clients send many small ones at once.
+pub const REDIS_RATES_DEFAULT: Rates = Rates {
+    address: Rate { per_second: 1_000, burst: 2_000 },
+    total: Rate { per_second: 100_000, burst: 200_000 },
+    identity: Rate { per_second: 1_000_000, burst: 2_000_000 },
+    for_all: false,
+};
 
 /// Default cap on values in memory, in bytes, overhead counted.
 pub const MEMORY_CAP_BYTES_DEFAULT: u64 = 1 << 30;
@@ -40,8 +65,21 @@ pub struct NodeConfig {
     pub value_len_max: usize,
     /// What is verified and collected in the background, and how often.
     pub upkeep: UpkeepConfig,
+    /// The gRPC door.
+    pub grpc: GrpcConfig,
+    /// Proxies that are trusted to say for whom they call, whichever door they come to.
+    pub proxies: Proxies,
     /// The HTTP door; `None`: none.
     pub http: Option<HttpConfig>,
+}
+
+/// Settings of the gRPC door beside its address.
+#[derive(Debug, Clone)]
+pub struct GrpcConfig {
+    /// What may be asked.
+    pub rates: Rates,
+    /// Connections from trusted proxies begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
 }
 
 /// Whom the HTTP door lets in.
@@ -60,10 +98,10 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Whom to let in.
     pub auth: HttpAuth,
-    /// How much one address of strangers may ask.
-    pub rate: Rate,
-    /// The rate holds for loopback and for identities as well.
-    pub rate_for_all: bool,
+    /// What may be asked.
+    pub rates: Rates,
+    /// Connections from trusted proxies begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// Lifetimes out of range are brought into it (and that is said) instead of refused.
     pub clamp_ttl: bool,
     /// Names this node answers to, beside `localhost` and addresses.

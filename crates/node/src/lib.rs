@@ -36,6 +36,7 @@ mod metrics;
 pub mod namespaces;
 mod own;
 mod parts;
+mod proxied;
 pub mod quota;
 pub mod registers;
 pub mod revocation;
@@ -46,6 +47,6 @@ mod suspects;
 pub mod time;
 pub mod upkeep;
 
-pub use config::{HttpAuth, HttpConfig, NodeConfig};
+pub use config::{GrpcConfig, HttpAuth, HttpConfig, NodeConfig};
 pub use credentials::CertificateFiles;
 pub use server::{Addresses, NodeError, run};

@@ -2,7 +2,8 @@
 //! with a certificate of the node's own authority.
 //!
 //! Handshakes run beside each other, each with a deadline, and at most [`HANDSHAKES_MAX`] at a time: beyond that
-//! the oldest unfinished one is given up, so that clients that connect and say nothing hold up nobody.
+//! the oldest unfinished one is given up, so that clients that connect and say nothing hold up nobody. One address of
+//! another machine has at most [`HANDSHAKES_PER_NETWORK_MAX`] of them, and so many a second ([`Protection`]).
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -12,6 +13,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use larder_door::connections::{Caps, Connections, Place};
+use larder_door::proxies::Proxies;
+use larder_door::{Caller, Refusal};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -23,10 +27,15 @@ use tonic::transport::server::Connected;
 use tracing::Instrument;
 
 use crate::admission::{Admission, Seat};
+use crate::grpc::Limits;
 use crate::identity::Identity;
+use crate::proxied;
 
 /// Most unfinished handshakes at a time: each holds some ten kilobytes.
 pub const HANDSHAKES_MAX: usize = 256;
+
+/// Most of them from one network of strangers, so that it does not push out those of others.
+pub const HANDSHAKES_PER_NETWORK_MAX: usize = 32;
 
 /// How long a client may take for its handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,8 +48,8 @@ const PROTOCOLS: &[&[u8]] = &[b"h2"];
 pub struct Peer {
     /// Who, and with which rights.
     pub identity: Arc<Identity>,
-    /// From where.
-    pub address: SocketAddr,
+    /// From where, and what its requests are counted by.
+    pub caller: Caller,
     /// There was no room: it is told so, and nothing else.
     pub turned_away: bool,
     /// Most connections at a time.
@@ -128,8 +137,73 @@ struct Doors {
     narrow: mpsc::Sender<std::io::Result<Admitted>>,
 }
 
+/// Who may begin a connection, and how many.
+pub(crate) struct Protection {
+    pub(crate) proxies: Arc<Proxies>,
+    pub(crate) limits: Arc<Limits>,
+    /// Trusted proxies begin with a PROXY protocol header.
+    pub(crate) proxy_protocol: bool,
+}
+
+/// What stands between the socket and the services.
+pub(crate) struct Gate {
+    admission: Arc<Admission>,
+    protection: Option<Protection>,
+    unfinished: Arc<Connections>,
+}
+
+impl Gate {
+    /// Without protection only certificates are asked for.
+    pub(crate) fn new(admission: Arc<Admission>, protection: Option<Protection>) -> Self {
+        // The oldest is given up where there are too many in all.
+        let caps = Caps { all: usize::MAX, per_network: HANDSHAKES_PER_NETWORK_MAX };
+        Self { admission, protection, unfinished: Connections::new(caps) }
+    }
+
+    fn refused(&self, refusal: Refusal) {
+        if let Some(protection) = &self.protection {
+            protection.limits.refused(refusal);
+        }
+    }
+
+    /// A place among the unfinished handshakes.
+    fn enter(&self, peer: SocketAddr) -> Option<Place> {
+        let caller = match &self.protection {
+            Some(protection) => protection.proxies.at(peer.ip()),
+            None => Caller::at(peer.ip()),
+        };
+        let place = self.unfinished.enter(&caller);
+        place.inspect_err(|_| self.refused(Refusal::Crowded)).ok()
+    }
+
+    /// Who is on a connection, if it may have a handshake.
+    async fn whose(&self, socket: &mut TcpStream, peer: SocketAddr, place: &mut Place) -> Option<Caller> {
+        let Some(Protection { proxies, limits, proxy_protocol }) = &self.protection else {
+            return Some(Caller::at(peer.ip()));
+        };
+        let caller = proxied::whose(socket, peer, proxies, *proxy_protocol).await;
+        let caller = caller.and_then(|caller| match place.turns_out(&caller) {
+            Ok(()) => Ok(caller),
+            Err(_) => Err(Refusal::Crowded),
+        });
+        match caller {
+            Ok(caller) => limits.take(&caller).is_ok().then_some(caller),
+            Err(refusal) => {
+                limits.refused(refusal);
+                None
+            }
+        }
+    }
+}
+
 /// Accepts until the returned streams are dropped.
 pub fn accept(listener: TcpListener, admission: Arc<Admission>) -> Accepted {
+    accept_by(listener, Gate::new(admission, None))
+}
+
+/// As [`accept`], through this gate.
+pub(crate) fn accept_by(listener: TcpListener, gate: Gate) -> Accepted {
+    let gate = Arc::new(gate);
     let (wide, wide_receiver) = mpsc::channel(HANDSHAKES_MAX);
     let (narrow, narrow_receiver) = mpsc::channel(HANDSHAKES_MAX);
     let sender = Doors { wide, narrow };
@@ -150,16 +224,18 @@ pub fn accept(listener: TcpListener, admission: Arc<Admission>) -> Accepted {
                     continue;
                 }
             };
+            let Some(place) = gate.enter(peer) else { continue };
             unfinished.retain(|task| !task.is_finished());
             if unfinished.len() >= HANDSHAKES_MAX
                 && let Some(oldest) = unfinished.pop_front()
             {
                 tracing::info!("connection refused: too many unfinished handshakes, the oldest is given up");
+                gate.refused(Refusal::Crowded);
                 oldest.abort();
             }
             unfinished.push_back(
                 tokio::spawn(
-                    shake(admission.clone(), socket, peer, sender.clone())
+                    shake(gate.clone(), (socket, peer, place), sender.clone())
                         .instrument(tracing::info_span!("connection", %peer)),
                 )
                 .abort_handle(),
@@ -170,33 +246,44 @@ pub fn accept(listener: TcpListener, admission: Arc<Admission>) -> Accepted {
 }
 
 /// One handshake. Who has passed it is handed on by a task of its own, which nobody gives up.
-async fn shake(admission: Arc<Admission>, socket: TcpStream, peer: SocketAddr, doors: Doors) {
+async fn shake(gate: Arc<Gate>, (mut socket, peer, mut place): (TcpStream, SocketAddr, Place), doors: Doors) {
+    let Some(caller) = gate.whose(&mut socket, peer, &mut place).await else { return };
     // Latency matters more than packet count: requests are written whole.
     let _ = socket.set_nodelay(true);
     // As the certificates are now: they may have changed since the connection before.
-    let acceptor = TlsAcceptor::from(admission.tls(PROTOCOLS));
+    let acceptor = TlsAcceptor::from(gate.admission.tls(PROTOCOLS));
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
-            let Some(admitted) = seated(&admission, stream, peer) else { return };
+            let Some(admitted) = seated(&gate, stream, &caller) else { return };
             tokio::spawn(async move {
                 let door = if admitted.seat.wide { doors.wide } else { doors.narrow };
                 let _ = door.send(Ok(admitted)).await;
             });
         }
-        Ok(Err(error)) => tracing::info!(%error, "connection refused"),
-        Err(_) => tracing::info!("connection refused: handshake took too long"),
+        Ok(Err(error)) => {
+            gate.refused(Refusal::Handshake);
+            tracing::info!(%error, "connection refused");
+        }
+        Err(_) => {
+            gate.refused(Refusal::TooSlow);
+            tracing::info!("connection refused: handshake took too long");
+        }
     }
 }
 
 /// Gives a connection its place.
-fn seated(admission: &Arc<Admission>, stream: TlsStream<TcpStream>, address: SocketAddr) -> Option<Admitted> {
+fn seated(gate: &Gate, stream: TlsStream<TcpStream>, caller: &Caller) -> Option<Admitted> {
     // The handshake has checked that there is one and that it can be read.
     let identity = stream.get_ref().1.peer_certificates()?.first().map(|c| Identity::of_certificate(c))?;
     let identity = Arc::new(identity.ok()?);
-    let seat = admission.admit(&identity, address)?;
+    let admission = &gate.admission;
+    let Some(seat) = admission.admit(&identity, caller.address) else {
+        gate.refused(Refusal::Crowded);
+        return None;
+    };
     let peer = Peer {
+        caller: Caller::with_certificate(caller.address, &identity.name),
         identity,
-        address,
         turned_away: seat.turned_away,
         connections_max: admission.connections_max(),
         connection: seat.number,

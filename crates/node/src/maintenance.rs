@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use larder_format::error::Kind;
 use larder_store::api::BlobStore;
-use larder_store::log::{DamagedItem, Effort, LogStore, ScrubCursor};
+use larder_store::log::{DamagedItem, Effort, LogStore, Scrubber};
 use larder_wire::answer::Failure;
 use parking_lot::Mutex;
 
@@ -161,13 +161,13 @@ impl Maintenance {
         // In the background it is held for a moment at a time.
         let alone = self.scrubbing.try_lock_for(SCRUB_TURN_MAX);
         let _alone = alone.ok_or_else(|| busy("a scrub"))?;
-        let (mut cursor, mut pace) = (ScrubCursor::default(), Pace::default());
+        let (mut scrubber, mut pace) = (Scrubber::default(), Pace::default());
         let mut sum = ScrubSum { started_ms: time.now().ms(), ..ScrubSum::default() };
         let total = self.log.scrub_bytes();
         loop {
             let began = time.monotonic();
             let budget = pace.step_bytes(&keeper.pulse, began);
-            let step = self.log.scrub_at(&mut cursor, budget).map_err(store_failure)?;
+            let step = self.log.scrub_at(&mut scrubber, budget).map_err(store_failure)?;
             let now = time.monotonic();
             keeper.scrub_step(&mut sum, &step);
             let finished = step.finished;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use larder_door::proxies::Proxies;
 use larder_format::clock::Clock;
 use larder_format::ids::NodeId;
 use larder_format::rng::{Rng, SystemRng};
@@ -16,7 +17,7 @@ use crate::blobs::Blobs;
 use crate::chores::Chores;
 use crate::config::NodeConfig;
 use crate::feeds::Feeds;
-use crate::grpc::{BlobsService, Giving, NodeService, RecordsService};
+use crate::grpc::{BlobsService, Giving, Limits, NodeService, RecordsService};
 use crate::http::DoorParts;
 use crate::leases::Leases;
 use crate::maintenance::Maintenance;
@@ -44,6 +45,10 @@ pub(crate) struct Parts {
     health: Arc<Health>,
     maintenance: Arc<Maintenance>,
     pub(crate) keeper: Arc<Keeper>,
+    /// Proxies that are trusted, at every door.
+    pub(crate) proxies: Arc<Proxies>,
+    /// What may be asked over gRPC.
+    pub(crate) limits: Arc<Limits>,
 }
 
 /// The services of the gRPC door.
@@ -84,6 +89,7 @@ impl Parts {
         });
         let blobs = Arc::new(Blobs::new(log.clone(), namespaces.clone(), time.clone(), leases.clone()));
         let metrics = Arc::new(Metrics::new());
+        let limits = Arc::new(Limits::new(config.grpc.rates, time.clone(), metrics.clone()));
         let health = Arc::new(Health { log: log.clone() });
         let maintenance = Arc::new(Maintenance {
             log: log.clone(),
@@ -113,6 +119,8 @@ impl Parts {
             health,
             maintenance,
             keeper,
+            proxies: Arc::new(config.proxies.clone()),
+            limits,
         })
     }
 
@@ -127,8 +135,13 @@ impl Parts {
             admission: self.admission.clone(),
             upkeep: self.keeper.counts.clone(),
         };
-        let (namespaces, health) = (self.namespaces.clone(), self.health.clone());
-        DoorParts { namespaces, health, feeds: self.feeds.clone(), sources }
+        DoorParts {
+            namespaces: self.namespaces.clone(),
+            health: self.health.clone(),
+            feeds: self.feeds.clone(),
+            sources,
+            proxies: self.proxies.clone(),
+        }
     }
 
     /// For the chores.
@@ -160,7 +173,11 @@ impl Parts {
             keeper: self.keeper.clone(),
         };
         Services {
-            records: RecordsService { registers: self.registers.clone(), feeds: self.feeds.clone() },
+            records: RecordsService {
+                registers: self.registers.clone(),
+                feeds: self.feeds.clone(),
+                limits: self.limits.clone(),
+            },
             blobs: BlobsService {
                 blobs: self.blobs.clone(),
                 taking: Arc::new(Room::new(INCOMING_BYTES_MAX)),

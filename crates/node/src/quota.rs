@@ -11,6 +11,7 @@ use larder_format::limits::{HEAD_LEN_MAX, INLINE_FILE_LEN_MAX};
 use larder_format::namespace::{Namespace, Privacy};
 use larder_format::operation::{Lifetime, Put};
 use larder_format::record::{Key, RecordMeta, RecordSlot, RecordState};
+use larder_format::size::show;
 use larder_store::api::StoreError;
 use larder_store::log::LogStore;
 use larder_store::used::{Reach, Reserved};
@@ -97,8 +98,12 @@ pub(crate) fn check(namespace: Option<NamespaceId>, quota_bytes: Option<u64>) ->
     let min = if namespace.is_some() { NAMESPACE_QUOTA_MIN } else { NODE_QUOTA_MIN };
     match quota_bytes {
         Some(bytes) if !(min..=QUOTA_MAX).contains(&bytes) => {
-            let message =
-                format!("a quota of this kind is {min} to {QUOTA_MAX} bytes, or none asked={bytes}");
+            let message = format!(
+                "a quota of this kind is {} to {}, or none; asked for {}",
+                show(min),
+                show(QUOTA_MAX),
+                show(bytes)
+            );
             Err(Failure::new(Kind::Invalid, message))
         }
         _ => Ok(()),

@@ -10,18 +10,19 @@ use std::sync::Arc;
 use larder_format::clock::Hlc;
 use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
-use larder_format::limits::{HEAD_LEN_MAX, OPERATION_DEADLINE_MS_MAX, SCAN_PAGE_RECORDS_MAX, VALUE_LEN_MAX};
+use larder_format::limits::{HEAD_LEN_MAX, SCAN_PAGE_RECORDS_MAX, VALUE_LEN_MAX};
 use larder_format::namespace::{Class, LifetimeRequest, Namespace, Privacy};
 use larder_format::operation::{Found, Lifetime, Operation, Outcome, Put};
-use larder_format::record::{Ballot, Content, Expiry, Key, RecordMeta, RecordSlot, RecordState};
+use larder_format::record::{Ballot, Content, Expiry, Key, RecordSlot, RecordState};
 use larder_format::sealed;
 use larder_mesh::single::{self, Context};
-use larder_store::api::{Address, Current, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
+use larder_store::api::{Address, Next, QuotaOf, RecordStore, ScanRequest, StoreError, Ticket, Want};
 use larder_store::log::LogStore;
-use larder_wire::answer::Failure;
+use larder_store::memory::MemoryTable;
+use larder_wire::answer::{Failure, Limit};
 use larder_wire::request::{Ask, AskPut, RecordRequest};
 
-use self::decide::{Ids, apply};
+use self::decide::{Ids, apply, removal_of_expired};
 use crate::metrics::Cells;
 use crate::namespaces::{Namespaces, slot_of};
 use crate::quota::Claim;
@@ -51,7 +52,7 @@ fn count_at(class: Class, operation: usize) -> usize {
 
 /// All records of this node.
 pub struct Registers {
-    memory: Arc<dyn RecordStore>,
+    memory: Arc<MemoryTable>,
     disk: Arc<LogStore>,
     namespaces: Arc<Namespaces>,
     time: Arc<NodeTime>,
@@ -76,7 +77,14 @@ pub struct Page {
 #[must_use]
 #[allow(clippy::needless_pass_by_value, reason = "made for map_err, which gives the error away")]
 pub fn store_failure(error: StoreError) -> Failure {
-    Failure::new(error.kind(), error.to_string())
+    let no_room = match &error {
+        StoreError::DiskFull { .. } | StoreError::Stalled => Some(Limit::Disk),
+        StoreError::Quota { of: QuotaOf::Node, .. } => Some(Limit::NodeQuota),
+        StoreError::Quota { of: QuotaOf::Namespace, .. } => Some(Limit::NamespaceQuota),
+        StoreError::Full { .. } => Some(Limit::MemoryCap),
+        _ => None,
+    };
+    Failure { no_room, ..Failure::new(error.kind(), error.to_string()) }
 }
 
 /// As [`store_failure`], of a read: what it saw waits for room on the disk, and nothing was changed by looking.
@@ -89,7 +97,7 @@ impl Registers {
     /// Joins storage, settings and time.
     #[must_use]
     pub fn new(
-        memory: Arc<dyn RecordStore>,
+        memory: Arc<MemoryTable>,
         disk: Arc<LogStore>,
         namespaces: Arc<Namespaces>,
         time: Arc<NodeTime>,
@@ -135,6 +143,12 @@ impl Registers {
             Class::Memory => self.memory.as_ref(),
             Class::Disk => self.disk.as_ref(),
         }
+    }
+
+    /// The table of values in memory, for doors that know plain values.
+    #[must_use]
+    pub fn values(&self) -> &Arc<MemoryTable> {
+        &self.memory
     }
 
     /// Beats with every request.
@@ -445,38 +459,6 @@ fn resolve_put(
         head: put.head,
         body: put.body,
     })
-}
-
-/// What becomes of a record whose time is up; nothing if it is not.
-fn removal_of_expired(current: &mut dyn Current, context: Context) -> Result<Next, StoreError> {
-    let Some(meta) = current.meta() else { return Ok(Next::Keep) };
-    if meta.is_live(context.now) {
-        return Ok(Next::Keep);
-    }
-    if let Ok(next) = single::sweep(single::Current::Meta(&meta), &context) {
-        return Ok(store_next(next));
-    }
-    let state = match current.load() {
-        Ok(state) => state,
-        // What it remembers cannot be read, but no deadline in it lies this far after its end.
-        Err(StoreError::Damaged { .. }) if is_long_over(&meta, context.now) => {
-            let floor = Ballot { round: meta.version.to_u64(), proposer: 0 };
-            return Ok(Next::Remove { floor });
-        }
-        Err(error) => return Err(error),
-    };
-    let whole = state.as_ref().map_or(single::Current::Absent, single::Current::State);
-    single::sweep(whole, &context).map(store_next).map_err(|_| undecided())
-}
-
-/// Whether every operation that changed the record has passed its deadline, whatever it is.
-fn is_long_over(meta: &RecordMeta, now: Hlc) -> bool {
-    let changed_ms = meta.version.0.ms();
-    now.ms() > changed_ms.saturating_add(OPERATION_DEADLINE_MS_MAX)
-}
-
-fn undecided() -> StoreError {
-    StoreError::Invalid { what: "a record could not be decided from its whole state".into() }
 }
 
 fn store_next(next: single::Next) -> Next {

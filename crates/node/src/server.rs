@@ -21,9 +21,9 @@ use crate::chores;
 use crate::config::{HttpAuth, NodeConfig};
 use crate::credentials::TlsError;
 use crate::descriptors;
-use crate::grpc::{self, NodeService};
+use crate::grpc::{self, Limits, NodeService};
 use crate::http::{Door, Open};
-use crate::listener;
+use crate::listener::{self, Gate, Protection};
 use crate::maintenance;
 use crate::metrics::CountLayer;
 use crate::parts::{Parts, Services};
@@ -34,6 +34,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Streams one connection may have open at a time.
 const STREAMS_PER_CONNECTION_MAX: u32 = 64;
+
+/// Most bytes of a request's headers. Those of our calls take some hundred.
+const HEADERS_BYTES_MAX: u32 = 16 * 1024;
+
+/// Streams of one connection that were begun and ended by the client before anything looked at them; with more it is closed:
+/// only somebody who wants the node to be busy does that.
+const RESETS_PENDING_MAX: usize = 32;
 
 /// HTTP/2 flow-control window per stream, in bytes, of connections beyond those that get room for bulk.
 const NARROW_STREAM_BYTES: u32 = 64 * 1024;
@@ -148,6 +155,10 @@ pub async fn run(
     let services = parts.for_grpc(raw_doors(&config, addresses));
     let (log, feeds, admission) = (parts.log.clone(), parts.feeds.clone(), parts.admission.clone());
     let count = CountLayer { metrics: parts.metrics.clone(), time: parts.time.clone() };
+    let (proxies, limits) = (parts.proxies.clone(), parts.limits.clone());
+    let protection = Protection { proxies, limits, proxy_protocol: config.grpc.proxy_protocol };
+    let gate = Gate::new(admission.clone(), Some(protection));
+    let layers = (count, parts.limits.clone());
     drop(parts);
     let shutdown = async {
         shutdown.await;
@@ -156,7 +167,7 @@ pub async fn run(
         feeds.close();
     };
     let watching = tokio::spawn(admission.clone().watch());
-    let result = serve(socket, admission, count, services, shutdown, || ready(addresses)).await;
+    let result = serve(socket, gate, layers, services, shutdown, || ready(addresses)).await;
     watching.abort();
     if let Some(http) = http {
         http.ended(DRAIN_TIMEOUT).await;
@@ -194,8 +205,8 @@ async fn close_log(log: Arc<LogStore>) -> Result<(), NodeError> {
 
 async fn serve(
     socket: TcpListener,
-    admission: Arc<Admission>,
-    count: CountLayer,
+    gate: Gate,
+    (count, limits): (CountLayer, Arc<Limits>),
     services: Services,
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(),
@@ -228,15 +239,17 @@ async fn serve(
         .add_service(NodeServer::new(services.node));
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let serve = |incoming: listener::Incoming, stream_bytes: u32, connection_bytes: u32, frame_bytes: u32| {
-        let mut stopped = stopped.clone();
+        let (mut stopped, guarding) = (stopped.clone(), limits.clone());
         Server::builder()
             .layer(count.clone())
-            .layer(tower::layer::layer_fn(grpc::guard))
+            .layer(tower::layer::layer_fn(move |services| grpc::guard(services, guarding.clone())))
             .layer(tower::layer::layer_fn(grpc::bulk))
             .initial_stream_window_size(stream_bytes)
             .initial_connection_window_size(connection_bytes)
             .max_frame_size(frame_bytes)
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .http2_max_header_list_size(HEADERS_BYTES_MAX)
+            .http2_max_pending_accept_reset_streams(Some(RESETS_PENDING_MAX))
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .add_routes(routes.clone())
@@ -244,7 +257,7 @@ async fn serve(
                 let _ = stopped.wait_for(|stop| *stop).await;
             })
     };
-    let accepted = listener::accept(socket, admission);
+    let accepted = listener::accept_by(socket, gate);
     let wide = serve(accepted.wide, STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES, FRAME_BYTES);
     let narrow = serve(accepted.narrow, NARROW_STREAM_BYTES, NARROW_CONNECTION_BYTES, NARROW_FRAME_BYTES);
     let server = async { tokio::try_join!(wide, narrow).map(|_| ()) };

@@ -72,10 +72,25 @@ impl VaultHeader {
         cost: Argon2Cost,
         rng: &mut impl Rng,
     ) -> Result<Self, SealError> {
+        Self::create_after(root, unlock, 0, cost, rng)
+    }
+
+    /// A header with its first slot for a vault whose header was lost, newer than the revision that was last seen of
+    /// that one. The key generation begins anew, too: none but the first is in use yet.
+    ///
+    /// # Errors
+    /// As [`Slot::wrap`].
+    pub fn create_after(
+        root: &VaultRoot,
+        unlock: Unlock<'_>,
+        revision: u64,
+        cost: Argon2Cost,
+        rng: &mut impl Rng,
+    ) -> Result<Self, SealError> {
         let slot = Slot::wrap(root.id(), root.secret(), unlock, cost, rng)?;
         let mut header = Self {
             vault: root.id(),
-            revision: 0,
+            revision,
             public: root.signer().public(),
             generation: 0,
             slots: vec![slot],

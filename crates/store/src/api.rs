@@ -10,6 +10,7 @@
 //! **Failure.** After a failed sync a backend is closed for good ([`StoreError::Closed`]); it never retries.
 //! Damage is a typed error for exactly what it may have hit, never a wrong value and never "absent".
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use larder_format::clock::Hlc;
 use larder_format::error::Kind;
 use larder_format::ids::{BlobId, LeaseToken, NamespaceId};
 use larder_format::record::{Ballot, Ballots, Key, RecordMeta, RecordSlot, RecordState};
+use larder_format::size::show;
 use larder_format::slot::Slot;
 use thiserror::Error;
 
@@ -32,25 +34,46 @@ pub enum StoreError {
         /// What made it stop, in words for the operator.
         reason: Arc<str>,
     },
-    /// No room. Deleting and releasing still work.
-    #[error("no room: {what} used={used} max={max}")]
+    /// No room below a limit of this program. Deleting and releasing still work.
+    #[error("no room: the {what} is reached: {} of {} used", show(*used), show(*max))]
     Full {
-        /// Which limit: disk, memory cap.
+        /// Which limit: memory cap.
         what: &'static str,
         /// Bytes used.
         used: u64,
         /// Bytes allowed.
         max: u64,
     },
+    /// No room on the disk beside what is kept for deleting. Deleting and releasing still work.
+    #[error("no room: the disk is full: {} free{}", show(*free), Kept(*kept))]
+    DiskFull {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that writers may not have.
+        kept: u64,
+    },
+    /// Too many of something that is bounded by number.
+    #[error("no room: {what} max={max}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many are allowed.
+        max: u64,
+    },
     /// It would exceed a quota. Nothing was changed; deleting and releasing still work.
-    #[error("no room: the quota of the {of} is reached used={used} limit={limit} asked={asked}")]
+    #[error(
+        "no room: the quota of the {} is reached: {} of {} used{}, {} asked for",
+        of.name(), show(*used), show(*limit), Kept(*kept), show(*asked)
+    )]
     Quota {
-        /// Whose: node, namespace.
-        of: &'static str,
+        /// Whose.
+        of: QuotaOf,
         /// Bytes used.
         used: u64,
         /// Most bytes allowed.
         limit: u64,
+        /// Bytes of the limit that writers may not have: they are kept for deleting and for giving space back.
+        kept: u64,
         /// Bytes asked for.
         asked: u64,
     },
@@ -125,13 +148,46 @@ pub enum StoreError {
     },
 }
 
+/// Whose quota it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaOf {
+    /// The node's: its whole data folder.
+    Node,
+    /// One namespace's.
+    Namespace,
+}
+
+impl QuotaOf {
+    fn name(self) -> &'static str {
+        match self {
+            QuotaOf::Node => "node",
+            QuotaOf::Namespace => "namespace",
+        }
+    }
+}
+
+/// Says how much of the room is kept from writers, if any is.
+struct Kept(u64);
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            bytes => write!(f, " ({} are kept for deleting)", show(bytes)),
+        }
+    }
+}
+
 impl StoreError {
     /// What the caller should do.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
             StoreError::Closed { .. } => Kind::Closed,
-            StoreError::Full { .. } | StoreError::Quota { .. } => Kind::Full,
+            StoreError::Full { .. }
+            | StoreError::DiskFull { .. }
+            | StoreError::TooMany { .. }
+            | StoreError::Quota { .. } => Kind::Full,
             StoreError::Stalled => Kind::Unknown,
             StoreError::LeaseEnded { .. } => Kind::Retry,
             StoreError::Damaged { .. } => Kind::Damaged,

@@ -61,7 +61,7 @@ use index::RecordIndex;
 pub use listing::LeaseProbe;
 pub use open::OpenReport;
 use queue::Log;
-pub use scrub::{DamagedItem, ScrubCursor, ScrubReport};
+pub use scrub::{DamagedItem, ScrubCursor, ScrubReport, Scrubber};
 
 /// How a log store is set up.
 #[derive(Debug, Clone, Copy)]
@@ -116,7 +116,7 @@ struct Core {
     damage: Damage,
     compaction: Mutex<compact::Compaction>,
     /// Where scrubbing goes on.
-    scrub: Mutex<ScrubCursor>,
+    scrub: Mutex<Scrubber>,
 }
 
 /// The high-water mark of hybrid time.

@@ -26,8 +26,15 @@ use crate::api::{
     Address, Current, Next, RecordStore, RecordUsage, ScanPage, ScanRequest, StoreError, Ticket, Want,
 };
 use crate::feed::{Change, Feed};
-use crate::shard::{SHARDS, shard_of};
+use crate::shard::SHARDS;
 use crate::used::UsedTable;
+
+mod locked;
+mod plain;
+mod watched;
+
+pub use locked::{Locked, Look, Seen, Swept};
+use watched::Watched;
 
 /// Bytes counted for each record beside its key and value: its place in a table that is on average three
 /// quarters full, two allocations with their headers, and its entry in the list of what is due.
@@ -65,6 +72,7 @@ struct Shard {
     table: HashTable<Held>,
     floors: HashMap<NamespaceId, Ballot>,
     due: BTreeSet<(u64, u64)>,
+    watched: Watched,
 }
 
 struct Held {
@@ -190,6 +198,12 @@ impl MemoryTable {
         xxh3_64_with_seed(key, self.config.hash_seed ^ namespace.0)
     }
 
+    /// Which shard holds a key, and the key's hash.
+    fn shard_at(&self, namespace: NamespaceId, key: &[u8]) -> (usize, u64) {
+        let hash = self.hash(namespace, key);
+        (shard_of_hash(hash), hash)
+    }
+
     /// Counts a change of size, or refuses it.
     fn charge(&self, old: u64, new: u64) -> Result<(), StoreError> {
         let cap = self.config.cap_bytes;
@@ -303,6 +317,11 @@ impl MemoryTable {
     }
 }
 
+/// The shard of a hash: the top bits, so that the order of hashes is the order of shards.
+fn shard_of_hash(hash: u64) -> usize {
+    usize::try_from(hash >> (64 - SHARDS.trailing_zeros())).expect("there are few shards")
+}
+
 fn read_cursor(cursor: &[u8]) -> Result<(usize, u64), StoreError> {
     if cursor.is_empty() {
         return Ok((0, 0));
@@ -334,7 +353,7 @@ fn without_body(mut state: RecordState) -> RecordState {
 impl RecordStore for MemoryTable {
     fn read(&self, at: Address<'_>, want: Want) -> Result<(Option<RecordState>, Ticket), StoreError> {
         let hash = self.hash(at.namespace, at.key.as_bytes());
-        let shard = self.shards[shard_of(at.slot)].lock();
+        let shard = self.shards[shard_of_hash(hash)].lock();
         let held =
             shard.table.find(hash, |h| h.hash == hash && h.namespace == at.namespace && h.key == *at.key);
         let state = held.and_then(|held| held.record.state.clone());
@@ -348,7 +367,7 @@ impl RecordStore for MemoryTable {
         decide: &mut dyn FnMut(&mut dyn Current) -> Result<Next, StoreError>,
     ) -> Result<Ticket, StoreError> {
         let hash = self.hash(at.namespace, at.key.as_bytes());
-        let mut shard = self.shards[shard_of(at.slot)].lock();
+        let mut shard = self.shards[shard_of_hash(hash)].lock();
         let shard = &mut *shard;
         let same = |held: &Held| held.hash == hash && held.namespace == at.namespace && held.key == *at.key;
         let held = shard.table.find(hash, same);
@@ -360,6 +379,7 @@ impl RecordStore for MemoryTable {
         } else {
             None
         };
+        let changes = !matches!(next, Next::Keep | Next::Promise(_));
         match next {
             Next::Keep => {}
             Next::Store(record) | Next::StoreInto(record) => self.store(shard, at, hash, record)?,
@@ -374,6 +394,9 @@ impl RecordStore for MemoryTable {
                 self.remove(shard, at, hash);
                 shard.floors.insert(at.namespace, floor.max(raised));
             }
+        }
+        if changes {
+            shard.watched.changed(hash);
         }
         // Still under the record's lock, so that a key's events come in their order.
         if let Some(change) = change {

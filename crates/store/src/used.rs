@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use larder_format::ids::NamespaceId;
 use parking_lot::RwLock;
 
-use crate::api::StoreError;
+use crate::api::{QuotaOf, StoreError};
 
 /// A limit that nobody set.
 const NO_LIMIT: u64 = u64::MAX;
@@ -103,7 +103,7 @@ impl Used {
             Reach::Over(over) => (used.saturating_add(bytes), limit.saturating_add(over)),
         };
         if limit != NO_LIMIT && wanted > allowed {
-            return Err(StoreError::Quota { of: "namespace", used, limit, asked: bytes });
+            return Err(StoreError::Quota { of: QuotaOf::Namespace, used, limit, kept: 0, asked: bytes });
         }
         Ok(reserved)
     }

@@ -12,7 +12,7 @@ use larder_format::rng::SeededRng;
 use larder_format::slot::Slot;
 use larder_store::api::{Address, Next, RecordStore};
 use larder_store::disk::sim::SimDisk;
-use larder_store::log::{LogConfig, LogStore, ScrubCursor};
+use larder_store::log::{LogConfig, LogStore, ScrubCursor, Scrubber};
 
 fn open(disk: &SimDisk) -> LogStore {
     let config = LogConfig { reserve_bytes: 0, margin_bytes: 0, threads: false, ..LogConfig::default() };
@@ -34,16 +34,16 @@ fn put(store: &LogStore, number: u64) {
 }
 
 fn scrub(store: &LogStore, budget: u64) -> (u64, usize) {
-    let (mut cursor, mut repaired, mut damaged) = (ScrubCursor::default(), 0, 0);
+    let (mut scrubber, mut repaired, mut damaged) = (Scrubber::default(), 0, 0);
     loop {
-        let step = store.scrub_at(&mut cursor, budget).unwrap();
+        let step = store.scrub_at(&mut scrubber, budget).unwrap();
         (repaired, damaged) = (repaired + step.repaired, damaged + step.damaged.len());
         if step.finished {
             return (repaired, damaged);
         }
         // A place that was noted is gone on from.
-        let (segment, offset) = cursor.parts();
-        cursor = ScrubCursor::from_parts(segment, offset);
+        let (segment, offset) = scrubber.cursor().parts();
+        scrubber = ScrubCursor::from_parts(segment, offset).into();
     }
 }
 

@@ -17,24 +17,73 @@ pub struct Failure {
     pub kind: Kind,
     /// What happened, lower-case, without a full stop.
     pub message: String,
+    /// Which limit of the node left no room for what was asked, if that is why.
+    pub no_room: Option<Limit>,
+}
+
+/// A limit of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Its disk.
+    Disk,
+    /// What its data folder may take.
+    NodeQuota,
+    /// What one namespace may hold.
+    NamespaceQuota,
+    /// What its values in memory may take.
+    MemoryCap,
+}
+
+/// Each limit, its number in messages, and its name where an error travels without one.
+const LIMITS: [(Limit, v1::Limit, &str); 4] = [
+    (Limit::Disk, v1::Limit::Disk, "disk"),
+    (Limit::NodeQuota, v1::Limit::NodeQuota, "node-quota"),
+    (Limit::NamespaceQuota, v1::Limit::NamespaceQuota, "namespace-quota"),
+    (Limit::MemoryCap, v1::Limit::MemoryCap, "memory-cap"),
+];
+
+impl Limit {
+    /// Name of the metadata that carries a limit with the error of a whole call.
+    pub const METADATA: &str = "larder-no-room";
+
+    /// Its name in metadata.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        LIMITS.iter().find(|(limit, ..)| *limit == self).map_or("", |(.., name)| *name)
+    }
+
+    /// The limit of a name; `None` for one that this program does not know.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        LIMITS.iter().find(|(.., n)| *n == name).map(|(limit, ..)| *limit)
+    }
 }
 
 impl Failure {
     /// A failure of this kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), no_room: None }
+    }
+
+    /// The same failure in other words.
+    #[must_use]
+    pub fn worded(self, message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..self }
     }
 
     /// As a message.
     #[must_use]
     pub fn into_message(self) -> v1::Error {
-        v1::Error { kind: kind_message(self.kind).into(), message: self.message }
+        let no_room = self.no_room.and_then(|limit| LIMITS.iter().find(|(l, ..)| *l == limit));
+        let no_room = no_room.map_or(v1::Limit::Unspecified, |(_, message, _)| *message);
+        v1::Error { kind: kind_message(self.kind).into(), message: self.message, no_room: no_room.into() }
     }
 
     /// From a message.
     #[must_use]
     pub fn from_message(message: v1::Error) -> Self {
-        Self { kind: kind(message.kind()), message: message.message }
+        let limit = LIMITS.iter().find(|(_, m, _)| *m == message.no_room()).map(|(limit, ..)| *limit);
+        Self { kind: kind(message.kind()), no_room: limit, message: message.message }
     }
 }
 
@@ -147,5 +196,21 @@ pub fn answer(message: v1::ApplyResponse) -> Result<Outcome, Failure> {
             Ok(Outcome::Conflict { current: (c.current > 0).then(|| Version::from_u64(c.current)) })
         }
         Some(Message::Error(e)) => Err(Failure::from_message(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_the_same_after_its_travel() {
+        for limit in [None].into_iter().chain(LIMITS.map(|(limit, ..)| Some(limit))) {
+            let failure = Failure { no_room: limit, ..Failure::new(Kind::Full, "no room") };
+            assert_eq!(Failure::from_message(failure.clone().into_message()), failure);
+            assert_eq!(limit.and_then(|limit| Limit::named(limit.name())), limit);
+        }
+        let newer = v1::Error { no_room: 99, ..Failure::new(Kind::Full, "later").into_message() };
+        assert_eq!(Failure::from_message(newer).no_room, None);
     }
 }

@@ -23,12 +23,15 @@ pub(crate) struct Attempts {
     folder: Option<PathBuf>,
     /// Notes of this process, whose files are locked as long as they are open.
     own: Mutex<HashMap<LeaseToken, (PathBuf, File)>>,
+    /// Notes that others had made when this one first looked, by their keys' names. Looked for once: a tree of fifty
+    /// thousand files would otherwise list the folder as often. Who is killed later is found by whoever comes next.
+    others: Mutex<Option<HashMap<String, Vec<(LeaseToken, PathBuf)>>>>,
 }
 
 impl Attempts {
     /// In this folder, which is made when it is first needed; `None`: notes nothing.
     pub(crate) fn in_folder(folder: Option<PathBuf>) -> Self {
-        Self { folder, own: Mutex::default() }
+        Self { folder, own: Mutex::default(), others: Mutex::default() }
     }
 
     /// Notes an upload. Without room for a note it goes on without: then its lease ends at its deadline only.
@@ -54,35 +57,54 @@ impl Attempts {
 
     /// Leases of uploads to this key that were killed. Their notes are taken over by this process.
     pub(crate) fn left_over(&self, key: SealedKey) -> Vec<LeaseToken> {
-        let prefix = format!("{}.", hex(key.as_bytes()));
-        let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
-        let Some(entries) = entries else { return Vec::new() };
+        let mut others = self.others.lock();
+        let others = others.get_or_insert_with(|| self.notes_of_others());
+        if others.is_empty() {
+            return Vec::new();
+        }
+        let name = hex(key.as_bytes());
+        let Some(notes) = others.remove(&name) else { return Vec::new() };
         let mut tokens = Vec::new();
-        for entry in entries.flatten() {
-            let (name, path) = (entry.file_name(), entry.path());
-            let Some(name) = name.to_str() else { continue };
-            match name.strip_prefix(&prefix).and_then(|token| token.parse().ok()) {
-                Some(token) if !self.own.lock().contains_key(&token) => {
-                    // Locked: whoever does this upload lives.
-                    let Ok(file) = File::open(&path) else { continue };
-                    if file.try_lock().is_ok() && path.exists() {
-                        self.own.lock().insert(token, (path, file));
-                        tokens.push(token);
-                    }
-                }
-                Some(_) => {}
-                None => remove_if_old(&path),
+        let mut alive = Vec::new();
+        for (token, path) in notes {
+            let Ok(file) = File::open(&path) else { continue };
+            // Locked: whoever does this upload lives.
+            if file.try_lock().is_err() {
+                alive.push((token, path));
+            } else if path.exists() {
+                self.own.lock().insert(token, (path, file));
+                tokens.push(token);
             }
+        }
+        if !alive.is_empty() {
+            others.insert(name, alive);
         }
         tokens
     }
+
+    /// What lies in the folder and is not this process's own; removes what is too old to be of use.
+    fn notes_of_others(&self) -> HashMap<String, Vec<(LeaseToken, PathBuf)>> {
+        let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
+        let mut notes: HashMap<String, Vec<(LeaseToken, PathBuf)>> = HashMap::new();
+        for entry in entries.into_iter().flatten().flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            if remove_if_old(&path) {
+                continue;
+            }
+            let Some((key, token)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
+            let Ok(token) = token.parse() else { continue };
+            if !self.own.lock().contains_key(&token) {
+                notes.entry(key.to_owned()).or_default().push((token, path));
+            }
+        }
+        notes
+    }
 }
 
-fn remove_if_old(path: &Path) {
+/// Whether it was too old, and is gone.
+fn remove_if_old(path: &Path) -> bool {
     let age = std::fs::symlink_metadata(path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-    if age.is_some_and(|age| age > NOTE_AGE_MAX) {
-        let _ = std::fs::remove_file(path);
-    }
+    age.is_some_and(|age| age > NOTE_AGE_MAX) && std::fs::remove_file(path).is_ok()
 }
 
 fn hex(bytes: &[u8]) -> String {

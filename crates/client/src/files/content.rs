@@ -14,12 +14,12 @@ use larder_seal::chunk::BlobSealer;
 use larder_seal::compress::Compression;
 use larder_seal::names::SealedKey;
 use larder_seal::pipeline::seal::{Cutting, SealOptions, SealStream, SealedChunk, Summary, seal_stream};
-use larder_seal::pipeline::single::ChunkSealer;
 use larder_seal::pipeline::{PipelineError, Width};
 use larder_wire::answer::Failure;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::sealers::Sealers;
 use crate::meter::Meter;
 use crate::remote::Lease;
 use crate::transfer::pass;
@@ -126,7 +126,7 @@ impl Vault {
             width: options.width,
         };
         let chunks = if start.len() as u64 <= chunk_len {
-            seal_one(self.blobs.clone(), options.compression, start)
+            seal_one(self.sealers.clone(), self.blobs.clone(), options.compression, start)
         } else {
             let whole = Cursor::new(start).chain(source);
             pump(seal_stream(&self.blobs, whole, &sealing).map_err(pipeline_failure)?)
@@ -160,12 +160,12 @@ impl Vault {
 /// Sealed chunks as they come, and in the end what they were made of.
 pub(super) type Chunks = (mpsc::Receiver<SealedChunk>, JoinHandle<Result<Summary, Failure>>);
 
-/// Seals content of one chunk, with memory for no more than that.
-fn seal_one(sealer: BlobSealer, compression: Compression, plain: Vec<u8>) -> Chunks {
+/// Seals content of one chunk.
+fn seal_one(sealers: Arc<Sealers>, sealer: BlobSealer, compression: Compression, plain: Vec<u8>) -> Chunks {
     let (sender, receiver) = mpsc::channel(1);
     let thread = tokio::task::spawn_blocking(move || {
-        let seal = || ChunkSealer::new(sealer, compression, plain.len())?.seal(&plain);
-        let (entry, bytes) = seal().map_err(seal_failure)?;
+        let sealed = sealers.with(&sealer, compression, plain.len(), |own| own.seal(&plain));
+        let (entry, bytes) = sealed.map_err(seal_failure)?;
         // Whoever does not want it any more knows why.
         let _ = sender.blocking_send(SealedChunk { index: 0, entry, bytes });
         Ok(Summary { size: plain.len() as u64, chunks: 1, content_hash: *blake3_of(&plain) })

@@ -391,9 +391,9 @@ impl From<NotPlaced> for Failure {
 }
 
 /// Says where a failure happened.
-#[allow(clippy::needless_pass_by_value, reason = "made for map_err, which gives the error away")]
 pub(crate) fn at(path: &VaultPath, failure: Failure) -> Failure {
-    Failure::new(failure.kind, format!("{path}: {}", failure.message))
+    let message = format!("{path}: {}", failure.message);
+    failure.worded(message)
 }
 
 /// Whether the node said that it did not write, as against not saying what became of it.
@@ -416,7 +416,8 @@ fn written_but(path: &VaultPath, failure: &Failure) -> Failure {
         Kind::Closed | Kind::Retry => Kind::Unknown,
         kind => kind,
     };
-    Failure::new(kind, format!("{path}: the new version was written, but then: {}", failure.message))
+    let message = format!("{path}: the new version was written, but then: {}", failure.message);
+    Failure { kind, ..failure.clone().worded(message) }
 }
 
 fn check_condition(condition: Condition, current: Option<Version>, path: &VaultPath) -> Result<(), Failure> {

@@ -94,7 +94,8 @@ impl Vault {
         .await
     }
 
-    /// Brings back something that was deleted; as [`Vault::restore`], but never in the place of what is there.
+    /// Brings back something that was deleted; as [`Vault::restore`], but never in the place of what is there. A folder of
+    /// which only a part was brought back gets the rest.
     ///
     /// # Errors
     /// [`Kind::Conflict`] if it is there; otherwise as [`Vault::restore`].
@@ -117,6 +118,13 @@ impl Vault {
             Now::Folder(_) => Some("a folder"),
         };
         let Some(there) = there else { return self.restore(path, version).await };
+        // The folder is there because something in it was brought back before: the rest of it follows.
+        if let Now::Folder(id) = named.now
+            && let Some(kept) = named.history.folders().find(|kept| kept.id == id)
+            && version.is_none_or(|version| version == kept.mark)
+        {
+            return self.restore(path, Some(kept.mark)).await;
+        }
         let mut message = format!("{path}: is there, {there}; nothing to bring back");
         if named.now == Now::File && named.history.files().next().is_some() {
             message.push_str(&format!(" (an older version: larder restore {path})"));

@@ -11,7 +11,7 @@ use larder_wire::answer::Failure;
 use tokio::sync::mpsc;
 
 use super::put::before::{Before, before};
-use super::{Planned, PlannedFile, Planner, PutTreeOptions, TreeReport};
+use super::{Planned, PlannedFile, Planner, PutTreeOptions, TreeReport, name_refused};
 use crate::directory::not_a_folder;
 use crate::local::walk::{Found, Item, Walk};
 use crate::local::xattrs;
@@ -143,8 +143,7 @@ impl Plan<'_> {
             return Ok(None);
         };
         let name = item.relative.file_name().unwrap_or_default().as_bytes();
-        let name = check_name_bytes(name)
-            .map_err(|e| Failure::new(e.kind(), format!("{}: {e}", item.path.display())))?;
+        let name = check_name_bytes(name).map_err(|e| name_refused(&item.path, &e))?;
         Ok(Some((path.join(name)?, name.to_owned(), there)))
     }
 }

@@ -4,6 +4,8 @@
 
 use http::{Method, Uri};
 
+use crate::proxies::protocol;
+
 /// What it looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suspicion {
@@ -89,10 +91,29 @@ pub fn look(method: &Method, uri: &Uri) -> Option<Suspicion> {
 /// Looks at the first bytes of what was no HTTP at all.
 #[must_use]
 pub fn look_at_bytes(start: &[u8]) -> Option<Suspicion> {
-    // A TLS record, SSH's greeting, or HTTP/2 without having agreed on it.
-    let other =
-        start.starts_with(&[0x16, 0x03]) || start.starts_with(b"SSH-") || start.starts_with(b"PRI * HTTP/2");
+    // A TLS record, SSH's greeting, HTTP/2 without having agreed on it, a proxy that is not trusted.
+    let other = start.starts_with(&[0x16, 0x03])
+        || start.starts_with(b"SSH-")
+        || start.starts_with(b"PRI * HTTP/2")
+        || is_redis(start)
+        || protocol::looks_like(start);
     other.then_some(Suspicion::Protocol)
+}
+
+/// A command of the Redis protocol: an array of strings, or the words that are typed to try it.
+fn is_redis(start: &[u8]) -> bool {
+    let array = start.strip_prefix(b"*").is_some_and(|rest| {
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        digits > 0 && b"\r\n$".starts_with(&rest[digits..rest.len().min(digits + 3)])
+    });
+    array || start.starts_with(b"PING\r\n") || start.starts_with(b"INFO\r\n")
+}
+
+/// Looks at the first word of a command that came to the Redis door. A page in a browser can send requests to any port,
+/// and what is in them could be commands: whoever sees this closes the connection before the next line.
+#[must_use]
+pub fn look_at_command(word: &[u8]) -> Option<Suspicion> {
+    (word.eq_ignore_ascii_case(b"POST") || word.eq_ignore_ascii_case(b"Host:")).then_some(Suspicion::Protocol)
 }
 
 #[cfg(test)]
@@ -121,7 +142,15 @@ mod tests {
     #[test]
     fn other_protocols() {
         assert_eq!(look_at_bytes(b"\x16\x03\x01\x02\x00\x01"), Some(Suspicion::Protocol));
-        assert_eq!(look_at_bytes(b"GET / HTTP/1.1"), None);
+        for start in [&b"*1\r\n$4\r\nPING"[..], b"*12\r\n$", b"*3\r", b"PING\r\n", b"PROXY TCP4 203.0"] {
+            assert_eq!(look_at_bytes(start), Some(Suspicion::Protocol), "{start:?}");
+        }
+        for start in [&b"GET / HTTP/1.1"[..], b"* HTTP/1.1\r\n", b"*1 / HTTP/1.1", b"PINGER /", b""] {
+            assert_eq!(look_at_bytes(start), None, "{start:?}");
+        }
+        assert_eq!(look_at_command(b"post"), Some(Suspicion::Protocol));
+        assert_eq!(look_at_command(b"HOST:"), Some(Suspicion::Protocol));
+        assert_eq!(look_at_command(b"HOST"), None);
         assert_eq!(Suspicion::Protocol.name(), "protocol");
     }
 }

@@ -55,6 +55,13 @@ pub enum Request {
     Stop,
     /// Change the slots of a header; what comes of it goes to whoever asked.
     Change(Box<Change>),
+    /// Make a new header for the vault that is open here, because the old one is lost; it goes to whoever asked.
+    Repair {
+        /// The newest revision that was seen of the old one.
+        after: u64,
+        /// The new passphrase.
+        passphrase: Zeroizing<Vec<u8>>,
+    },
     /// Ask the index of names.
     Names(Ask),
 }
@@ -124,6 +131,7 @@ impl Request {
             Request::Stop => message(7, &[]),
             Request::Change(change) => message(8, &[&change.encode()]),
             Request::Unlock(Secret::Identity(bytes)) => message(9, &[bytes]),
+            Request::Repair { after, passphrase } => message(10, &[&after.to_le_bytes(), passphrase]),
             Request::Names(ask) => message(20, &[&ask.encode()]),
         }
     }
@@ -148,6 +156,15 @@ impl Request {
             7 => end(rest).map(|()| Request::Stop),
             8 => Ok(Request::Change(Box::new(Change::decode(rest)?))),
             9 => Ok(Request::Unlock(Secret::Identity(secret(rest, "identity", KEY_TEXT_LEN_MAX)?))),
+            10 => {
+                let (after, rest) = rest.split_first_chunk().ok_or(DecodeError::Truncated {
+                    field: "revision",
+                    need: 8,
+                    have: rest.len(),
+                })?;
+                let passphrase = secret(rest, "passphrase", PASSPHRASE_LEN_MAX)?;
+                Ok(Request::Repair { after: u64::from_le_bytes(*after), passphrase })
+            }
             20 => Ask::decode(rest).map(Request::Names),
             _ => Err(DecodeError::BadValue { field: "request", value: tag.into() }),
         }
@@ -385,6 +402,7 @@ mod tests {
             Request::Create(secret_bytes()),
             Request::Stop,
             Request::Unlock(Secret::Identity(secret_bytes())),
+            Request::Repair { after: 7, passphrase: secret_bytes() },
             Request::Change(Box::new(Change {
                 header: Bytes::from_static(b"header"),
                 proof: None,

@@ -33,6 +33,7 @@ use crate::agent::index::Names;
 use crate::agent::names::Ask;
 use crate::agent::open_vault::OpenVault;
 use crate::agent::protocol::{self, Request, Response, Secret, Status};
+use crate::agent::retention::Retention;
 use crate::agent::silent::Silent;
 use crate::agent::{client, hardening};
 use crate::atomic_file;
@@ -41,7 +42,7 @@ use crate::folders::Folders;
 use crate::life::daemon::{self, Line, Mode};
 use crate::life::log::Log;
 use crate::life::pid_file::{self, Running};
-use crate::settings::IdleLock;
+use crate::settings::{IdleLock, every};
 
 /// Most connections at a time; more wait in the listen queue.
 const CONNECTIONS_MAX: usize = 32;
@@ -64,6 +65,8 @@ pub struct AgentConfig {
     pub header_file: PathBuf,
     /// When the open vault locks itself.
     pub idle_lock: IdleLock,
+    /// How often the vault's retention rules are applied; `None`: only when somebody says so.
+    pub retention_every: Option<Duration>,
     /// What it says, and where.
     pub log: Log,
     /// Where everything else lies: the node's address, certificates, what this device has seen.
@@ -80,6 +83,7 @@ struct Agent {
     opened: Notify,
     stop: Notify,
     names: Names,
+    retention: Retention,
     silent: Silent,
 }
 
@@ -108,6 +112,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         settings: [
             ("idle_lock".to_owned(), config.idle_lock.text()),
+            ("retention_every".to_owned(), every::text(config.retention_every)),
             ("log".to_owned(), config.log.filter.clone()),
             ("log_format".to_owned(), config.log.format.text().to_owned()),
         ]
@@ -126,6 +131,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
     local.block_on(&runtime, async {
         let listener = bind(&config)?;
         let names = Names::new(config.folders.clone());
+        let retention = Retention::new(config.folders.clone(), config.retention_every);
         let agent = Rc::new(Agent {
             vault: Arc::new(Mutex::new(OpenVault::new(config.idle_lock))),
             config,
@@ -134,6 +140,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
             opened: Notify::new(),
             stop: Notify::new(),
             names,
+            retention,
             silent: Silent::default(),
         });
         daemon::announce(mode, &Line::Ready { address })?;
@@ -145,6 +152,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
             result = accept(&agent, listener) => result,
         };
         agent.with_vault(|vault| vault.lock());
+        agent.retention.lock();
         agent.names.stop().await;
         // Only a courtesy: the next agent removes it too.
         let _ = fs::remove_file(&agent.config.socket);
@@ -214,7 +222,7 @@ async fn watch_idle(agent: Rc<Agent>) {
             Some(left) => tokio::time::sleep(left.min(IDLE_LOOK_EVERY)).await,
             None => {
                 if agent.with_vault(|vault| vault.vault(&agent.clock)).is_none() {
-                    agent.names.lock();
+                    agent.forget();
                 }
                 agent.opened.notified().await;
             }
@@ -226,6 +234,12 @@ impl Agent {
     fn with_vault<T>(&self, look: impl FnOnce(&mut OpenVault) -> T) -> T {
         // A panic while it was held can at worst have left the vault locked or open, both whole.
         look(&mut self.vault.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Ends what works with the open vault.
+    fn forget(&self) {
+        self.names.lock();
+        self.retention.lock();
     }
 
     async fn serve(&self, mut stream: UnixStream) -> io::Result<()> {
@@ -272,11 +286,12 @@ impl Agent {
                 if self.with_vault(OpenVault::lock) {
                     tracing::info!("the vault is locked");
                 }
-                self.names.lock();
+                self.forget();
                 Ok(Response::Done)
             }
             Request::Create(passphrase) => self.create(passphrase).await,
             Request::Change(change) => self.change(*change).await,
+            Request::Repair { after, passphrase } => self.repair(after, passphrase).await,
             Request::Names(ask) => self.names(ask).await,
             Request::Stop => Ok(Response::Done),
         };
@@ -310,7 +325,7 @@ impl Agent {
             vault.use_root(&self.clock).map(|(id, root)| root_of(id, root)).ok_or_else(locked)
         });
         if root.is_err() {
-            self.names.lock();
+            self.forget();
         }
         let root = root?;
         if ask != Ask::Status {
@@ -353,22 +368,30 @@ impl Agent {
         let created_ms = self.clock.wall_ms();
         let (root, header, code) = self
             .derive(move || {
-                let rng = &mut SystemRng;
-                let root = VaultRoot::generate(rng);
-                let cost = Argon2Cost::default();
-                let unlock = Unlock::Passphrase(&passphrase);
-                let mut header = VaultHeader::create(&root, unlock, cost, rng).map_err(sealing)?;
-                let code = RecoveryCode::generate(rng);
-                header.add_slot(&root, Unlock::RecoveryCode(&code), cost, rng).map_err(sealing)?;
-                for id in header.slots().iter().map(Slot::id).collect::<Vec<_>>() {
-                    let note = Note { created_ms, ..Note::default() };
-                    header.annotate(&root, id, note, rng).map_err(sealing)?;
-                }
+                let root = VaultRoot::generate(&mut SystemRng);
+                let (header, code) = new_header(&root, &passphrase, 0, created_ms).map_err(sealing)?;
                 Ok((root, header.encode(), code.to_text()))
             })
             .await?;
         self.opened(&root);
         Ok(Response::Created { header, recovery_code: Zeroizing::new(code.as_bytes().to_vec()) })
+    }
+
+    /// Makes a header for the vault that is open. Whether the old one is lost is for whoever asks to know: they can ask
+    /// for the root, too.
+    async fn repair(&self, after: u64, passphrase: Zeroizing<Vec<u8>>) -> Outcome<Response> {
+        let open = self.with_vault(|vault| vault.use_root(&self.clock).map(|(id, root)| root_of(id, root)));
+        let root = open.ok_or_else(|| Failure::new(Kind::Locked, "the vault is locked"))?;
+        let created_ms = self.clock.wall_ms();
+        let (header, code) =
+            self.derive(move || new_header(&root, &passphrase, after, created_ms).map_err(sealing)).await?;
+        tracing::info!("a new vault header was made for the open vault");
+        let slot = header.slots().first().map(Slot::id);
+        Ok(Response::Changed {
+            header: header.encode(),
+            slot: slot.ok_or_else(|| Failure::new(Kind::Bug, "a header without slots was made"))?,
+            recovery_code: Zeroizing::new(code.to_text().as_bytes().to_vec()),
+        })
     }
 
     /// Makes a changed header. What is open stays open; what the proof opened on the way is forgotten again.
@@ -391,7 +414,8 @@ impl Agent {
     fn opened(&self, root: &VaultRoot) {
         self.with_vault(|vault| vault.open(root.id(), root.secret().expose(), &self.clock));
         tracing::info!("the vault is open");
-        self.names.lock();
+        self.forget();
+        self.retention.start(root.clone());
         if self.names.has_snapshot() {
             self.names.start(root.clone());
         }
@@ -412,6 +436,24 @@ impl Agent {
 #[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 fn sealing(error: SealError) -> Failure {
     Failure::new(error.kind(), error.to_string())
+}
+
+/// A header with a passphrase and a recovery code, newer than a revision.
+fn new_header(
+    root: &VaultRoot,
+    passphrase: &[u8],
+    after: u64,
+    created_ms: u64,
+) -> Result<(VaultHeader, RecoveryCode), SealError> {
+    let (rng, cost) = (&mut SystemRng, Argon2Cost::default());
+    let unlock = Unlock::Passphrase(passphrase);
+    let mut header = VaultHeader::create_after(root, unlock, after, cost, rng)?;
+    let code = RecoveryCode::generate(rng);
+    header.add_slot(root, Unlock::RecoveryCode(&code), cost, rng)?;
+    for id in header.slots().iter().map(Slot::id).collect::<Vec<_>>() {
+        header.annotate(root, id, Note { created_ms, ..Note::default() }, rng)?;
+    }
+    Ok((header, code))
 }
 
 fn root_of(id: VaultId, root: &[u8; 32]) -> VaultRoot {

@@ -8,6 +8,7 @@ use crate::failure::Outcome;
 use crate::life::daemon::Mode;
 use crate::life::log::{Log, LogFormat};
 use crate::settings::IdleLock;
+use crate::settings::every::{self, Every};
 
 /// Flags of `agent`.
 #[derive(Debug, clap::Args)]
@@ -36,6 +37,9 @@ struct RunArgs {
     /// Lock after this long without a command, or never
     #[arg(long, value_name = "TIME", value_parser = IdleLock::parse)]
     idle_lock: IdleLock,
+    /// Apply the vault's retention rules once in this time, or off
+    #[arg(long, value_name = "TIME", default_value = "off", value_parser = every::parse)]
+    retention_every: Every,
     /// Which events are logged
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
@@ -62,6 +66,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         pid_file: run.pid_file,
         header_file: run.header,
         idle_lock: run.idle_lock,
+        retention_every: run.retention_every,
         folders: context.folders.clone(),
         log: Log { filter: run.log, format: run.log_format, file: run.log_file },
     };

@@ -11,6 +11,7 @@ use larder_format::record::Version;
 
 use crate::cli::Context;
 use crate::cli::lifetime::parse_version;
+use crate::cli::several::Several;
 use crate::cli::span::Span;
 use crate::cli::transfer::TransferArgs;
 use crate::failure::{Failure, Outcome};
@@ -36,15 +37,16 @@ pub struct Args {
 /// Writes each file's content, verified piece by piece before it is shown.
 ///
 /// # Errors
-/// What the first that failed says.
+/// As [`Several`] says.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let paths = args.paths.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
     let transfers = args.transfer.transfers(context, None)?;
     crate::session::with_vault_as(context, transfers, async |vault| {
+        let mut several = Several::new(context, paths.len());
         for path in &paths {
-            print(context, vault, path, args.version, args.range).await?;
+            several.one(print(context, vault, path, args.version, args.range).await)?;
         }
-        Ok(())
+        several.end()
     })
 }
 

@@ -12,6 +12,7 @@ use crate::cli::Context;
 use crate::cli::lifetime::LifetimeArgs;
 use crate::cli::put::{is_folder, one_name};
 use crate::cli::report;
+use crate::cli::several::Several;
 use crate::failure::{Failure, Outcome, clean};
 use crate::size;
 
@@ -46,11 +47,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         no_clobber: args.no_clobber,
     };
     crate::session::with_vault(context, async |vault| {
+        let mut several = Several::new(context, destination.sources.len());
         for (from, to) in destination.pairs(vault).await? {
-            let done = vault.copy(&from, &to, options).await?;
-            say(context, &from, &to, &done)?;
+            let done = vault.copy(&from, &to, options).await.map_err(Failure::from);
+            several.one(done.and_then(|done| say(context, &from, &to, &done)))?;
         }
-        Ok(())
+        several.end()
     })
 }
 

@@ -22,6 +22,7 @@ use crate::cli::lifetime::parse_version;
 use crate::cli::listing::hex;
 use crate::cli::report;
 use crate::cli::selection::{ExcludeArgs, Plan};
+use crate::cli::several::Several;
 use crate::cli::span::Span;
 use crate::cli::transfer::TransferArgs;
 use crate::failure::{Failure, Outcome, clean, shown};
@@ -66,7 +67,7 @@ pub struct Args {
 /// Fetches everything named.
 ///
 /// # Errors
-/// What the first that failed says; what was fetched stays.
+/// As [`Several`] says; what was fetched stays.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let (sources, destination) = match args.paths.as_slice() {
         [only] => (std::slice::from_ref(only), Path::new(".")),
@@ -90,18 +91,19 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let transfers = args.transfer.transfers(context, None)?;
     let exclude = args.exclude.patterns()?;
     crate::session::with_vault_as(context, transfers, async |vault| {
+        let mut several = Several::new(context, paths.len());
         for path in &paths {
             if to_stdout {
-                super::cat::print(context, vault, path, args.version, args.range).await?;
+                several.one(super::cat::print(context, vault, path, args.version, args.range).await)?;
                 continue;
             }
             let local = match path.split() {
                 Some((_, name)) if into_folder => destination.join(name),
                 _ => destination.to_owned(),
             };
-            get_one(context, vault, path, &local, args, &exclude).await?;
+            several.one(get_one(context, vault, path, &local, args, &exclude).await)?;
         }
-        Ok(())
+        several.end()
     })
 }
 

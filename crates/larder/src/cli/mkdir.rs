@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use crate::cli::Context;
-use crate::failure::Outcome;
+use crate::cli::several::Several;
+use crate::failure::{Failure, Outcome};
 
 /// Flags of `mkdir`.
 #[derive(Debug, clap::Args)]
@@ -20,10 +21,12 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let paths = args.paths.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
     crate::session::with_vault(context, async |vault| {
+        let mut several = Several::new(context, paths.len());
         for path in &paths {
-            vault.make_folder(path).await?;
-            context.output.document(&json!({ "path": path.to_string(), "kind": "folder" }))?;
+            let made = vault.make_folder(path).await.map_err(Failure::from);
+            let document = json!({ "path": path.to_string(), "kind": "folder" });
+            several.one(made.and_then(|_| context.output.document(&document)))?;
         }
-        Ok(())
+        several.end()
     })
 }

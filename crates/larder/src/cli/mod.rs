@@ -36,6 +36,7 @@ pub mod retention;
 pub mod rm;
 pub mod selection;
 pub mod setting_flags;
+pub mod several;
 pub mod shell;
 pub mod span;
 pub mod stat;

@@ -11,6 +11,7 @@ use crate::certificates::Certificates;
 use crate::cli::Context;
 use crate::cli::cp::Destination;
 use crate::cli::lifetime::parse_version;
+use crate::cli::several::Several;
 use crate::failure::{Failure, Outcome, clean};
 use crate::size;
 
@@ -34,7 +35,7 @@ pub struct Args {
 /// Moves everything named.
 ///
 /// # Errors
-/// Not found; a conflict if something is in the way; what the first that failed says.
+/// Not found; a conflict if something is in the way; of several as [`Several`] says.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let destination = Destination::parse(context, &args.paths, args.no_target_directory)?;
     if args.if_version.is_some() && destination.sources.len() > 1 {
@@ -44,11 +45,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     Certificates::in_folder(context.folders.certificates()).check_client(Right::Write)?;
     let options = MoveOptions { no_clobber: args.no_clobber, if_version: args.if_version };
     crate::session::with_vault(context, async |vault| {
+        let mut several = Several::new(context, destination.sources.len());
         for (from, to) in destination.pairs(vault).await? {
-            let done = vault.rename(&from, &to, options).await?;
-            say(context, &from, &done)?;
+            let done = vault.rename(&from, &to, options).await.map_err(Failure::from);
+            several.one(done.and_then(|done| say(context, &from, &done)))?;
         }
-        Ok(())
+        several.end()
     })
 }
 

@@ -20,6 +20,7 @@ use crate::cli::lifetime::{ConditionArgs, LifetimeArgs};
 use crate::cli::listing::hex;
 use crate::cli::report;
 use crate::cli::selection::{ExcludeArgs, Plan};
+use crate::cli::several::Several;
 use crate::cli::transfer::{self, TransferArgs};
 use crate::failure::{Failure, Outcome, clean, shown};
 use crate::progress::Progress;
@@ -65,7 +66,7 @@ pub struct Args {
 /// Stores everything named.
 ///
 /// # Errors
-/// What the first that failed says; what was stored stays.
+/// As [`Several`] says; what was stored stays.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let (sources, destination) = match args.paths.as_slice() {
         [only] => (std::slice::from_ref(only), Path::new(context.here())),
@@ -94,14 +95,19 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
                 || target.is_root()
                 || sources.len() > 1
                 || is_folder(vault, &target).await?);
+        let mut several = Several::new(context, sources.len());
         for source in sources {
-            let path = if into_folder { target.join(&own_name(source)?)? } else { target.clone() };
-            match args.dry_run {
-                true => plan_one(context, vault, source, path, &options).await?,
-                false => put_one(context, vault, source, path, &options).await?,
-            }
+            let path = match into_folder {
+                true => named(&target, source),
+                false => Ok(target.clone()),
+            };
+            several.one(match path {
+                Err(failure) => Err(failure),
+                Ok(path) if args.dry_run => plan_one(context, vault, source, path, &options).await,
+                Ok(path) => put_one(context, vault, source, path, &options).await,
+            })?;
         }
-        Ok(())
+        several.end()
     })
 }
 
@@ -126,6 +132,15 @@ pub(super) async fn is_folder(vault: &Arc<Vault>, path: &VaultPath) -> Outcome<b
     }
 }
 
+/// What to do about a name that a vault cannot hold.
+const OTHER_NAME: &str = "larder put SOURCE /NAME stores it under another name";
+
+/// Where something goes in a folder: under its own name.
+fn named(target: &VaultPath, source: &Path) -> Outcome<VaultPath> {
+    let name = own_name(source)?;
+    target.join(&name).map_err(|failure| Failure::from(failure).context(&shown(source)).hint(OTHER_NAME))
+}
+
 /// The last name of a local path, also of `.` and `..`.
 fn own_name(source: &Path) -> Outcome<String> {
     if source == Path::new("-") {
@@ -141,9 +156,9 @@ fn own_name(source: &Path) -> Outcome<String> {
             })?
         }
     };
-    name.to_str()
-        .map(str::to_owned)
-        .ok_or_else(|| Failure::invalid(format!("{} is not UTF-8, as names in a vault are", shown(source))))
+    name.to_str().map(str::to_owned).ok_or_else(|| {
+        Failure::invalid(format!("{} is not UTF-8, as names in a vault are", shown(source))).hint(OTHER_NAME)
+    })
 }
 
 async fn put_one(

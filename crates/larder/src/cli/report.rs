@@ -44,7 +44,7 @@ pub fn some_failed(
         Some((_, first)) => {
             let message =
                 format!("{} things in {whole} {what}; the first: {}", failed.len(), clean(&first.message));
-            Err(Failure::new(first.kind, message))
+            Err(Failure::from(first.clone().worded(message)))
         }
     }
 }
@@ -210,7 +210,7 @@ fn closing(path: &str, report: &TreeReport) -> Outcome {
                 clean(path),
                 clean(&first.message)
             );
-            Err(with_remedy(larder_client::Failure::new(first.kind, message)))
+            Err(with_remedy(first.clone().worded(message)))
         }
     }
 }

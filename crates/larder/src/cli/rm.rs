@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::cli::Context;
 use crate::cli::lifetime::parse_version;
 use crate::cli::report;
+use crate::cli::several::Several;
 use crate::duration;
 use crate::failure::{Failure, Outcome, clean};
 use crate::size;
@@ -49,7 +50,7 @@ pub struct Args {
 /// Deletes.
 ///
 /// # Errors
-/// Not found; a conflict for a folder without `-r`, or another version.
+/// Not found; a conflict for a folder without `-r`, or another version; of several as [`Several`] says.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     if args.if_version.is_some() && args.paths.len() > 1 {
         return Err(Failure::invalid("--if-version is for a single file"));
@@ -57,18 +58,29 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let paths = args.paths.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
     let condition = args.if_version.map_or(Condition::Any, Condition::Version);
     crate::session::with_vault(context, async |vault| {
+        let mut several = Several::new(context, paths.len());
         for path in &paths {
-            let trash_ms = trash_ms(vault, args, path).await?;
-            let options = RemoveOptions { recursive: args.recursive, trash_ms, condition };
-            if !args.yes && !agreed(context, vault, path, args, trash_ms).await? {
-                context.output.note(&format!("{}: left as it is", clean(&path.to_string())));
-                continue;
-            }
-            let done = vault.remove(path, options).await?;
-            say(context, path, trash_ms, &done)?;
+            several.one(remove_one(context, vault, path, args, condition).await)?;
         }
-        Ok(())
+        several.end()
     })
+}
+
+async fn remove_one(
+    context: &Context,
+    vault: &Arc<Vault>,
+    path: &VaultPath,
+    args: &Args,
+    condition: Condition,
+) -> Outcome {
+    let trash_ms = trash_ms(vault, args, path).await?;
+    let options = RemoveOptions { recursive: args.recursive, trash_ms, condition };
+    if !args.yes && !agreed(context, vault, path, args, trash_ms).await? {
+        context.output.note(&format!("{}: left as it is", clean(&path.to_string())));
+        return Ok(());
+    }
+    let done = vault.remove(path, options).await?;
+    say(context, path, trash_ms, &done)
 }
 
 /// How long it can be brought back: as said, else as the vault's rules say, for a folder at least as long as they say of

@@ -3,6 +3,7 @@
 use larder_format::record::Version;
 
 use crate::cli::lifetime::parse_version;
+use crate::cli::several::Several;
 use crate::cli::{Context, restore};
 use crate::failure::{Failure, Outcome};
 
@@ -27,9 +28,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     }
     let paths = args.paths.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
     crate::session::with_vault(context, async |vault| {
+        let mut several = Several::new(context, paths.len());
         for path in &paths {
-            restore::say(context, path, &vault.undelete(path, args.version).await?)?;
+            let done = vault.undelete(path, args.version).await;
+            several.one(done.map_err(Failure::from).and_then(|done| restore::say(context, path, &done)))?;
         }
-        Ok(())
+        several.end()
     })
 }

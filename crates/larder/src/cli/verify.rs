@@ -7,6 +7,7 @@ use larder_format::error::Kind;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
+use crate::cli::several::Several;
 use crate::failure::{Failure, Outcome, clean};
 use crate::progress::Progress;
 use crate::size;
@@ -33,18 +34,26 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     }
     let clock = SystemClock::new();
     let began = clock.monotonic();
-    let report = crate::session::with_vault(context, async |vault| {
+    let (report, others) = crate::session::with_vault(context, async |vault| {
         let progress = Progress::begin("verifying", context.output);
         let mut sum = VerifyReport::default();
+        let mut several = Several::new(context, paths.len());
         for path in &paths {
-            let done = vault.verify(path, args.sample, progress.meter()).await?;
-            sum.files += done.files;
-            sum.folders += done.folders;
-            sum.bytes += done.bytes;
-            sum.left_out += done.left_out;
-            sum.damaged.extend(done.damaged);
+            match vault.verify(path, args.sample, progress.meter()).await {
+                Err(failure) => several.one(Err(failure.into()))?,
+                Ok(done) => {
+                    sum.files += done.files;
+                    sum.folders += done.folders;
+                    sum.bytes += done.bytes;
+                    sum.left_out += done.left_out;
+                    sum.damaged.extend(done.damaged);
+                }
+            }
         }
-        Ok(sum)
+        match paths.len() {
+            1 => several.end().map(|()| (sum, Ok(()))),
+            _ => Ok((sum, several.end())),
+        }
     })?;
     let took = clock.monotonic().saturating_sub(began);
     context.output.document(&json!({
@@ -73,7 +82,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         took.as_secs_f64(),
     ))?;
     if report.damaged.is_empty() {
-        return Ok(());
+        return others;
     }
     let failure =
         Failure::new(Kind::Damaged, format!("some files cannot be read back count={}", report.damaged.len()));

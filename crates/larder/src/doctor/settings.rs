@@ -47,7 +47,8 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) {
             "set idle_lock to a time, like 15m",
         ));
     }
-    if let Some(http) = resolved.settings.http.config(resolved.settings.listen)
+    let protection = &resolved.settings.protection;
+    if let Some(http) = resolved.settings.http.config(resolved.settings.listen, protection)
         && http.auth == HttpAuth::None
         && !http.listen.ip().is_loopback()
     {
@@ -56,6 +57,18 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) {
             format!("whoever reaches {} reads and writes the values behind the HTTP door", http.listen),
             "set http_auth to certificate, or http_listen to auto",
         ));
+    } else if let Some(http) = resolved.settings.http.config(resolved.settings.listen, protection)
+        && http.auth == HttpAuth::None
+        && !protection.proxies.trusted.is_empty()
+    {
+        findings.push(Finding::warning(
+            "settings",
+            "whoever reaches a trusted proxy that passes requests on to the HTTP door reads and writes its values",
+            "set http_auth to certificate, or let the proxy ask who calls",
+        ));
+    }
+    if let Err(why) = crate::settings::protection::check(&resolved.settings) {
+        findings.push(Finding::warning("settings", why, "until then the node does not start"));
     }
     restart_needed(context, &resolved, findings);
     if findings.len() == before {

@@ -1,4 +1,4 @@
-//! The settings `scrub_every` and `collect_every`: how often the node looks after what it holds.
+//! The settings `scrub_every`, `collect_every` and `retention_every`: how often node and agent look after what is held.
 
 use std::time::Duration;
 
@@ -8,6 +8,13 @@ use crate::duration;
 pub const EVERY_MIN: Duration = Duration::from_secs(1);
 /// Longest period; `off` is another word.
 pub const EVERY_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How often; `None`: not by itself. (A name of its own, so that a flag's value is one thing and not an optional one.)
+pub type Every = Option<Duration>;
+
+/// How often the agent applies the retention rules unless said otherwise: a rule set by mistake can be taken back for
+/// up to so long.
+pub const RETENTION_EVERY_DEFAULT: Duration = Duration::from_secs(3600);
 
 /// Parses `7d` or `off`.
 ///

@@ -1,13 +1,14 @@
-//! The settings of the HTTP door: `http_listen`, `http_auth`, `http_rate`, `http_rate_for`, `http_ttl`, `http_hosts`.
+//! The settings of the HTTP door: `http_listen`, `http_auth`, `http_ttl`, `http_hosts`, and with [`super::protection`] what
+//! may be asked of it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use larder_door::bucket::Rate;
+use larder_door::Rates;
 use larder_format::limits::VALUE_LEN_DEFAULT_MAX;
-use larder_node::config::{HTTP_PORT_DEFAULT, HTTP_RATE_DEFAULT, RAW_NAMESPACE};
+use larder_node::config::{HTTP_PORT_DEFAULT, HTTP_RATES_DEFAULT, RAW_NAMESPACE};
 use larder_node::{HttpAuth, HttpConfig};
 
-pub use larder_door::bucket::{BURST_MAX, RATE_MAX};
+use super::protection::{Door, Protection};
 
 /// Most names of `http_hosts`: each is compared with every request's.
 pub const HOSTS_MAX: usize = 16;
@@ -111,10 +112,8 @@ pub struct HttpSettings {
     pub listen: HttpListen,
     /// Whom it lets in.
     pub auth: HttpAuthSetting,
-    /// What one address may ask.
-    pub rate: Rate,
-    /// Also of this machine's programs and those with a certificate.
-    pub rate_for_all: bool,
+    /// What may be asked.
+    pub rates: Rates,
     /// Lifetimes out of range are clamped.
     pub clamp_ttl: bool,
     /// Further host names.
@@ -126,8 +125,7 @@ impl Default for HttpSettings {
         Self {
             listen: HttpListen::Auto,
             auth: HttpAuthSetting::Auto,
-            rate: HTTP_RATE_DEFAULT,
-            rate_for_all: false,
+            rates: HTTP_RATES_DEFAULT,
             clamp_ttl: false,
             hosts: Vec::new(),
         }
@@ -136,13 +134,13 @@ impl Default for HttpSettings {
 
 impl HttpSettings {
     /// As the node is told them; `None`: no door.
-    pub fn config(&self, listen: SocketAddr) -> Option<HttpConfig> {
+    pub fn config(&self, listen: SocketAddr, protection: &Protection) -> Option<HttpConfig> {
         let address = self.listen.address(listen)?;
         Some(HttpConfig {
             listen: address,
             auth: self.auth.at(address),
-            rate: self.rate,
-            rate_for_all: self.rate_for_all,
+            rates: self.rates,
+            proxy_protocol: protection.speaks(Door::Http),
             clamp_ttl: self.clamp_ttl,
             hosts: self.hosts.clone(),
             namespace: RAW_NAMESPACE.to_owned(),
@@ -157,24 +155,6 @@ impl HttpSettings {
 /// A sentence that lists them.
 pub fn one_of<const N: usize>(text: &str, words: [&str; N]) -> Result<usize, String> {
     words.iter().position(|word| *word == text).ok_or_else(|| format!("expected {}", words.join(" or ")))
-}
-
-/// Parses `100/200`.
-///
-/// # Errors
-/// A sentence that says what is allowed.
-pub fn parse_rate(text: &str) -> Result<Rate, String> {
-    let number = |text: &str, max: u32| text.parse::<u32>().ok().filter(|number| *number <= max);
-    let parsed = text.split_once('/').and_then(|(rate, burst)| {
-        Some(Rate { per_second: number(rate, RATE_MAX)?, burst: number(burst, BURST_MAX)? })
-    });
-    match parsed {
-        Some(Rate { per_second, burst: 0 }) if per_second > 0 => {
-            Err("a burst of 0 would let nobody in: expected RATE/BURST, like 100/200".to_owned())
-        }
-        Some(rate) => Ok(rate),
-        None => Err("expected RATE/BURST, like 100/200".to_owned()),
-    }
 }
 
 /// Parses names with commas between them.
@@ -220,7 +200,7 @@ mod tests {
                 auth: HttpAuthSetting::parse(auth).unwrap(),
                 ..HttpSettings::default()
             };
-            settings.config("127.0.0.1:7447".parse().unwrap()).unwrap().auth
+            settings.config("127.0.0.1:7447".parse().unwrap(), &Protection::default()).unwrap().auth
         };
         assert_eq!(auth("auto", "auto"), HttpAuth::None);
         assert_eq!(auth("[::1]:80", "auto"), HttpAuth::None);
@@ -232,10 +212,6 @@ mod tests {
     #[test]
     fn slips_are_refused() {
         assert!(HttpListen::parse("7448").is_err());
-        for rate in ["100", "a/b", "100/0", "-1/2", "2000000/1", "1/2/3"] {
-            assert!(parse_rate(rate).is_err(), "{rate}");
-        }
-        assert_eq!(parse_rate("0/0"), Ok(Rate { per_second: 0, burst: 0 }));
         assert!(parse_hosts("a:1").is_err() && parse_hosts("a b").is_err());
         assert_eq!(parse_hosts(" larder.home.arpa, nas ").unwrap(), ["larder.home.arpa", "nas"]);
         assert!(parse_hosts("").unwrap().is_empty());

@@ -8,12 +8,14 @@ pub mod every;
 pub mod file;
 pub mod http;
 pub mod idle_lock;
+pub mod protection;
 pub mod rate;
 pub mod table;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use larder_client::transfer::JOBS_DEFAULT;
 
@@ -26,6 +28,7 @@ use crate::settings::rate::Rate;
 
 pub use http::HttpSettings;
 pub use idle_lock::IdleLock;
+pub use protection::Protection;
 pub use table::Process;
 
 /// Where the node listens unless told otherwise.
@@ -60,8 +63,12 @@ pub struct Settings {
     pub memory_cap_bytes: u64,
     /// The HTTP door.
     pub http: HttpSettings,
+    /// What may be asked of the gRPC door, and proxies.
+    pub protection: Protection,
     /// When an open vault locks itself.
     pub idle_lock: IdleLock,
+    /// How often the agent applies the vault's retention rules.
+    pub retention_every: Option<Duration>,
     /// What the node verifies and collects in the background.
     pub upkeep: UpkeepConfig,
     /// Which events the daemons log.
@@ -84,7 +91,9 @@ impl Default for Settings {
             connections_max: CONNECTIONS_MAX_DEFAULT,
             memory_cap_bytes: MEMORY_CAP_DEFAULT,
             http: HttpSettings::default(),
+            protection: Protection::default(),
             idle_lock: IdleLock::After(idle_lock::IDLE_LOCK_DEFAULT),
+            retention_every: Some(every::RETENTION_EVERY_DEFAULT),
             upkeep: UpkeepConfig::default(),
             log: "info".to_owned(),
             log_format: LogFormat::Text,

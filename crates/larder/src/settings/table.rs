@@ -3,8 +3,9 @@
 use larder_client::transfer::{JOBS_MAX, RATE_MIN};
 
 use crate::life::log::{self, LogFormat};
-use crate::settings::http::{self, BURST_MAX, HOSTS_MAX, HttpAuthSetting, HttpListen};
+use crate::settings::http::{self, HOSTS_MAX, HttpAuthSetting, HttpListen};
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
+use crate::settings::protection;
 use crate::settings::rate::{self, RATE_MAX};
 use crate::settings::{
     CONNECTIONS_MAX_MAX, CONNECTIONS_MAX_MIN, IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings, every,
@@ -37,7 +38,7 @@ impl Process {
 }
 
 /// A setting.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Field {
     /// Its name in the file, in lower case with `_`.
     pub name: &'static str,
@@ -66,7 +67,26 @@ impl Field {
 }
 
 /// All settings, in the order in which they are shown.
-pub static FIELDS: &[Field] = &[
+pub static FIELDS: &[Field] =
+    &joined::<{ MOST.len() + protection::FIELDS.len() }>([MOST, protection::FIELDS]);
+
+/// Several tables as one.
+const fn joined<const N: usize>(tables: [&[Field]; 2]) -> [Field; N] {
+    let mut all = [MOST[0]; N];
+    let (mut table, mut at) = (0, 0);
+    while table < tables.len() {
+        let mut place = 0;
+        while place < tables[table].len() {
+            all[at] = tables[table][place];
+            (place, at) = (place + 1, at + 1);
+        }
+        table += 1;
+    }
+    all
+}
+
+/// All but those about protection.
+const MOST: &[Field] = &[
     Field {
         name: "listen",
         meaning: "Address and port the node listens on (mutual TLS). Only programs of this machine reach 127.0.0.1; port 0 is \
@@ -145,29 +165,6 @@ pub static FIELDS: &[Field] = &[
         show: |settings| settings.http.auth.text().to_owned(),
     },
     Field {
-        name: "http_rate",
-        meaning: "Requests a second that one address may make over HTTP, and how many at once after a pause; 0/0 is no limit. \
-                  Programs of this machine and those with a certificate have no limit unless http_rate_for says so.",
-        process: Process::Node,
-        allowed: || format!("RATE/BURST, each at most {} and {BURST_MAX}", http::RATE_MAX),
-        set: |settings, text| {
-            settings.http.rate = http::parse_rate(text)?;
-            Ok(())
-        },
-        show: |settings| format!("{}/{}", settings.http.rate.per_second, settings.http.rate.burst),
-    },
-    Field {
-        name: "http_rate_for",
-        meaning: "For whom http_rate holds: strangers, or all (also this machine's programs and those with a certificate).",
-        process: Process::Node,
-        allowed: || "strangers or all".to_owned(),
-        set: |settings, text| {
-            settings.http.rate_for_all = http::one_of(text, ["strangers", "all"])? == 1;
-            Ok(())
-        },
-        show: |settings| if settings.http.rate_for_all { "all" } else { "strangers" }.to_owned(),
-    },
-    Field {
         name: "http_ttl",
         meaning: "What becomes of a lifetime out of range over HTTP: refuse it, or clamp it to the nearest that is allowed and \
                   say so in the answer.",
@@ -203,6 +200,18 @@ pub static FIELDS: &[Field] = &[
             Ok(())
         },
         show: |settings| settings.idle_lock.text(),
+    },
+    Field {
+        name: "retention_every",
+        meaning: "How often the vault's retention rules are applied while it is open: older versions that no rule keeps are \
+                  deleted for good; off: only when a file is written, or by larder retention apply.",
+        process: Process::Agent,
+        allowed: every::allowed,
+        set: |settings, text| {
+            settings.retention_every = every::parse(text)?;
+            Ok(())
+        },
+        show: |settings| every::text(settings.retention_every),
     },
     Field {
         name: "scrub_every",

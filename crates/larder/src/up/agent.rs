@@ -7,7 +7,7 @@ use crate::failure::Outcome;
 use crate::folders::Folders;
 use crate::life::spawn::Daemon;
 use crate::life::{pid_file, process};
-use crate::settings::{Process, Resolved};
+use crate::settings::{Process, Resolved, every};
 use crate::up::Up;
 
 /// Starts the agent unless it runs and answers, with the settings in `resolved`.
@@ -38,6 +38,8 @@ pub fn ensure(folders: &Folders, resolved: &Resolved) -> Outcome<Up> {
         folders.vault_header_file().into(),
         "--idle-lock".into(),
         resolved.settings.idle_lock.text().into(),
+        "--retention-every".into(),
+        every::text(resolved.settings.retention_every).into(),
         "--log".into(),
         resolved.settings.log.clone().into(),
         "--log-format".into(),

@@ -174,12 +174,12 @@ fn find_lost(
     agent: &mut Agent,
     lost: &Local,
 ) -> Outcome<Option<VaultHeader>> {
-    let kept = kept::everything(folders)?;
+    let mut kept = kept::everything(folders)?;
     let open = agent.status()?.open;
     let path = folders.vault_header_file();
     let missing = format!("{} {}", shown(&path), lost.trouble());
     let pin = pin::load(folders)?;
-    let mut headers = kept.headers;
+    let mut headers = std::mem::take(&mut kept.headers);
     let stranger =
         |header: &VaultHeader| matches!(pin::trust(pin.as_ref(), None, header), Trust::Stranger(_));
     let strangers = headers.iter().filter(|header| stranger(header)).count();
@@ -208,23 +208,14 @@ fn find_lost(
             pin::refuse_older_here(folders, &headers[0])?;
             return Ok(headers.pop());
         }
-        0 if kept.unreadable + strangers > 0 => {
-            let why = if strangers > 0 { "is not this vault's" } else { "cannot be read" };
-            let message = format!("{missing}, and the node's copy of it {why}");
-            return Err(Failure::new(Kind::Damaged, message).hint(FROM_A_BACKUP));
-        }
-        0 if matches!(lost, Local::Damaged(_)) => {
-            let message = format!("{missing}, and the node keeps no copy of it");
-            return Err(Failure::new(Kind::Damaged, message).hint(FROM_A_BACKUP));
-        }
-        0 if kept.files => {
-            let message = format!("{missing}, the node keeps no copy of it, and there are files of a vault");
-            return Err(Failure::new(Kind::NotFound, message).hint(format!(
-                "put the file back from a backup; or begin anew: larder down, then move {} away",
-                shown(folders.data())
-            )));
-        }
-        0 => {}
+        0 => none_left(
+            folders,
+            &missing,
+            lost,
+            &kept,
+            strangers,
+            open.is_some_and(|id| pin.is_some_and(|pin| pin.vault == id)),
+        )?,
         _ => {
             let ids: Vec<String> = headers.iter().map(|header| header.vault().to_string()).collect();
             let message =
@@ -237,6 +228,43 @@ fn find_lost(
         agent.tell(&Request::Lock)?;
     }
     Ok(None)
+}
+
+/// Refuses to make a new vault where one was lost, with all its headers.
+fn none_left(
+    folders: &Folders,
+    missing: &str,
+    lost: &Local,
+    kept: &kept::Kept,
+    strangers: usize,
+    is_open: bool,
+) -> Outcome {
+    if is_open {
+        // It is this machine's own, and what the agent holds is all that is left of it.
+        let copy = if kept.unreadable + strangers > 0 { "cannot be used" } else { "is lost, too" };
+        let message = format!("{missing}, and the node's copy of it {copy}; the vault is still open here");
+        let kind = if kept.unreadable > 0 { Kind::Damaged } else { Kind::NotFound };
+        return Err(Failure::new(kind, message).hint(
+            "larder vault repair makes a new one while it is open; or put vault.header back from a backup",
+        ));
+    }
+    if kept.unreadable + strangers > 0 {
+        let why = if strangers > 0 { "is not this vault's" } else { "cannot be read" };
+        let message = format!("{missing}, and the node's copy of it {why}");
+        return Err(Failure::new(Kind::Damaged, message).hint(FROM_A_BACKUP));
+    }
+    if matches!(lost, Local::Damaged(_)) {
+        let message = format!("{missing}, and the node keeps no copy of it");
+        return Err(Failure::new(Kind::Damaged, message).hint(FROM_A_BACKUP));
+    }
+    if kept.files {
+        let message = format!("{missing}, the node keeps no copy of it, and there are files of a vault");
+        return Err(Failure::new(Kind::NotFound, message).hint(format!(
+            "put the file back from a backup; or begin anew: larder down, then move {} away",
+            shown(folders.data())
+        )));
+    }
+    Ok(())
 }
 
 fn only_others(missing: &str, pin: &pin::Pin) -> Failure {

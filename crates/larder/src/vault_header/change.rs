@@ -97,7 +97,15 @@ async fn current(
 }
 
 fn ask(agent: &mut Agent, change: Change) -> Outcome<Made> {
-    match agent.ask(&Request::Change(Box::new(change)))? {
+    made(agent.ask(&Request::Change(Box::new(change)))?)
+}
+
+/// What the agent made, from its answer.
+///
+/// # Errors
+/// A defect, if it is no header.
+pub fn made(answer: Response) -> Outcome<Made> {
+    match answer {
         Response::Changed { header, slot, recovery_code } => {
             let header = VaultHeader::decode(&header).map_err(|e| Failure::new(e.kind(), e.to_string()))?;
             let code = String::from_utf8(recovery_code.to_vec())

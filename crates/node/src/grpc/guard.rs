@@ -1,17 +1,24 @@
-//! Stands before every call: whoever asks must be known, and have the least right that the call needs. Handlers look
-//! closer where it depends on what is asked.
+//! Stands before every call: whoever asks must be known, may not ask too much, and needs the least right that the call
+//! needs. Handlers look closer where it depends on what is asked.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::{Either, Ready, ready};
+use larder_door::{Caller, Refusal};
+use larder_wire::retry;
 use tonic::codegen::{Service, http};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
+use super::limits::{self, Limits};
 use super::status;
 use crate::identity::Identity;
 use crate::listener::Peer;
 use crate::rights;
+
+/// When somebody comes back for whom there was no room: by then some who were there have gone.
+const TURNED_AWAY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Who asks.
 ///
@@ -19,6 +26,14 @@ use crate::rights;
 /// If the connection has no identity, which none has that came in by the listener.
 pub(super) fn caller<T>(request: &Request<T>) -> Result<Arc<Identity>, Status> {
     request.extensions().get::<Peer>().map(|peer| peer.identity.clone()).ok_or_else(nobody)
+}
+
+/// What its requests are counted by.
+///
+/// # Errors
+/// As [`caller`].
+pub(super) fn counted_by<T>(request: &Request<T>) -> Result<Caller, Status> {
+    request.extensions().get::<Peer>().map(|peer| peer.caller.clone()).ok_or_else(nobody)
 }
 
 /// On which connection.
@@ -34,22 +49,31 @@ fn nobody() -> Status {
 }
 
 /// The services behind it, guarded.
-#[derive(Debug, Clone)]
-pub(crate) struct Guarded<S>(S);
+#[derive(Clone)]
+pub(crate) struct Guarded<S> {
+    services: S,
+    limits: Arc<Limits>,
+}
 
 /// Puts the guard before services.
-pub(crate) fn guard<S>(services: S) -> Guarded<S> {
-    Guarded(services)
+pub(crate) fn guard<S>(services: S, limits: Arc<Limits>) -> Guarded<S> {
+    Guarded { services, limits }
 }
 
 /// Whether a call goes on.
-fn check<B>(request: &http::Request<B>) -> Result<(), Status> {
+fn check<B>(limits: &Limits, request: &http::Request<B>) -> Result<(), Status> {
     let peer = request.extensions().get::<Peer>().ok_or_else(nobody)?;
     if peer.turned_away {
-        return Err(Status::unavailable(crate::admission::too_many(peer.connections_max)));
+        limits.refused(Refusal::Crowded);
+        return Err(retry::later(
+            Code::Unavailable,
+            &crate::admission::too_many(peer.connections_max),
+            TURNED_AWAY_PAUSE,
+        ));
     }
+    limits.take(&peer.caller).map_err(limits::status)?;
     peer.identity.check(rights::of_call(request.uri().path())).map_err(|failure| {
-        tracing::info!(peer = %peer.address, call = request.uri().path(), "denied: {failure}");
+        tracing::info!(peer = %peer.caller.address, call = request.uri().path(), "denied: {failure}");
         status(failure)
     })
 }
@@ -65,12 +89,12 @@ where
     type Future = Either<Ready<Result<Answer, S::Error>>, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx)
+        self.services.poll_ready(cx)
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        match check(&request) {
-            Ok(()) => Either::Right(self.0.call(request)),
+        match check(&self.limits, &request) {
+            Ok(()) => Either::Right(self.services.call(request)),
             Err(denied) => Either::Left(ready(Ok(denied.into_http()))),
         }
     }

@@ -4,6 +4,7 @@ mod blobs;
 mod bulk;
 mod giving;
 mod guard;
+mod limits;
 mod node;
 mod records;
 mod taking;
@@ -12,12 +13,14 @@ pub(crate) use blobs::BlobsService;
 pub(crate) use bulk::bulk;
 pub(crate) use giving::Giving;
 pub(crate) use guard::guard;
+pub(crate) use limits::Limits;
 pub(crate) use node::NodeService;
 pub(crate) use records::RecordsService;
 
 use larder_format::error::Kind;
-use larder_wire::answer::Failure;
+use larder_wire::answer::{Failure, Limit};
 use larder_wire::request::BadRequest;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 /// Answers of one stream that may wait for a slow reader before its requests stop being read.
@@ -38,7 +41,11 @@ fn status(failure: Failure) -> Status {
         Kind::Closed => Code::Unavailable,
         _ => Code::Internal,
     };
-    Status::new(code, failure.message)
+    let mut status = Status::new(code, failure.message);
+    if let Some(limit) = failure.no_room {
+        status.metadata_mut().insert(Limit::METADATA, MetadataValue::from_static(limit.name()));
+    }
+    status
 }
 
 fn bad_request(error: &BadRequest) -> Failure {

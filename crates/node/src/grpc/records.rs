@@ -17,7 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::guard::caller;
+use super::guard::{caller, counted_by};
+use super::limits::Limits;
 use super::{ANSWERS_QUEUED_MAX, bad_request, status};
 use crate::feeds::{Feeds, WatchAsk};
 use crate::identity::Right;
@@ -45,6 +46,7 @@ fn answer_kib<T>(result: &Result<(Outcome, T), Failure>) -> u32 {
 pub(crate) struct RecordsService {
     pub(crate) registers: Arc<Registers>,
     pub(crate) feeds: Arc<Feeds>,
+    pub(crate) limits: Arc<Limits>,
 }
 
 #[tonic::async_trait]
@@ -65,8 +67,9 @@ impl v1::records_server::Records for RecordsService {
         request: Request<Streaming<v1::ApplyRequest>>,
     ) -> Result<Response<Self::ApplyStreamStream>, Status> {
         let who = caller(&request)?;
+        let counted_by = counted_by(&request)?;
         let mut requests = request.into_inner();
-        let registers = self.registers.clone();
+        let (registers, limits) = (self.registers.clone(), self.limits.clone());
         let (begun, mut waiting) = mpsc::channel(OPERATIONS_WAITING_MAX);
         let (answers, receiver) = mpsc::channel(ANSWERS_QUEUED_MAX);
         // Requests are begun in the order they come, without waiting for the disk; their answers leave in
@@ -83,6 +86,7 @@ impl v1::records_server::Records for RecordsService {
                         return;
                     }
                 };
+                limits.pace(&counted_by).await;
                 let tag = message.tag;
                 let result = match registers.room().await {
                     Ok(()) => RecordRequest::from_message(message)

@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use larder_door::bucket::Buckets;
 use larder_door::connections::{Caps, Connections, Place};
 use larder_door::http::limits::{
     ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_NETWORK_MAX, JSON_EXTRA_BYTES_MAX,
     WATCHES_BYTES_MAX,
 };
 use larder_door::http::origin::Hosts;
-use larder_door::{Caller, Refusal};
+use larder_door::proxies::Proxies;
+use larder_door::{Caller, Limiter, Refusal};
 use larder_format::ids::NodeId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -30,6 +30,7 @@ use crate::config::{HttpAuth, HttpConfig};
 use crate::feeds::Feeds;
 use crate::metrics::Sources;
 use crate::namespaces::Namespaces;
+use crate::proxied;
 use crate::server::Health;
 
 /// The door's socket, open before anything else is touched.
@@ -48,6 +49,7 @@ pub(crate) struct DoorParts {
     pub(crate) health: Arc<Health>,
     pub(crate) feeds: Arc<Feeds>,
     pub(crate) sources: Sources,
+    pub(crate) proxies: Arc<Proxies>,
 }
 
 /// A door that is open.
@@ -78,7 +80,8 @@ impl Door {
         let longest_body = self.config.value_len_max * 2 + JSON_EXTRA_BYTES_MAX as usize;
         let shared = Arc::new(Shared {
             hosts: Hosts::new(&self.config.hosts),
-            buckets: Buckets::new(self.config.rate),
+            limiter: Limiter::new(self.config.rates),
+            proxies: parts.proxies,
             bodies: Memory::new(BODIES_BYTES_MAX, longest_body),
             answers: Memory::new(ANSWERS_BYTES_MAX, 0),
             watches: Memory::new(WATCHES_BYTES_MAX, 0),
@@ -147,7 +150,7 @@ async fn accept(
                 continue;
             }
         };
-        let caller = Caller::at(peer.ip());
+        let caller = shared.proxies.at(peer.ip());
         match connections.enter(&caller) {
             Ok(place) => {
                 let (shared, serving) = (shared.clone(), serving.clone());
@@ -163,7 +166,7 @@ async fn accept(
                     drop(serving);
                 });
             }
-            Err(_) => turn_away(&shared, &stream),
+            Err(_) => turn_away(&shared, &stream, Refusal::Crowded),
         }
     }
     drop((socket, serving));
@@ -174,17 +177,29 @@ async fn accept(
 /// Finds out who it is, where that is needed, and serves them.
 async fn welcome(
     mut counted: Counted,
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     admission: Option<&Arc<Admission>>,
     watch: &Watch,
 ) {
     let shared = counted.shared.clone();
+    let caller = match counted.whose(&mut stream, peer).await {
+        Ok(caller) => caller,
+        Err(refusal) => return turn_away(&shared, &stream, refusal),
+    };
     let Some(admission) = admission else {
-        let guest = Guest { caller: Caller::at(peer.ip()), identity: None, ended: None };
+        let guest = Guest { caller, identity: None, ended: None };
         return connection::serve(shared, stream, guest, watch.begin()).await;
     };
-    let Some(known) = tls::shake(admission, stream, peer).await else { return };
+    // A handshake is what costs most of what a stranger can ask for.
+    if let Err(refusal) = shared.limiter.take(&caller, shared.time.monotonic()) {
+        shared.metrics.http.refused(refusal);
+        return;
+    }
+    let known = match tls::shake(admission, stream, &caller).await {
+        Ok(known) => known,
+        Err(refusal) => return shared.metrics.http.refused(refusal),
+    };
     let Known { stream, caller, identity, mut seat } = known;
     counted.place.known();
     if seat.turned_away {
@@ -198,15 +213,25 @@ async fn welcome(
     connection::serve(shared, stream, guest, watch.begin()).await;
 }
 
-/// Says in passing that there is no room; nobody waits for a client here.
-fn turn_away(shared: &Shared, stream: &TcpStream) {
-    shared.metrics.http.refused(Refusal::Crowded);
-    let _ = stream.try_write(&answer::in_full(Refusal::Crowded));
+/// Says in passing why not; nobody waits for a client here.
+fn turn_away(shared: &Shared, stream: &TcpStream, refusal: Refusal) {
+    shared.metrics.http.refused(refusal);
+    let _ = stream.try_write(&answer::in_full(refusal));
 }
 
 struct Counted {
     shared: Arc<Shared>,
     place: Place,
+}
+
+impl Counted {
+    /// Who is on it, as far as a proxy says.
+    async fn whose(&mut self, stream: &mut TcpStream, peer: SocketAddr) -> Result<Caller, Refusal> {
+        let (proxies, config) = (&self.shared.proxies, &self.shared.config);
+        let caller = proxied::whose(stream, peer, proxies, config.proxy_protocol).await?;
+        self.place.turns_out(&caller).map_err(|_| Refusal::Crowded)?;
+        Ok(caller)
+    }
 }
 
 impl Drop for Counted {

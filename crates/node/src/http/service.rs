@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::{Body, Incoming};
-use larder_door::bucket::Buckets;
 use larder_door::http::origin::Hosts;
 use larder_door::http::target::{self, Asked, Unroutable};
 use larder_door::http::{openapi, suspicion};
-use larder_door::{Caller, Refusal};
+use larder_door::proxies::Proxies;
+use larder_door::{Caller, Limiter, Refusal};
 use larder_format::error::Kind;
 use larder_format::ids::{NamespaceId, NodeId};
 use larder_format::namespace::{Namespace, Privacy};
@@ -53,7 +53,8 @@ pub(crate) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) sources: Sources,
     pub(super) hosts: Hosts,
-    pub(super) buckets: Option<Buckets>,
+    pub(super) limiter: Limiter,
+    pub(super) proxies: Arc<Proxies>,
     /// Memory for bodies.
     pub(super) bodies: Memory,
     /// Memory for answers that are built.
@@ -106,13 +107,7 @@ impl Shared {
 
     /// Takes a request out of what the caller may ask.
     pub(super) fn within_rate(&self, caller: &Caller) -> Result<(), Refusal> {
-        let limited = caller.is_stranger() || self.config.rate_for_all;
-        if let Some(buckets) = self.buckets.as_ref().filter(|_| limited) {
-            buckets
-                .take(caller.network(), self.time.monotonic())
-                .map_err(|retry_after| Refusal::RateLimited { retry_after })?;
-        }
-        Ok(())
+        self.limiter.take(caller, self.time.monotonic())
     }
 
     /// Begins a request; answers which operation it is, too.
@@ -129,6 +124,8 @@ impl Shared {
             answer::close(&mut answer);
             return (operation::NONE, Begun::Now(answer));
         }
+        let told = self.proxies.of_request(caller, request.headers());
+        let caller = told.as_ref().unwrap_or(caller);
         if let Err(refusal) = self.admit(caller, &request) {
             return (operation::NONE, Begun::Now(self.refuse(refusal)));
         }

@@ -1,10 +1,9 @@
 //! HTTPS: mutual TLS with certificates of the node's own authority. Who is let in, and who has to go again, is
 //! [`crate::admission`]'s to say, as on the gRPC door.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use larder_door::Caller;
+use larder_door::{Caller, Refusal};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -24,25 +23,34 @@ pub(super) struct Known {
     pub(super) seat: Seat,
 }
 
-/// Shakes hands. `None`: it has to go without a word.
-pub(super) async fn shake(admission: &Arc<Admission>, socket: TcpStream, peer: SocketAddr) -> Option<Known> {
+/// Shakes hands.
+///
+/// # Errors
+/// Why it has to go, without a word.
+pub(super) async fn shake(
+    admission: &Arc<Admission>,
+    socket: TcpStream,
+    caller: &Caller,
+) -> Result<Known, Refusal> {
+    let peer = caller.address;
     // As the certificates are now: they may have changed since the connection before.
     let acceptor = TlsAcceptor::from(admission.tls(PROTOCOLS));
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::info!(%peer, %error, "HTTP connection refused");
-            return None;
+            return Err(Refusal::Handshake);
         }
         Err(_) => {
             tracing::info!(%peer, "HTTP connection refused: handshake took too long");
-            return None;
+            return Err(Refusal::TooSlow);
         }
     };
     // The handshake has checked that there is one and that it can be read.
-    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
-    let identity = Arc::new(Identity::of_certificate(certificate).ok()?);
-    let seat = admission.admit(&identity, peer)?;
-    let caller = Caller::with_certificate(peer.ip(), &identity.name);
-    Some(Known { stream, caller, identity, seat })
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
+    let identity = certificate.and_then(|certificate| Identity::of_certificate(certificate).ok());
+    let identity = Arc::new(identity.ok_or(Refusal::Handshake)?);
+    let seat = admission.admit(&identity, peer).ok_or(Refusal::Crowded)?;
+    let caller = Caller::with_certificate(peer, &identity.name);
+    Ok(Known { stream, caller, identity, seat })
 }

@@ -34,6 +34,9 @@ pub(crate) const BOUNDS_NS: [u64; 16] = [
 /// Cells of one histogram: its buckets, the one beyond, and the sum in nanoseconds.
 const HISTOGRAM: usize = BOUNDS_NS.len() + 2;
 
+/// Refusals of those who asked too much, whoever's limit it was.
+const LIMITED: [&str; 3] = ["rate_limited", "rate_limited_total", "rate_limited_identity"];
+
 /// One door's counters.
 pub(crate) struct DoorMetrics {
     name: &'static str,
@@ -158,7 +161,7 @@ impl DoorMetrics {
             let places = Refusal::NAMES.iter().enumerate().filter(|(_, name)| names.contains(name));
             places.map(|(at, _)| self.cells.get(self.refusal_at(at))).sum()
         };
-        families.rate_limited.push(self.sample(Vec::new(), Value::Count(of(&["rate_limited"]))));
+        families.rate_limited.push(self.sample(Vec::new(), Value::Count(of(&LIMITED))));
         let oversized = of(&["head_too_large", "body_too_large"]);
         families.oversized.push(self.sample(Vec::new(), Value::Count(oversized)));
         for (at, name) in Suspicion::NAMES.iter().enumerate() {
@@ -202,7 +205,7 @@ impl Families {
         let failed = "Requests that failed through no fault of the request";
         let took = "Time from a request's head to its answer's head";
         let refused = "Requests and connections refused before anything was looked up";
-        let limited = "Requests refused because an address made too many";
+        let limited = "Requests refused because there were too many of an address, an identity or all";
         let oversized = "Requests refused because head or body was too long";
         let suspicious = "Requests that no client of this door sends";
         let table = [

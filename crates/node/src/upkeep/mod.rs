@@ -2,9 +2,10 @@
 //! period, spread over it; the collection looks through all leases and gives all space back. Both begin a few minutes
 //! after the start, say in one line what came of each round, and count.
 //!
-//! [`pace`] keeps them out of the way of requests; [`state`] is what lasts across restarts.
+//! [`pace`] keeps them out of the way of requests; [`state`] and [`remembered`] are what lasts across restarts.
 
 mod pace;
+mod remembered;
 mod rounds;
 mod state;
 
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use pace::Found;
 pub(crate) use pace::{Pace, Pulse};
+use remembered::Name;
 pub(crate) use rounds::{ScrubSum, start};
 use state::{Pass, Scrub};
 
@@ -85,6 +87,8 @@ pub(crate) struct Keeper {
     scrub: Mutex<Scrub>,
     collected: Mutex<(Option<Pass>, u64)>,
     damaged: Mutex<Vec<DamagedItem>>,
+    /// What was damaged before the start and has not been read again yet.
+    to_look_at: Mutex<Vec<Name>>,
     stopping: AtomicBool,
     resting: Mutex<()>,
     wake: Condvar,
@@ -120,6 +124,7 @@ impl Keeper {
         pulse: Arc<Pulse>,
     ) -> Self {
         let kept = own.get(rounds::NOTE).ok().flatten().and_then(|bytes| Scrub::decode(bytes).ok());
+        let known = own.get(rounds::DAMAGED).ok().flatten().and_then(|bytes| remembered::decode(bytes).ok());
         Self {
             counts: Arc::default(),
             pulse,
@@ -131,6 +136,7 @@ impl Keeper {
             scrub: Mutex::new(kept.unwrap_or_default()),
             collected: Mutex::default(),
             damaged: Mutex::default(),
+            to_look_at: Mutex::new(known.unwrap_or_default()),
             stopping: AtomicBool::new(false),
             resting: Mutex::default(),
             wake: Condvar::new(),
@@ -145,16 +151,53 @@ impl Keeper {
         }
     }
 
-    /// Remembers what was found damaged, by whom ever.
-    pub(crate) fn note_damaged(&self, item: DamagedItem) {
+    /// Remembers what was found damaged, by whom ever. Answers whether it is news.
+    fn note_damaged(&self, item: DamagedItem) -> bool {
         let mut damaged = self.damaged.lock();
-        if damaged.len() < DAMAGED_MAX && !damaged.contains(&item) {
+        let is_new = damaged.len() < DAMAGED_MAX && !damaged.contains(&item);
+        if is_new {
             damaged.push(item);
+        }
+        is_new
+    }
+
+    /// Keeps the names of what is damaged across restarts.
+    fn keep_damaged(&self) {
+        let mut names: Vec<Name> = self.damaged.lock().iter().filter_map(Name::of).collect();
+        names.extend(self.to_look_at.lock().iter().cloned());
+        names.dedup();
+        names.truncate(DAMAGED_MAX);
+        if let Err(error) = self.own.set(rounds::DAMAGED, &remembered::encode(&names), self.time.now()) {
+            tracing::debug!(%error, "what is damaged could not be noted");
+        }
+    }
+
+    /// Reads again what was damaged before the start.
+    pub(super) fn look_again(&self) {
+        loop {
+            // It stays in the list while it is read: a note made meanwhile has it, too.
+            let Some(name) = self.to_look_at.lock().last().cloned() else { return };
+            let found = match &name {
+                Name::Blob(id) => self.log.read_blob_again(*id),
+                Name::Record(namespace, key) => self.log.read_record_again(*namespace, key),
+            };
+            if self.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            match found {
+                Ok(Some(item)) => {
+                    self.note_damaged(item);
+                }
+                Ok(None) => {}
+                Err(_) => return,
+            }
+            self.to_look_at.lock().retain(|waiting| *waiting != name);
         }
     }
 
     /// What is damaged and was not mended, replaced or deleted since.
     fn still_damaged(&self) -> Vec<DamagedItem> {
+        let mut news = false;
         for found in self.pulse.take_found() {
             let item = match found {
                 Found::Blob(id) => self.log.damaged_blob(id),
@@ -162,11 +205,19 @@ impl Keeper {
                     self.log.damaged_record(Address { namespace, slot, key: &key })
                 }
             };
-            item.into_iter().for_each(|item| self.note_damaged(item));
+            news |= item.is_some_and(|item| self.note_damaged(item));
         }
-        let mut damaged = self.damaged.lock();
-        damaged.retain(|item| self.log.is_still_damaged(item));
-        damaged.clone()
+        let still = {
+            let mut damaged = self.damaged.lock();
+            let before = damaged.len();
+            damaged.retain(|item| self.log.is_still_damaged(item));
+            news |= damaged.len() != before;
+            damaged.clone()
+        };
+        if news {
+            self.keep_damaged();
+        }
+        still
     }
 
     /// What was done, found, and is to be done next.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use larder_store::api::StoreError;
-use larder_store::log::ScrubCursor;
+use larder_store::log::{ScrubCursor, Scrubber};
 
 use super::state::Pass;
 use super::{FIRST_AFTER, Keeper, Pace, Running};
@@ -15,6 +15,9 @@ use crate::registers::store_failure;
 
 /// Name of the note of how far the scrub has come.
 pub(super) const NOTE: &str = "scrub";
+
+/// Name of the note of what is damaged.
+pub(super) const DAMAGED: &str = "damaged";
 
 /// How often it is noted how far the scrub has come: so much is read again after a kill. Seldom, because each note
 /// wakes the disk.
@@ -42,7 +45,8 @@ enum Next {
 
 /// Starts the rounds that are asked for.
 pub(crate) fn start(keeper: Arc<Keeper>) -> Running {
-    let mut tasks = Vec::new();
+    let again = keeper.clone();
+    let mut tasks = vec![tokio::task::spawn_blocking(move || again.look_again())];
     if keeper.config.scrub_every.is_some() {
         tasks.push(every(keeper.clone(), Keeper::scrub_turn));
     }
@@ -126,16 +130,17 @@ impl Keeper {
             scrub.now = Some((pass, ScrubCursor::default()));
             *self.scrub.lock() = scrub;
         }
-        let Some((pass, mut cursor)) = scrub.now else { return Ok(Next::Later) };
+        let Some((pass, cursor)) = scrub.now else { return Ok(Next::Later) };
         if pass.checked_bytes >= due_bytes(&pass, now_ms, ms_of(every)) {
             return Ok(Next::Later);
         }
         let Some(_alone) = self.maintenance.scrubbing.try_lock() else { return Ok(Next::Later) };
-        let (mut pass, turn_began) = (pass, self.time.monotonic());
+        let (mut pass, mut scrubber) = (pass, Scrubber::from(cursor));
+        let turn_began = self.time.monotonic();
         loop {
             let began = self.time.monotonic();
             let budget = turns.pace.step_bytes(&self.pulse, began);
-            let step = self.log.scrub_at(&mut cursor, budget)?;
+            let step = self.log.scrub_at(&mut scrubber, budget)?;
             let took = self.time.monotonic().saturating_sub(began);
             pass.took_ms =
                 (pass.took_ms * 1000 + u64::try_from(took.as_micros()).unwrap_or(0)).div_ceil(1000);
@@ -144,7 +149,7 @@ impl Keeper {
                 self.scrub_ended(pass, ms_of(every))?;
                 return Ok(Next::Later);
             }
-            self.scrub.lock().now = Some((pass, cursor));
+            self.scrub.lock().now = Some((pass, scrubber.cursor()));
             let now = self.time.monotonic();
             if now.saturating_sub(turns.noted) >= NOTE_EVERY {
                 turns.noted = now;
@@ -169,9 +174,13 @@ impl Keeper {
         self.counts.scrubbed_frames.fetch_add(step.frames, Ordering::Relaxed);
         self.counts.damaged.fetch_add(step.damaged.len() as u64, Ordering::Relaxed);
         self.counts.mended.fetch_add(step.repaired, Ordering::Relaxed);
+        let mut news = false;
         for item in &step.damaged {
             tracing::warn!(place = %item.place, "stored bytes are not what was written");
-            self.note_damaged(item.clone());
+            news |= self.note_damaged(item.clone());
+        }
+        if news {
+            self.keep_damaged();
         }
     }
 
@@ -290,6 +299,8 @@ impl Keeper {
 
     /// Notes where the scrub is, before the node ends.
     pub(crate) fn note_at_end(&self) {
+        // What readers found and nobody has asked for since.
+        let _ = self.still_damaged();
         let note = self.scrub.lock().encode();
         let noted = self.own.set(NOTE, &note, self.time.now()).map_err(store_failure);
         if let Err(failure) = noted {

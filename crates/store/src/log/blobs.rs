@@ -245,12 +245,8 @@ impl Core {
         let (deadline_ms, since) = match index.leases.get(token) {
             Some(lease) => (lease.deadline_ms, lease.since),
             None if index.leases.spent_len() >= UNKNOWN_RELEASES_MAX => {
-                let used = index.leases.spent_len() as u64;
-                return Err(StoreError::Full {
-                    what: "released tokens",
-                    used,
-                    max: UNKNOWN_RELEASES_MAX as u64,
-                });
+                let max = UNKNOWN_RELEASES_MAX as u64;
+                return Err(StoreError::TooMany { what: "too many unknown leases were given up", max });
             }
             None => (0, until),
         };

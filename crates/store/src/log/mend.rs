@@ -10,9 +10,9 @@ use larder_format::ids::{BlobId, NamespaceId};
 use larder_format::record::Key;
 
 use super::scrub::DamagedItem;
-use super::segments::Segment;
+use super::segments::{ReadError, Segment};
 use super::{Core, LogStore};
-use crate::api::{Address, StoreError};
+use crate::api::{Address, BlobStore, StoreError, Want};
 use crate::shard::SHARDS;
 
 impl Core {
@@ -72,6 +72,43 @@ impl LogStore {
         let (namespace, place) = (Some(at.namespace), entry.place.describe());
         let key = Key::new(Bytes::copy_from_slice(at.key.as_bytes())).ok();
         Some(DamagedItem { blob: None, key, namespace, place, at: Some(entry.place) })
+    }
+
+    /// Reads a blob again that was known to be damaged before a restart. `None` if it is whole, or nothing needs it.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub fn read_blob_again(&self, id: BlobId) -> Result<Option<DamagedItem>, StoreError> {
+        match BlobStore::get(self, id) {
+            Err(StoreError::Damaged { .. }) => Ok(self.damaged_blob(id)),
+            Err(error @ StoreError::Closed { .. }) => Err(error),
+            _ => Ok(None),
+        }
+    }
+
+    /// As [`LogStore::read_blob_again`], of a record.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub fn read_record_again(
+        &self,
+        namespace: NamespaceId,
+        key: &[u8],
+    ) -> Result<Option<DamagedItem>, StoreError> {
+        let entry_in = |shard: usize| {
+            let shard = self.core.records.shard(shard).lock();
+            shard.groups.get(&namespace)?.records.get(key).cloned()
+        };
+        let Some(entry) = (0..SHARDS).find_map(entry_in) else { return Ok(None) };
+        match self.core.load_state(namespace, key, &entry, Want::All) {
+            Err(ReadError::Closed(error)) => Err(error),
+            Err(_) => {
+                let (place, at) = (entry.place.describe(), Some(entry.place));
+                let (namespace, key) = (Some(namespace), Key::new(Bytes::copy_from_slice(key)).ok());
+                Ok(Some(DamagedItem { blob: None, key, namespace, place, at }))
+            }
+            Ok(_) => Ok(None),
+        }
     }
 
     /// Whether what was found damaged is so still: not if it was replaced, deleted or stored anew since.

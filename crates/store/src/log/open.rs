@@ -60,7 +60,7 @@ pub(super) fn io_error(what: &str) -> impl FnOnce(io::Error) -> StoreError {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 StoreError::Denied { what, message }
             }
-            io::ErrorKind::StorageFull => StoreError::Full { what: "disk", used: 0, max: 0 },
+            io::ErrorKind::StorageFull => StoreError::DiskFull { free: 0, kept: 0 },
             _ => StoreError::Io { what, message },
         }
     }

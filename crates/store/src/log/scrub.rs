@@ -83,6 +83,31 @@ const WINDOW_LEN_MAX: u64 = 4 << 20;
 /// Least that is read at once, in bytes: what a step for somebody in a hurry reads.
 const WINDOW_LEN_MIN: u64 = 128 << 10;
 
+/// So many windows are asked of the disk ahead of the one that is verified: while one is copied out of the system's
+/// cache and verified, the disk is never without work.
+const WINDOWS_AHEAD: u64 = 2;
+
+/// A scrub under way: where it goes on, and what it holds of the segment it is in.
+#[derive(Default)]
+pub struct Scrubber {
+    cursor: ScrubCursor,
+    window: Option<Window>,
+}
+
+impl From<ScrubCursor> for Scrubber {
+    fn from(cursor: ScrubCursor) -> Self {
+        Self { cursor, window: None }
+    }
+}
+
+impl Scrubber {
+    /// Where it goes on.
+    #[must_use]
+    pub fn cursor(&self) -> ScrubCursor {
+        self.cursor
+    }
+}
+
 /// A part of a segment, read from the disk itself in one go. While it is verified the system reads what follows.
 struct Window {
     segment: Arc<Segment>,
@@ -90,34 +115,58 @@ struct Window {
     end: u64,
     start: u64,
     bytes: Vec<u8>,
+    /// Up to here the system was told to forget what it had and to read anew.
+    asked: u64,
 }
 
 impl Window {
-    fn on(segment: &Arc<Segment>, end: u64, budget_bytes: u64) -> Self {
+    /// On the rest of a segment; what one before holds of the same is used.
+    fn on(segment: &Arc<Segment>, end: u64, budget_bytes: u64, before: Option<Self>) -> Self {
         let len = budget_bytes.clamp(WINDOW_LEN_MIN, WINDOW_LEN_MAX);
-        Self { segment: segment.clone(), len, end, start: 0, bytes: Vec::new() }
+        match before {
+            Some(window) if Arc::ptr_eq(&window.segment, segment) => Self { len, end, ..window },
+            _ => Self { segment: segment.clone(), len, end, start: 0, bytes: Vec::new(), asked: 0 },
+        }
     }
 
     /// `len` bytes at `offset`.
     fn at(&mut self, offset: u64, len: u64) -> Result<&[u8], ReadError> {
         let held = self.start + self.bytes.len() as u64;
         if offset < self.start || offset + len > held {
-            let file = self.segment.file.get().ok_or(ReadError::Moved)?;
-            let wanted = len.max(self.len.min(self.end.saturating_sub(offset)));
-            file.forget_cached(offset, wanted);
-            let size = usize::try_from(wanted).map_err(|_| ReadError::Damaged)?;
-            self.bytes.resize(size, 0);
-            self.start = offset;
-            let read = file.read_at(offset, &mut self.bytes)?;
-            self.bytes.truncate(read);
-            let after = offset + wanted;
-            if after < self.end {
-                file.will_read(after, self.len.min(self.end - after));
-            }
+            self.move_to(offset, len)?;
         }
         let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
         let to = from.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
         self.bytes.get(from..to).ok_or(ReadError::Damaged)
+    }
+
+    /// Reads at least `len` bytes at `offset`, keeping those of them that are held already.
+    fn move_to(&mut self, offset: u64, len: u64) -> Result<(), ReadError> {
+        let file = self.segment.file.get().ok_or(ReadError::Moved)?;
+        let wanted = len.max(self.len.min(self.end.saturating_sub(offset)));
+        let size = usize::try_from(wanted).map_err(|_| ReadError::Damaged)?;
+        let gone = offset.checked_sub(self.start).and_then(|gone| usize::try_from(gone).ok());
+        let kept = match gone.filter(|gone| *gone < self.bytes.len()) {
+            Some(gone) => {
+                self.bytes.copy_within(gone.., 0);
+                self.bytes.len() - gone
+            }
+            None => 0,
+        };
+        let from = self.asked.max(offset + kept as u64);
+        let to = (offset + wanted * (1 + WINDOWS_AHEAD)).min(self.end).max(offset + wanted);
+        if from < to {
+            // Not what the system remembers, but what the disk has.
+            file.forget_cached(from, to - from);
+            file.will_read(from, to - from);
+            self.asked = to;
+        }
+        self.bytes.resize(size, 0);
+        self.start = offset;
+        let read = file.read_at(offset + kept as u64, &mut self.bytes[kept..]);
+        self.bytes.truncate(kept + *read.as_ref().unwrap_or(&0));
+        read?;
+        Ok(())
     }
 }
 
@@ -135,23 +184,25 @@ impl LogStore {
     ///
     /// # Errors
     /// As [`LogStore::scrub`].
-    pub fn scrub_at(&self, cursor: &mut ScrubCursor, budget_bytes: u64) -> Result<ScrubReport, StoreError> {
+    pub fn scrub_at(&self, scrubber: &mut Scrubber, budget_bytes: u64) -> Result<ScrubReport, StoreError> {
         let core = &*self.core;
+        let Scrubber { cursor, window: held } = scrubber;
         core.log.check_open()?;
         let mut report = ScrubReport::default();
         while report.bytes < budget_bytes.max(1) {
             let next = core.log.durable_parts().into_iter().find(|(s, _)| s.number >= cursor.segment);
             let Some((segment, end)) = next else {
-                *cursor = ScrubCursor::default();
+                *scrubber = Scrubber::default();
                 report.finished = true;
                 break;
             };
             if segment.number != cursor.segment {
                 *cursor = ScrubCursor::at_segment(segment.number);
             }
-            let mut window = Window::on(&segment, end, budget_bytes);
+            let before = held.take();
+            let window = held.insert(Window::on(&segment, end, budget_bytes, before));
             while cursor.offset < end && report.bytes < budget_bytes.max(1) {
-                match core.scrub_frame(&mut window, cursor.offset, &mut report)? {
+                match core.scrub_frame(window, cursor.offset, &mut report)? {
                     Some(next) => cursor.offset = next,
                     None => break,
                 }

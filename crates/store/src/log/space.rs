@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::LogConfig;
-use crate::api::StoreError;
+use crate::api::{QuotaOf, StoreError};
 use crate::disk::{Disk, DiskFile, OpenMode};
 
 /// Name of the file whose blocks are the reserve.
@@ -143,7 +143,7 @@ impl Space {
 
     /// What writers are told while not even the reserve is left.
     pub(super) fn nothing_left(&self) -> StoreError {
-        StoreError::Full { what: "disk", used: 0, max: 0 }
+        StoreError::DiskFull { free: 0, kept: 0 }
     }
 
     /// May `len` more bytes be written?
@@ -165,19 +165,21 @@ impl Space {
             // Another thread may have measured in between, and forgotten it: never below zero.
             let less = |counted: u64| Some(counted.saturating_sub(len));
             let _ = self.admitted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-            return Err(self.refusal(len, admitted, free.saturating_sub(margin)));
+            return Err(self.refusal(len, admitted, margin));
         }
         Ok(())
     }
 
     /// Why `asked` bytes are refused: the disk, or the quota if that is nearer.
-    fn refusal(&self, asked: u64, admitted: u64, max: u64) -> StoreError {
+    fn refusal(&self, asked: u64, admitted: u64, kept: u64) -> StoreError {
         let own = self.own.load(Ordering::Relaxed);
+        let free = self.free.load(Ordering::Relaxed);
+        let before = admitted.saturating_sub(asked);
         match self.quota() {
-            Some(limit) if self.free.load(Ordering::Relaxed) == limit.saturating_sub(own) => {
-                StoreError::Quota { of: "node", used: own + admitted - asked.min(admitted), limit, asked }
+            Some(limit) if free == limit.saturating_sub(own) => {
+                StoreError::Quota { of: QuotaOf::Node, used: own + before, limit, kept, asked }
             }
-            _ => StoreError::Full { what: "disk", used: admitted, max },
+            _ => StoreError::DiskFull { free: free.saturating_sub(before), kept },
         }
     }
 
@@ -260,7 +262,7 @@ mod tests {
         let config = LogConfig { margin_bytes: 1_000, reserve_bytes: 0, ..LogConfig::default() };
         let space = Space::new(disk.clone(), &config).unwrap();
         for len in [5_000, 10, 20_000_000, 10] {
-            assert!(matches!(space.admit(len, Admission::Writer), Err(StoreError::Full { .. })), "{len}");
+            assert!(matches!(space.admit(len, Admission::Writer), Err(StoreError::DiskFull { .. })), "{len}");
             assert_eq!(space.admitted.load(Ordering::Relaxed), 0, "{len}");
         }
         disk.set_capacity(Some(1 << 30));
@@ -285,7 +287,7 @@ mod tests {
         let refused = space.admit(2 << 20, Admission::Writer).unwrap_err();
         let limit = 150 << 20;
         assert!(
-            matches!(refused, StoreError::Quota { of: "node", limit: l, asked, .. } if l == limit && asked == 2 << 20),
+            matches!(refused, StoreError::Quota { of: QuotaOf::Node, limit: l, asked, .. } if l == limit && asked == 2 << 20),
             "{refused:?}"
         );
         space.admit(2 << 20, Admission::Ending).unwrap();

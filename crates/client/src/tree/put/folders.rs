@@ -10,6 +10,7 @@ use super::{Filling, Folder, Sent};
 use crate::directory::{Described, EntryNow, Standing};
 use crate::local::walk::Item;
 use crate::path::VaultPath;
+use crate::tree::name_refused;
 
 impl Filling {
     pub(super) async fn folder(&mut self, item: Item, remote: &VaultPath) -> Result<(), Failure> {
@@ -102,9 +103,7 @@ impl Filling {
         use std::os::unix::ffi::OsStrExt;
         let parent = self.folders.get(item.relative.parent()?)?;
         let name = item.relative.file_name()?.as_bytes();
-        let name = check_name_bytes(name)
-            .map(ToOwned::to_owned)
-            .map_err(|e| Failure::new(e.kind(), format!("{}: {e}", item.path.display())));
+        let name = check_name_bytes(name).map(ToOwned::to_owned).map_err(|e| name_refused(&item.path, &e));
         Some((parent, name))
     }
 

@@ -15,7 +15,7 @@ use crate::failure::{Failure, Outcome};
 use crate::life::daemon::{self, Line, Mode};
 use crate::life::log::Log;
 use crate::life::pid_file::{self, Running};
-use crate::settings::{Process, Resolved};
+use crate::settings::{Process, Resolved, protection};
 
 /// Flags of `node run`.
 #[derive(Debug, clap::Args)]
@@ -75,6 +75,7 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
         tracing::warn!(variable, "the environment has a variable that looks like a setting and is none");
     }
     let settings = &resolved.settings;
+    protection::check(settings).map_err(Failure::invalid)?;
     let mut running = Running {
         pid: rustix::process::getpid().as_raw_pid(),
         address: settings.listen.to_string(),
@@ -95,7 +96,9 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
         memory_cap_bytes: settings.memory_cap_bytes,
         value_len_max: VALUE_LEN_DEFAULT_MAX,
         upkeep: settings.upkeep,
-        http: settings.http.config(settings.listen),
+        grpc: settings.protection.grpc_config(),
+        proxies: settings.protection.proxies.clone(),
+        http: settings.http.config(settings.listen, &settings.protection),
     };
     crate::allocator::give_back_soon();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,8 +1,6 @@
 //! When a command ends because there is no room: at a terminal, a list of what could be deleted, and the chance to
 //! do it. Elsewhere only the failure's hint says what to do.
 
-use larder_format::error::Kind;
-
 use crate::cli::Context;
 use crate::cli::quota::suggest::{Choice, List, look};
 use crate::failure::{Failure, Outcome};
@@ -15,16 +13,13 @@ const OFFERED: usize = 5;
 /// Longest answer, in bytes.
 const ANSWER_LEN_MAX: usize = 1024;
 
-/// How the node begins to say that it has no room.
-const NO_ROOM: &str = "no room: ";
-
 /// Passes a verb's outcome on; offers what could be deleted if the node had no room for it.
 ///
 /// # Errors
 /// The outcome's own.
 pub fn after(context: &Context, outcome: Outcome) -> Outcome {
     let Err(failure) = outcome else { return Ok(()) };
-    if failure.kind() != Some(Kind::Full) || !failure.message().contains(NO_ROOM) || context.output.json() {
+    if !failure.node_is_full() || context.output.json() {
         return Err(failure);
     }
     let Some(mut terminal) = Terminal::open() else { return Err(failure) };

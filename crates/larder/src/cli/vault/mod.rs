@@ -6,6 +6,7 @@ mod passphrase;
 mod recipient;
 mod recover;
 mod recovery_code;
+mod repair;
 mod slots;
 
 use serde_json::json;
@@ -34,6 +35,8 @@ enum Verb {
     Recover(recover::Args),
     /// Make a new recovery code; the old one stops working
     RecoveryCode(recovery_code::Args),
+    /// Make a new header from the vault that is open, when file and node's copy are both lost
+    Repair(repair::Args),
     /// Keys of a person or device that can be given a slot
     Recipient(recipient::Args),
     /// A page to print and keep: what is needed to get back to the vault
@@ -50,6 +53,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         Verb::Passphrase(args) => passphrase::run(context, &args),
         Verb::Recover(args) => recover::run(context, &args),
         Verb::RecoveryCode(args) => recovery_code::run(context, &args),
+        Verb::Repair(args) => repair::run(context, &args),
         Verb::Recipient(args) => recipient::run(context, args),
         Verb::Kit(args) => kit::run(context, &args),
     }
