@@ -104,6 +104,11 @@ byte_id!(
     StoreId, 16
 );
 
+byte_id!(
+    /// A capability token, random. Not secret: the token's text is.
+    TokenId, 8
+);
+
 impl BlobId {
     /// The id of these bytes.
     #[must_use]

@@ -63,7 +63,10 @@ fn both_ways_answer_alike_to_the_order_of_headers() {
     }
     let [short, long] = both_ways(&door, "/v1/data/small");
     let tag = short.header("etag");
-    assert!(tag.len() > 10 && tag == long.header("etag") && short.header("accept-ranges") == "bytes", "{short:?}");
+    assert!(
+        tag.len() > 10 && tag == long.header("etag") && short.header("accept-ranges") == "bytes",
+        "{short:?}"
+    );
     let [short, long] = both_ways(&door, "/v1/data/large");
     assert!(short.body == large && long.body == large);
 }

@@ -18,6 +18,7 @@ use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::registers::Registers;
 use crate::time::NodeTime;
+use crate::tokens::Tokens;
 
 /// How often expired records are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -56,6 +57,7 @@ pub(crate) struct Chores {
     pub(crate) time: Arc<NodeTime>,
     pub(crate) log: Arc<LogStore>,
     pub(crate) leases: Arc<Leases>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) audit: Mutex<LeaseAudit>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -210,11 +212,13 @@ impl Chores {
         Ok(collected.more || compacted.more)
     }
 
+    /// Notes the time, and when tokens were last used.
     fn note_time(&self) -> Result<bool, StoreError> {
         let now = self.time.now();
         if self.time.may_free() {
             let _durable = self.log.raise_time(now)?;
         }
+        self.tokens.keep_uses(now)?;
         Ok(false)
     }
 }

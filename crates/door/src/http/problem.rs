@@ -49,6 +49,12 @@ pub const PROBLEMS: &[Problem] = &[
         "the proxy must begin with a PROXY protocol header; see proxy_protocol",
     ),
     problem("malformed", 400, "malformed", "this is no valid HTTP/1.1 request"),
+    problem(
+        "unauthorized",
+        401,
+        "unauthorized",
+        "this door wants a token, and this is none that it knows: send Authorization: Bearer larder_…",
+    ),
     problem("denied", 403, "denied", "what the caller shows does not give this right"),
     problem("locked", 403, "locked", "what would have to be opened for this is locked"),
     problem("wrong_origin", 403, "wrong_origin", "a page of another site asks; call from a program instead"),

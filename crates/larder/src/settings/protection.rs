@@ -236,7 +236,8 @@ pub fn check(settings: &Settings) -> Result<(), String> {
             "proxy_protocol is for trusted proxies, and there are none: set trusted_proxies".to_owned()
         );
     }
-    Ok(())
+    settings.http.check(settings.listen)?;
+    settings.redis.check(settings.listen)
 }
 
 #[cfg(test)]

@@ -5,19 +5,22 @@
 //! version there is is looked at first, and the change is made on that version alone, again from the start if somebody
 //! was quicker. The last word is the register's, so that nothing is lost between looking and changing.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use larder_door::http::conditions::{Conditions, Verdict};
 use larder_door::http::{Bad, idempotency};
 use larder_format::error::Kind;
 use larder_format::ids::OperationId;
 use larder_format::namespace::Class;
-use larder_format::operation::{Condition, Identity, Outcome};
+use larder_format::operation::{Condition, Identity as OperationIdentity, Outcome};
 use larder_format::record::{Key, Version};
 use larder_wire::answer::Failure;
 use larder_wire::request::{Ask, RecordRequest};
 
 use super::answer::{self, Answer};
 use super::service::{Shared, Space};
+use crate::identity::Identity;
 
 /// How often a change is begun anew because somebody else was quicker, before the client is told to come again.
 pub(super) const ATTEMPTS_MAX: usize = 64;
@@ -27,16 +30,20 @@ const FULL_RETRY_AFTER_S: u64 = 10;
 
 /// Which value is changed, when, and under which name.
 pub(super) struct Change<'a> {
+    /// Who changes it; `None` where the door lets in whoever reaches it.
+    pub(super) who: Option<Arc<Identity>>,
     pub(super) space: &'a Space,
     pub(super) key: Key,
     pub(super) conditions: Option<Conditions>,
-    pub(super) identity: Option<Identity>,
+    pub(super) named: Option<OperationIdentity>,
 }
 
 /// Why a value was not changed.
 pub(super) enum Unchanged {
     /// The conditions do not hold for what there is.
     Condition(Option<Version>),
+    /// Whoever may only add found a value, put there since it was looked.
+    Taken,
     /// Somebody else was quicker, each time.
     Overtaken,
     /// Anything else.
@@ -52,19 +59,17 @@ impl From<Failure> for Unchanged {
 impl Change<'_> {
     /// What the register is asked.
     fn request(&self, ask: Ask) -> RecordRequest {
-        RecordRequest {
-            tag: 0,
-            namespace: self.space.id,
-            key: self.key.clone(),
-            identity: self.identity,
-            ask,
-        }
+        RecordRequest { tag: 0, namespace: self.space.id, key: self.key.clone(), identity: self.named, ask }
     }
 
     /// Why nothing was changed, for the client.
     pub(super) fn answer(&self, unchanged: &Unchanged) -> Answer {
         match unchanged {
             Unchanged::Condition(current) => answer::precondition_failed(*current),
+            Unchanged::Taken => {
+                let detail = "somebody else has just put a value there, which adding alone may not replace";
+                answer::problem("conflict", detail)
+            }
             Unchanged::Overtaken => {
                 let detail = "others change this value all the time; nothing was changed by this request";
                 let mut answer = answer::problem("retry", detail);
@@ -91,9 +96,13 @@ impl Shared {
     ///
     /// # Errors
     /// [`Bad`] for a name that is none.
-    pub(super) fn identity(&self, headers: &HeaderMap, parts: &[&[u8]]) -> Result<Option<Identity>, Bad> {
+    pub(super) fn named(
+        &self,
+        headers: &HeaderMap,
+        parts: &[&[u8]],
+    ) -> Result<Option<OperationIdentity>, Bad> {
         let name = idempotency::read(headers)?;
-        Ok(name.map(|name| Identity {
+        Ok(name.map(|name| OperationIdentity {
             id: OperationId::named(&name, parts),
             deadline_ms: self.time.now().ms() + idempotency::REMEMBERED_MS,
         }))
@@ -105,9 +114,11 @@ impl Shared {
     /// As the register has it.
     pub(super) async fn attempt(&self, change: &Change<'_>, ask: Ask) -> Result<Outcome, Failure> {
         let request = change.request(ask);
-        match change.identity {
-            Some(_) => self.registers.apply_named(request).await,
-            None => self.registers.apply(request).await,
+        match (&change.who, change.named) {
+            (Some(who), Some(_)) => self.registers.apply_named_as(who, request).await,
+            (Some(who), None) => self.registers.apply_as(who, request).await,
+            (None, Some(_)) => self.registers.apply_named(request).await,
+            (None, None) => self.registers.apply(request).await,
         }
     }
 
@@ -126,6 +137,7 @@ impl Shared {
         };
         if let Some(condition) = one {
             return match self.attempt(change, ask(condition)).await? {
+                Outcome::Conflict { .. } if change.conditions.is_none() => Err(Unchanged::Taken),
                 Outcome::Conflict { current } => Err(Unchanged::Condition(current)),
                 outcome => Ok(outcome),
             };
@@ -156,7 +168,7 @@ impl Shared {
         ask: impl Fn(Condition) -> Ask,
         current: Option<Version>,
     ) -> Result<Outcome, Unchanged> {
-        if change.identity.is_none() {
+        if change.named.is_none() {
             return Err(Unchanged::Condition(current));
         }
         // No value has this version: a change that is not remembered is not made now.

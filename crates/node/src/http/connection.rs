@@ -105,7 +105,7 @@ where
     let Guest { caller, identity, ended } = guest;
     let mut ends = Ends { watched, ended };
     let left = {
-        let short = Short { shared, caller: &caller, identity: identity.as_deref(), watched, io: &mut *io };
+        let short = Short { shared, caller: &caller, identity: identity.as_ref(), watched, io: &mut *io };
         let mut running = std::pin::pin!(short.run());
         poll_fn(|cx| ends.poll_beside(cx, |cx| running.as_mut().poll(cx))).await
     };
@@ -152,6 +152,9 @@ impl Ends<'_> {
         if let Some(ended) = &mut self.ended
             && Pin::new(ended).poll(cx).is_ready()
         {
+            return Poll::Ready(Err(End::Revoked));
+        }
+        if self.watched.is_revoked() {
             return Poll::Ready(Err(End::Revoked));
         }
         match step(cx) {

@@ -20,6 +20,13 @@ use super::change::{ATTEMPTS_MAX, Change, Unchanged};
 use super::put::{Written, lifetime_bytes, ttl_header, unexpected};
 use super::service::Shared;
 use super::values;
+use crate::identity::Identity;
+
+/// What is asked: how much to add, and the lifetime in the query, in milliseconds.
+pub(super) struct AddAsked {
+    pub(super) by: i64,
+    pub(super) ttl_ms: Option<u64>,
+}
 
 /// What to add, and until when the sum lives.
 struct Step {
@@ -34,23 +41,24 @@ impl Shared {
     /// Adds to a value.
     pub(super) async fn increment(
         self: Arc<Self>,
+        who: Option<Arc<Identity>>,
         key: Key,
-        by: i64,
-        ttl_ms: Option<u64>,
+        asked: AddAsked,
         headers: HeaderMap,
     ) -> Answer {
-        let space = match self.space() {
-            Ok(space) => space,
+        let (space, settings) = match self.space().and_then(|space| Ok((space, self.settings(space)?))) {
+            Ok(asked) => asked,
             Err(failure) => return answer::failure(&failure),
         };
+        let AddAsked { by, ttl_ms } = asked;
         let read = ttl_header(&headers).and_then(|in_header| {
             let ttl_ms = ttl_ms.or(in_header);
-            let (lifetime, clamped) = self.lifetime(&space.settings, ttl_ms)?;
+            let (lifetime, clamped) = self.lifetime(&settings, ttl_ms)?;
             let parts = [b"increment", &by.to_le_bytes()[..], &lifetime_bytes(lifetime)];
-            let identity = self.identity(&headers, &parts)?;
+            let named = self.named(&headers, &parts)?;
             let conditions = Conditions::read(&headers)?;
             let step = Step { by, lifetime, keep: ttl_ms.is_none(), clamped };
-            Ok((Change { space, key, conditions, identity }, step))
+            Ok((Change { who, space, key, conditions, named }, step))
         });
         match read {
             Ok((change, step)) => self.add(&change, &step).await,

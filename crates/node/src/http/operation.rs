@@ -36,6 +36,7 @@ pub(crate) const STATUSES: &[(&str, bool)] = &[
     ("206", false),
     ("304", false),
     ("400", false),
+    ("401", false),
     ("403", false),
     ("404", false),
     ("405", false),
@@ -79,9 +80,9 @@ pub(crate) fn at(asked: &Asked) -> usize {
 
 /// The status' place in [`STATUSES`].
 pub(crate) fn status_at(status: u16) -> usize {
-    const NUMBERS: [u16; 23] = [
-        200, 201, 202, 204, 206, 304, 400, 403, 404, 405, 408, 409, 412, 413, 416, 421, 422, 429, 431, 500,
-        501, 503, 507,
+    const NUMBERS: [u16; 24] = [
+        200, 201, 202, 204, 206, 304, 400, 401, 403, 404, 405, 408, 409, 412, 413, 416, 421, 422, 429, 431,
+        500, 501, 503, 507,
     ];
     NUMBERS.iter().position(|number| *number == status).unwrap_or(NUMBERS.len())
 }

@@ -26,12 +26,15 @@ use super::answer::{self, Answer};
 use super::body;
 use super::change::Change;
 use super::service::Shared;
+use crate::identity::Identity;
 
 /// Shortest lifetime that can be asked for, in milliseconds: what a client can write with three decimals.
 const TTL_MS_MIN: u64 = 1;
 
 /// A write, as the head of its request says.
 pub(super) struct PutHead {
+    /// Who writes; `None` where the door lets in whoever reaches it.
+    pub(super) who: Option<Arc<Identity>>,
     /// Under which key; `None`: the body may say, or one is chosen.
     pub(super) key: Option<Key>,
     /// Lifetime in the query, in milliseconds.
@@ -76,8 +79,9 @@ impl Shared {
         headers: HeaderMap,
         incoming: Incoming,
     ) -> Result<Answer, Refusal> {
-        let space = match self.space() {
-            Ok(space) => space,
+        let asked = self.space().and_then(|space| Ok((space, self.settings(space)?)));
+        let (space, settings) = match asked {
+            Ok(asked) => asked,
             Err(failure) => return Ok(answer::failure(&failure)),
         };
         let max = self.config.value_len_max as u64;
@@ -85,13 +89,13 @@ impl Shared {
         body::check_length(&headers, &incoming, body_max).map_err(|_| Refusal::BodyTooLarge { max })?;
         let received = body::read(incoming, body_max, caller, &self.bodies).await?;
         self.metrics.http.received(received.bytes.len() as u64);
-        let (raw, plain, reads) = (head.key.is_none(), !head.is_json, head.reads);
-        let read = self.whole(&space.settings, head, &headers, &received.bytes).and_then(|put| {
+        let (raw, plain, reads, who) = (head.key.is_none(), !head.is_json, head.reads, head.who.clone());
+        let read = self.whole(&settings, head, &headers, &received.bytes).and_then(|put| {
             let ttl = lifetime_bytes(put.lifetime);
             let parts = [b"put", &ttl[..], &reads.unwrap_or(0).to_le_bytes(), &put.data];
-            let identity = self.identity(&headers, &parts)?;
+            let named = self.named(&headers, &parts)?;
             let conditions = Conditions::read(&headers)?;
-            Ok((Change { space, key: put.key.clone(), conditions, identity }, put))
+            Ok((Change { who, space, key: put.key.clone(), conditions, named }, put))
         });
         let (change, put) = match read {
             Ok(read) => read,

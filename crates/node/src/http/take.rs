@@ -10,7 +10,7 @@ use larder_door::http::Bad;
 use larder_door::http::conditions::Conditions;
 use larder_door::http::headers::X_READS_LEFT;
 use larder_format::error::Kind;
-use larder_format::operation::{Identity, Outcome};
+use larder_format::operation::{Identity as OperationIdentity, Outcome};
 use larder_format::record::{Expiry, Key};
 use larder_wire::request::Ask;
 
@@ -18,19 +18,25 @@ use super::answer::{self, Answer};
 use super::change::{Change, Unchanged};
 use super::put::unexpected;
 use super::service::Shared;
+use crate::identity::Identity;
 
 impl Shared {
     /// Takes a value.
-    pub(super) async fn take(self: Arc<Self>, key: Key, headers: HeaderMap) -> Answer {
+    pub(super) async fn take(
+        self: Arc<Self>,
+        who: Option<Arc<Identity>>,
+        key: Key,
+        headers: HeaderMap,
+    ) -> Answer {
         let space = match self.space() {
             Ok(space) => space,
             Err(failure) => return answer::failure(&failure),
         };
-        let identity = match self.taker(&headers) {
-            Ok(identity) => identity,
+        let named = match self.taker(&headers) {
+            Ok(named) => named,
             Err(bad) => return answer::bad(&bad.0),
         };
-        let change = Change { space, key, conditions: None, identity };
+        let change = Change { who, space, key, conditions: None, named };
         match self.attempt(&change, Ask::Take).await {
             Ok(Outcome::Taken { expiry, takes_left, body, .. }) => self.taken(body, takes_left, expiry),
             Ok(Outcome::Absent) => answer::absent(),
@@ -43,13 +49,13 @@ impl Shared {
         }
     }
 
-    fn taker(&self, headers: &HeaderMap) -> Result<Option<Identity>, Bad> {
+    fn taker(&self, headers: &HeaderMap) -> Result<Option<OperationIdentity>, Bad> {
         if Conditions::read(headers)?.is_some() {
             return Err(Bad::new(
                 "a value is taken without conditions: leave If-Match and If-None-Match out",
             ));
         }
-        self.identity(headers, &[b"take"])
+        self.named(headers, &[b"take"])
     }
 
     fn taken(&self, body: Bytes, takes_left: u32, expiry: Expiry) -> Answer {

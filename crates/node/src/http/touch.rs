@@ -14,6 +14,7 @@ use super::answer::{self, Answer};
 use super::change::{Change, Unchanged};
 use super::put::{Written, lifetime_bytes, ttl_header, unexpected};
 use super::service::Shared;
+use crate::identity::Identity;
 
 /// What lifetime a value is to have from now on.
 pub(super) enum NewLifetime {
@@ -25,15 +26,21 @@ pub(super) enum NewLifetime {
 
 impl Shared {
     /// Gives a value another lifetime.
-    pub(super) async fn touch(self: Arc<Self>, key: Key, asked: NewLifetime, headers: HeaderMap) -> Answer {
-        let space = match self.space() {
-            Ok(space) => space,
+    pub(super) async fn touch(
+        self: Arc<Self>,
+        who: Option<Arc<Identity>>,
+        key: Key,
+        asked: NewLifetime,
+        headers: HeaderMap,
+    ) -> Answer {
+        let (space, settings) = match self.space().and_then(|space| Ok((space, self.settings(space)?))) {
+            Ok(asked) => asked,
             Err(failure) => return answer::failure(&failure),
         };
-        let read = self.new_lifetime(&space.settings, &asked, &headers).and_then(|(lifetime, clamped)| {
-            let identity = self.identity(&headers, &[b"touch", &lifetime_bytes(lifetime)])?;
+        let read = self.new_lifetime(&settings, &asked, &headers).and_then(|(lifetime, clamped)| {
+            let named = self.named(&headers, &[b"touch", &lifetime_bytes(lifetime)])?;
             let conditions = Conditions::read(&headers)?;
-            Ok((Change { space, key, conditions, identity }, lifetime, clamped))
+            Ok((Change { who, space, key, conditions, named }, lifetime, clamped))
         });
         let (change, lifetime, clamped) = match read {
             Ok(read) => read,

@@ -15,8 +15,12 @@ use futures_util::task::AtomicWaker;
 use larder_door::http::limits::{
     ANSWER_BYTES_PER_SECOND_MIN, ANSWER_GRACE, ANSWER_STALL_MAX, HEAD_TIME_MAX, IDLE_TIME_MAX,
 };
+use larder_format::clock::Hlc;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::bearer::Remembered;
+use crate::tokens::Tokens;
 
 /// How often all are looked at: limits are kept to about this.
 const TICK: Duration = Duration::from_secs(1);
@@ -47,6 +51,11 @@ impl Phase {
     fn of(number: u8) -> Self {
         [Phase::Idle, Phase::Head, Phase::Working, Phase::Answering, Phase::Stalled]
             [usize::from(number.min(4))]
+    }
+
+    /// Whether a request is being answered.
+    fn is_under_way(self) -> bool {
+        matches!(self, Phase::Working | Phase::Answering | Phase::Stalled)
     }
 
     /// How long it may last.
@@ -81,6 +90,10 @@ pub(super) struct Watched {
     /// Whoever drives the connection; woken after a flag was set.
     driver: AtomicWaker,
     start: Mutex<Vec<u8>>,
+    /// The token that was shown last on it.
+    token: Remembered,
+    /// What is under way was asked with a token that is not good any more.
+    revoked: AtomicBool,
 }
 
 impl Watched {
@@ -125,6 +138,24 @@ impl Watched {
     /// Whether a phase has lasted too long.
     pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// The token that was shown last on it.
+    pub(super) fn token(&self) -> &Remembered {
+        &self.token
+    }
+
+    /// Whether what is under way was asked with a token that is not good any more.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+
+    /// Ends what is under way if the token it was asked with is not good any more.
+    fn look_at_token(&self, tokens: &Tokens, now: Hlc) {
+        if self.token.forget_unless(|identity| tokens.holds(identity, now)) && self.phase().is_under_way() {
+            self.revoked.store(true, Ordering::Release);
+            self.driver.wake();
+        }
     }
 
     /// Whether the door closes: the request under way is the last.
@@ -186,6 +217,8 @@ impl Watch {
             stopping: AtomicBool::new(all.stopping),
             driver: AtomicWaker::new(),
             start: Mutex::default(),
+            token: Remembered::default(),
+            revoked: AtomicBool::new(false),
         });
         all.connections.push(Arc::downgrade(&watched));
         watched
@@ -200,15 +233,23 @@ impl Watch {
         }
     }
 
-    /// Looks at them for ever.
-    pub(super) async fn run(self: Arc<Self>) {
+    /// Looks at them for ever: at their time once a second, at their tokens then and whenever one is revoked.
+    pub(super) async fn run(self: Arc<Self>, tokens: Arc<Tokens>) {
         let mut ticks = tokio::time::interval(TICK);
+        let mut revocations = tokens.revocations();
         loop {
-            ticks.tick().await;
-            let now = self.ticks.0.fetch_add(1, Ordering::Relaxed) + 1;
+            let now = tokio::select! {
+                _ = ticks.tick() => Some(self.ticks.0.fetch_add(1, Ordering::Relaxed) + 1),
+                // The sender is held here and does not go.
+                _ = revocations.changed() => None,
+            };
+            let time = tokens.now();
             self.all.lock().connections.retain(|connection| match connection.upgrade() {
                 Some(connection) => {
-                    connection.look(now);
+                    connection.look_at_token(&tokens, time);
+                    if let Some(now) = now {
+                        connection.look(now);
+                    }
                     true
                 }
                 None => false,

@@ -42,6 +42,7 @@ impl Sources {
         let mut doors = Families::default();
         self.metrics.http.collect(&mut doors);
         self.metrics.grpc.collect(&mut doors);
+        self.metrics.redis.collect(&mut doors);
         all.extend(doors.finish());
         all.extend(self.space());
         all.extend(self.background());
