@@ -151,6 +151,7 @@ impl Parts {
             namespaces: self.namespaces.clone(),
             tokens: self.tokens.clone(),
             health: self.health.clone(),
+            feeds: self.feeds.clone(),
             sources: self.sources(),
             proxies: self.proxies.clone(),
         }
