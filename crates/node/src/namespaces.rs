@@ -14,6 +14,7 @@ use larder_format::slot::Slot;
 use larder_format::token::record::TOKEN_RECORD_PREFIX;
 use larder_store::api::{Address, Current, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
 use larder_store::log::LogStore;
+use larder_store::memory::MemoryTable;
 use larder_wire::answer::Failure;
 use parking_lot::RwLock;
 
@@ -23,6 +24,7 @@ use crate::registers::store_failure;
 /// All namespaces, by id.
 pub struct Namespaces {
     disk: Arc<LogStore>,
+    memory: Arc<MemoryTable>,
     known: RwLock<HashMap<NamespaceId, Arc<Namespace>>>,
 }
 
@@ -33,7 +35,7 @@ impl Namespaces {
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read, [`StoreError::Damaged`] if they make no sense.
-    pub fn load(disk: Arc<LogStore>) -> Result<Self, StoreError> {
+    pub fn load(disk: Arc<LogStore>, memory: Arc<MemoryTable>) -> Result<Self, StoreError> {
         let mut known = HashMap::new();
         let mut request = ScanRequest {
             prefix: bytes::Bytes::new(),
@@ -53,6 +55,7 @@ impl Namespaces {
                 let settings =
                     Namespace::decode(live.body).map_err(|e| damaged_settings(&key, &e.to_string()))?;
                 disk.used().of(settings.id()).set_limit(settings.quota_bytes);
+                memory.set_evicts(settings.id(), settings.when_full == WhenFull::Evict);
                 known.insert(settings.id(), Arc::new(settings));
             }
             match page.next {
@@ -60,7 +63,7 @@ impl Namespaces {
                 None => break,
             }
         }
-        Ok(Self { disk, known: RwLock::new(known) })
+        Ok(Self { disk, memory, known: RwLock::new(known) })
     }
 
     /// The settings of a namespace.
@@ -217,6 +220,7 @@ impl Namespaces {
         };
         let ticket = self.disk.update(settings_address(&key), store).map_err(store_failure)?;
         self.disk.used().of(settings.id()).set_limit(settings.quota_bytes);
+        self.memory.set_evicts(settings.id(), settings.when_full == WhenFull::Evict);
         Ok(ticket)
     }
 }
