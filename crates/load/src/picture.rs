@@ -118,14 +118,14 @@ fn legend(out: &mut String, y: f64, entries: &[(&str, &str)]) {
     for (words, colour) in entries.iter().rev() {
         text(out, x, y, "e", words);
         #[allow(clippy::cast_precision_loss, reason = "a few letters")]
-        let width = words.chars().count() as f64 * 6.6 + 18.0;
+        let width = words.chars().count() as f64 * 7.2 + 20.0;
         let _ = writeln!(
             out,
             "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"10\" height=\"3\" fill=\"{colour}\"/>",
-            x - width + 4.0,
+            x - width,
             y - 5.0
         );
-        x -= width + 12.0;
+        x -= width + 14.0;
     }
 }
 
@@ -254,11 +254,10 @@ fn over_time(out: &mut String, report: &Report, top: f64) {
     let highest = points.iter().map(|(_, w)| w.rate).fold(1.0, f64::max);
     let (rates, marks) = rate_axis(top, highest);
     frame(out, top, "Over time", &rates, &marks);
-    legend(
-        out,
-        top + 8.0,
-        &[("requests/s", RATE_COLOUR), ("p50", P50_COLOUR), ("p99", P99_COLOUR), ("errors", ERROR_COLOUR)],
-    );
+    let entries =
+        [("requests/s", RATE_COLOUR), ("p50", P50_COLOUR), ("p99", P99_COLOUR), ("errors", ERROR_COLOUR)];
+    let shown = if points.iter().any(|(_, w)| w.errors > 0) { 4 } else { 3 };
+    legend(out, top + 8.0, &entries[..shown]);
     let values: Vec<f64> = points.iter().flat_map(|(_, w)| [w.p50_us, w.p99_us]).collect();
     let (latencies, latency_marks) = latency_axis(top, &values);
     for (value, words) in &latency_marks {

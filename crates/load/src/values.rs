@@ -103,7 +103,7 @@ mod tests {
             for at in 0..len {
                 value[at] ^= 1;
                 let read = values.read(5, &value);
-                let other_generation = at >= 8 && at < 12 && len == HEADER_LEN;
+                let other_generation = (8..12).contains(&at) && len == HEADER_LEN;
                 assert!(read != Read::Generation(3), "{len} {at} {read:?}");
                 assert!(other_generation || !matches!(read, Read::Generation(_)), "{len} {at}");
                 value[at] ^= 1;

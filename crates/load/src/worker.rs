@@ -1,6 +1,7 @@
 //! One thread that drives many connections: watches their sockets, sends a batch when the last one is answered (closed
 //! loop) or when requests are due (open loop), and never waits for a single connection.
 
+mod links;
 mod requests;
 
 use std::collections::VecDeque;
@@ -15,7 +16,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 use crate::LoadError;
-use crate::connection::{Connection, Request, What};
+use crate::connection::Connection;
 use crate::measure::{Fault, Window};
 use crate::pace::Pace;
 use crate::protocol::Codec;
@@ -27,8 +28,6 @@ const SCRATCH_BYTES: usize = 128 << 10;
 const EVENTS_MAX: usize = 512;
 /// Reads of one connection before the others get their turn.
 const READS_IN_A_ROW_MAX: usize = 16;
-/// How long a closed connection waits before it is opened again.
-const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// The timer's place among the connections.
 const TIMER: u64 = u64::MAX;
 
@@ -65,7 +64,7 @@ pub(crate) struct Windows {
 pub(crate) enum Word {
     /// A window is over: its number, or none while warming up.
     Window(Option<u64>, Box<Window>),
-    /// All is done; when the last answer came, in nanoseconds.
+    /// All is done; when measuring ended, in nanoseconds.
     Ended(Result<u64, LoadError>),
 }
 
@@ -159,6 +158,9 @@ impl<'a, C: Codec> Worker<'a, C> {
             let now_ns = self.shared.now_ns();
             if now_ns >= turn_ns {
                 self.give_up_waiting(now_ns);
+                if strict {
+                    self.must_be_without_fault()?;
+                }
                 // Whoever listens may have gone; the work ends by itself.
                 let _ = words.send(Word::Window(window, Box::new(self.tally.turn())));
                 let begun = now_ns.checked_sub(windows.measure_from_ns);
@@ -178,36 +180,11 @@ impl<'a, C: Codec> Worker<'a, C> {
             self.wait(turn_ns)?;
         }
         let _ = words.send(Word::Window(window, Box::new(self.tally.turn())));
-        Ok(self.tally.last_answer_ns)
-    }
-
-    /// Watches a new connection's socket and says who we are.
-    fn welcome(&mut self, at: usize) -> Result<(), LoadError> {
-        let connection = &mut self.connections[at];
-        let Some(socket) = connection.socket() else { return Ok(()) };
-        epoll::add(&self.epoll, socket, EventData::new_u64(at as u64), EventFlags::IN)
-            .map_err(machine("watch a socket"))?;
-        self.out.clear();
-        connection.greetings = self.codec.greet(&mut self.out);
-        let now_ns = self.shared.now_ns();
-        let greeting = Request { what: What::Greeting, key: 0, due_ns: now_ns, sent_ns: now_ns };
-        connection.under_way.extend(std::iter::repeat_n(greeting, connection.greetings));
-        self.send(at);
-        Ok(())
-    }
-
-    /// Waits until everybody was greeted.
-    fn greet_all(&mut self) -> Result<(), LoadError> {
-        let give_up_ns = self.shared.now_ns() + nanoseconds(self.shared.timeout);
-        while self.connections.iter().any(|c| c.greetings > 0) {
-            self.must_be_without_fault()?;
-            if self.shared.now_ns() > give_up_ns {
-                let waited_ms = u64::try_from(self.shared.timeout.as_millis()).unwrap_or(u64::MAX);
-                return Err(LoadError::Silent { doing: "saying who we are", waited_ms });
-            }
-            self.wait(give_up_ns)?;
-        }
-        self.must_be_without_fault()
+        Ok(match self.work {
+            // A server that fell silent is measured until the end all the same.
+            Work::Mix { until_ns, left: None, .. } => self.tally.last_answer_ns.max(until_ns),
+            _ => self.tally.last_answer_ns,
+        })
     }
 
     /// An error if anything went wrong: for work that has to succeed before measuring makes sense.
@@ -308,39 +285,6 @@ impl<'a, C: Codec> Worker<'a, C> {
         }
     }
 
-    /// Sends `out`.
-    fn send(&mut self, at: usize) {
-        let connection = &mut self.connections[at];
-        self.tally.window.counts.sent_bytes += self.out.len() as u64;
-        match connection.send(&self.out) {
-            Ok(true) => {}
-            Ok(false) => self.watch_for_room(at, true),
-            Err(error) => self.close(at, Fault::Lost, &error.to_string()),
-        }
-    }
-
-    fn watch_for_room(&mut self, at: usize, wanted: bool) {
-        let connection = &mut self.connections[at];
-        if connection.watched_for_room == wanted {
-            return;
-        }
-        let Some(socket) = connection.socket() else { return };
-        let flags = if wanted { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-        if epoll::modify(&self.epoll, socket, EventData::new_u64(at as u64), flags).is_ok() {
-            connection.watched_for_room = wanted;
-        }
-    }
-
-    fn close(&mut self, at: usize, fault: Fault, words: &str) {
-        let now_ns = self.shared.now_ns();
-        let again_ns = now_ns + nanoseconds(AGAIN_AFTER);
-        let mut fresh = Connection::closed(again_ns);
-        fresh.listed = self.connections[at].listed;
-        self.closed += usize::from(self.connections[at].is_open());
-        let mut closed = std::mem::replace(&mut self.connections[at], fresh);
-        self.tally.lost(self.shared, &mut closed.under_way, fault, words, now_ns);
-    }
-
     /// Waits for something to do, until a time at most.
     fn wait(&mut self, until_ns: u64) -> Result<(), LoadError> {
         let now_ns = self.shared.now_ns();
@@ -382,39 +326,6 @@ impl<'a, C: Codec> Worker<'a, C> {
             }
         }
         self.events = events;
-        Ok(())
-    }
-
-    /// Opens closed connections whose time has come; answers when the next one's will.
-    fn open_those_due(&mut self, now_ns: u64) -> Result<u64, LoadError> {
-        let mut next_ns = u64::MAX;
-        for at in 0..self.connections.len() {
-            let connection = &self.connections[at];
-            if connection.is_open() {
-                continue;
-            }
-            if connection.again_ns <= now_ns {
-                self.open_again(at, now_ns)?;
-            }
-            if !self.connections[at].is_open() {
-                next_ns = next_ns.min(self.connections[at].again_ns);
-            }
-        }
-        Ok(next_ns)
-    }
-
-    fn open_again(&mut self, at: usize, now_ns: u64) -> Result<(), LoadError> {
-        let listed = self.connections[at].listed;
-        match self.shared.dial.begin() {
-            Ok(mut fresh) => {
-                self.closed -= 1;
-                fresh.listed = listed;
-                self.connections[at] = fresh;
-                self.welcome(at)?;
-                self.has_room(at);
-            }
-            Err(_) => self.connections[at].again_ns = now_ns + nanoseconds(AGAIN_AFTER),
-        }
         Ok(())
     }
 
@@ -480,17 +391,6 @@ impl<'a, C: Codec> Worker<'a, C> {
         } else if connection.under_way.is_empty() {
             let now_ns = self.shared.now_ns();
             self.fill(at, self.depth, now_ns);
-        }
-    }
-
-    /// Ends connections that owe an answer for too long.
-    fn give_up_waiting(&mut self, now_ns: u64) {
-        let timeout_ns = nanoseconds(self.shared.timeout);
-        for at in 0..self.connections.len() {
-            let oldest = self.connections[at].under_way.front();
-            if oldest.is_some_and(|request| request.sent_ns + timeout_ns < now_ns) {
-                self.close(at, Fault::TimedOut, "no answer in time");
-            }
         }
     }
 }
