@@ -21,7 +21,7 @@ pub enum LoadError {
     #[error("{0}")]
     Plan(String),
     /// The host has no address.
-    #[error("cannot find the host: {source} host={host}")]
+    #[error("cannot find the host: {} host={host}", plain(source))]
     Resolve {
         /// Its name.
         host: String,
@@ -29,12 +29,20 @@ pub enum LoadError {
         source: io::Error,
     },
     /// Nobody answers there.
-    #[error("cannot connect: {source} address={address}")]
+    #[error("cannot connect: {} address={address}", plain(source))]
     Connect {
         /// Where.
         address: SocketAddr,
         /// The system's words.
         source: io::Error,
+    },
+    /// It ends the connection instead of answering.
+    #[error("the server ended the connection at once: {words} address={address}")]
+    Ended {
+        /// Where.
+        address: SocketAddr,
+        /// What is known of it.
+        words: String,
     },
     /// A certificate or key cannot be used, or the name is none that a certificate can have.
     #[error("cannot set TLS up: {0}")]
@@ -62,7 +70,7 @@ pub enum LoadError {
     #[error("not a report of larder bench: {0}")]
     Report(String),
     /// This machine cannot: descriptors, threads.
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}: {}", plain(source))]
     Machine {
         /// What was being done.
         doing: &'static str,
@@ -84,7 +92,7 @@ impl LoadError {
             }
             LoadError::NotTheProtocol(_) => Kind::Invalid,
             LoadError::Resolve { .. } => Kind::NotFound,
-            LoadError::Connect { .. } | LoadError::Silent { .. } => Kind::Closed,
+            LoadError::Connect { .. } | LoadError::Silent { .. } | LoadError::Ended { .. } => Kind::Closed,
             LoadError::Refused { answer, .. } => kind_of_answer(answer),
             LoadError::Machine { .. } => Kind::Io,
             LoadError::Thread => Kind::Bug,
@@ -105,4 +113,10 @@ fn kind_of_answer(answer: &str) -> Kind {
     } else {
         Kind::Invalid
     }
+}
+
+/// The system's words for an error, without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.find(" (os error").map_or_else(|| text.clone(), |end| text[..end].to_lowercase())
 }

@@ -205,8 +205,7 @@ impl<'a, C: Codec> Worker<'a, C> {
             let waited_ms = u64::try_from(self.shared.timeout.as_millis()).unwrap_or(u64::MAX);
             LoadError::Silent { doing: "asking it", waited_ms }
         } else if counts.of(Fault::Lost) > 0 {
-            let source = io::Error::new(io::ErrorKind::ConnectionReset, words);
-            LoadError::Connect { address: self.shared.dial.address, source }
+            LoadError::Ended { address: self.shared.dial.address, words }
         } else {
             LoadError::Refused { doing, answer: words }
         })

@@ -62,6 +62,9 @@ impl From<LoadError> for Failure {
         let failure = Failure::new(error.kind(), error.to_string());
         match &error {
             LoadError::Connect { .. } => failure.hint("larder status shows which doors are open, and where"),
+            LoadError::Ended { .. } | LoadError::NotTheProtocol(_) => {
+                failure.hint("is that its protocol? redis://, rediss://, http:// or https://")
+            }
             LoadError::Refused { .. } if error.kind() == Kind::Denied => {
                 failure.hint("--user ID --token-file FILE, or LARDER_BENCH_TOKEN")
             }

@@ -98,7 +98,7 @@ fn footnotes(out: &mut String, phase: &PhaseReport, report: &Report, output: Out
     let at = if report.phases.len() > 1 { format!(" at {}", phase.name) } else { String::new() };
     if report.phases.len() == 1 {
         out.push_str(&format!(
-            "took    {:.1} s, {} requests; the generator spent {:.2} µs of processor time on each\n",
+            "took    {:.2} s, {} requests; the generator spent {:.2} µs of processor time on each\n",
             phase.seconds,
             grouped(phase.requests),
             phase.generator_cpu_us
