@@ -19,10 +19,22 @@ const MASK: u64 = (1 << BITS) - 1;
 const HALF: u64 = 1 << (BITS - 1);
 /// Writes of one key that may be under way at once; more are not begun.
 const WRITES_MAX: u64 = 0xff;
-/// A value may vanish this much before its time by our clock: the server's may run a little faster.
-const EARLY_MS: u64 = 20;
-/// A value may be served this much after its time by our clock.
-pub const LATE_MS: u64 = 1_000;
+
+/// How far a server may be off with a value's end, by our clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Slack {
+    /// A value may vanish this much before its time, in milliseconds.
+    early_ms: u64,
+    /// A value may be served this much after its time, in milliseconds.
+    late_ms: u64,
+}
+
+impl Slack {
+    /// Of servers that count in milliseconds: their clock may run a little faster, and they may be a little late.
+    pub const MILLISECONDS: Slack = Slack { early_ms: 20, late_ms: 1_000 };
+    /// Of servers whose clock ticks once a second.
+    pub const SECONDS: Slack = Slack { early_ms: 1_100, late_ms: 2_100 };
+}
 
 /// Everything about the keys of a run.
 #[derive(Debug)]
@@ -31,6 +43,7 @@ pub struct Ledger {
     /// Where values expire: when the floor's write was sent and acknowledged.
     times: Vec<AtomicU64>,
     ttl_ms: Option<u64>,
+    slack: Slack,
 }
 
 /// A write that was begun.
@@ -113,10 +126,10 @@ fn narrow(value: u64) -> u32 {
 impl Ledger {
     /// For so many keys, none of them written; `ttl_ms` if values expire.
     #[must_use]
-    pub fn new(keys: u32, ttl_ms: Option<u64>) -> Self {
+    pub fn new(keys: u32, ttl_ms: Option<u64>, slack: Slack) -> Self {
         let zeros = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         let count = keys as usize;
-        Self { keys: zeros(count), times: zeros(if ttl_ms.is_some() { count } else { 0 }), ttl_ms }
+        Self { keys: zeros(count), times: zeros(if ttl_ms.is_some() { count } else { 0 }), ttl_ms, slack }
     }
 
     /// Numbers a write. `None` if too many of this key are under way.
@@ -198,7 +211,7 @@ impl Ledger {
             (Some(ttl_ms), Some((_, acknowledged_ms)))
                 if expected.alone
                     && ahead == 0
-                    && sent_ms > u64::from(acknowledged_ms) + ttl_ms + LATE_MS =>
+                    && sent_ms > u64::from(acknowledged_ms) + ttl_ms + self.slack.late_ms =>
             {
                 Verdict::Outlived
             }
@@ -215,7 +228,7 @@ impl Ledger {
             // A newer write took the floor's place meanwhile, with times of its own.
             (Some(_), None) => Verdict::Absent,
             (Some(ttl_ms), Some((sent_ms, _))) => {
-                let over = u64::from(sent_ms) + ttl_ms <= now_ms + EARLY_MS;
+                let over = u64::from(sent_ms) + ttl_ms <= now_ms + self.slack.early_ms;
                 if over { Verdict::Absent } else { Verdict::Missing }
             }
         }

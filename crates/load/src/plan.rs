@@ -204,6 +204,9 @@ impl Plan {
         if self.prefix.len() > PREFIX_LEN_MAX || self.prefix.chars().any(char::is_control) {
             return refuse("a prefix is at most 200 bytes, without control characters");
         }
+        if self.target.protocol == Protocol::Memcached && self.credentials.secret.is_some() {
+            return refuse("memcached's text protocol knows no passwords");
+        }
         if self.ttl.is_some_and(|ttl| ttl.as_millis() == 0) {
             return refuse("a lifetime is at least a millisecond");
         }

@@ -1,6 +1,7 @@
 //! Requests and replies of the protocols: encoders that append to a buffer, decoders that read replies where they lie.
 
 pub mod http;
+pub mod memcached;
 pub mod redis;
 
 /// What was asked, for a decoder that needs to know, and for who counts.

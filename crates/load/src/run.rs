@@ -17,12 +17,13 @@ use self::gathering::Gathering;
 use crate::LoadError;
 use crate::connection::Dial;
 use crate::keys::Picker;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Slack};
 use crate::measure::{Window, window_len};
 use crate::pace::Pace;
 use crate::plan::{Phase, Plan};
 use crate::protocol::Codec;
 use crate::protocol::http::{Http, Requests};
+use crate::protocol::memcached::Memcached;
 use crate::protocol::redis::{Greeting, Redis};
 use crate::report::{PhaseReport, Point, Report, Settings};
 use crate::tally::Shared;
@@ -98,7 +99,7 @@ pub fn run(
     let shared = Shared {
         dial: Dial { address, tls },
         values: Values::new(run_number(plan.seed, clock.as_ref()), plan.longest_value()),
-        ledger: (plan.verify && !plan.as_is).then(|| Ledger::new(plan.keys, ttl_ms)),
+        ledger: (plan.verify && !plan.as_is).then(|| Ledger::new(plan.keys, ttl_ms, slack(target.protocol))),
         picker: Picker::new(plan.keys, plan.distribution)?,
         clock,
         stop,
@@ -114,6 +115,9 @@ pub fn run(
             };
             Run { plan, shared: &shared }.all(&Redis::new(&plan.prefix, ttl_ms, &greeting), watcher)
         }
+        Protocol::Memcached => {
+            Run { plan, shared: &shared }.all(&Memcached::new(&plan.prefix, ttl_ms), watcher)
+        }
         Protocol::Http => {
             let requests = Requests {
                 host: &format!("{}:{}", target.host_shown(), target.port),
@@ -125,6 +129,14 @@ pub fn run(
             };
             Run { plan, shared: &shared }.all(&Http::new(&requests), watcher)
         }
+    }
+}
+
+/// How exactly a protocol's servers keep to lifetimes.
+fn slack(protocol: Protocol) -> Slack {
+    match protocol {
+        Protocol::Redis | Protocol::Http => Slack::MILLISECONDS,
+        Protocol::Memcached => Slack::SECONDS,
     }
 }
 
@@ -220,7 +232,7 @@ impl Run<'_> {
 
     fn sweep(&self, doing: Doing, value_len: (usize, usize)) -> Stretch<'static> {
         let deep = match self.plan.target.protocol {
-            Protocol::Redis => SWEEP_DEPTH,
+            Protocol::Redis | Protocol::Memcached => SWEEP_DEPTH,
             Protocol::Http => 1,
         };
         let fits = u32::try_from(SWEEP_BYTES / value_len.1.max(1)).unwrap_or(SWEEP_DEPTH).max(1);

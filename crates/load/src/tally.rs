@@ -167,6 +167,8 @@ impl Tally {
                 self.judge(shared, request, expected, Some(value), now_ns);
             }
             (What::Read(expected), Reply::Missing) => self.judge(shared, request, expected, None, now_ns),
+            // Where nothing is compared, a server that always says the same will do: the floor that others stand on.
+            (What::Read(None), Reply::Done) if shared.ledger.is_none() => {}
             (What::Read(_), Reply::Done) | (What::Write(_), Reply::Value(_) | Reply::Missing) => {
                 counts.fault(Fault::Garbled, 1, || "an answer to another question".to_owned());
             }

@@ -1,10 +1,12 @@
-//! Where load goes: `redis://host:port`, `rediss://`, `http://host:port/path/`, `https://`.
+//! Where load goes: `redis://host:port`, `rediss://`, `http://host:port/path/`, `https://`, `memcached://host:port`.
 //!
 //! Secrets have no place in an address: it is shown in reports and in the list of processes.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use crate::LoadError;
+
+const BEGINS: &str = "an address begins with redis://, rediss://, http://, https:// or memcached://";
 
 /// What the server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub enum Protocol {
     Redis,
     /// HTTP/1.1: GET, PUT and DELETE of paths.
     Http,
+    /// The text protocol of memcached.
+    Memcached,
 }
 
 /// A server, and how it is spoken to.
@@ -39,15 +43,14 @@ impl Target {
     /// [`LoadError::Target`] with what is wrong.
     pub fn parse(text: &str) -> Result<Self, LoadError> {
         let wrong = |why| LoadError::Target { text: without_secret(text), why };
-        let (scheme, rest) = text
-            .split_once("://")
-            .ok_or_else(|| wrong("an address begins with redis://, rediss://, http:// or https://"))?;
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong(BEGINS))?;
         let (protocol, tls, default_port) = match scheme {
             "redis" => (Protocol::Redis, false, 6379),
             "rediss" => (Protocol::Redis, true, 6379),
             "http" => (Protocol::Http, false, 80),
             "https" => (Protocol::Http, true, 443),
-            _ => return Err(wrong("an address begins with redis://, rediss://, http:// or https://")),
+            "memcached" => (Protocol::Memcached, false, 11211),
+            _ => return Err(wrong(BEGINS)),
         };
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         if authority.contains('@') {
@@ -65,6 +68,8 @@ impl Target {
             Self { protocol, tls, host: host.to_owned(), port, path: String::new(), database: None };
         match protocol {
             Protocol::Http => target.path = http_path(path).ok_or_else(|| wrong("not a path of HTTP"))?,
+            Protocol::Memcached if path.trim_matches('/').is_empty() => {}
+            Protocol::Memcached => return Err(wrong("memcached has no paths")),
             Protocol::Redis => {
                 let number = path.trim_start_matches('/');
                 if !number.is_empty() {
@@ -90,6 +95,7 @@ impl Target {
             (Protocol::Redis, true) => "rediss",
             (Protocol::Http, false) => "http",
             (Protocol::Http, true) => "https",
+            (Protocol::Memcached, _) => "memcached",
         };
         let database = self.database.map_or_else(String::new, |n| format!("/{n}"));
         format!("{scheme}://{}:{}{}{database}", self.host_shown(), self.port, self.path)
@@ -147,6 +153,7 @@ mod tests {
             ("rediss://[::1]:7/2", "rediss://[::1]:7/2"),
             ("http://h:80/v1/data/", "http://h:80/v1/data/"),
             ("https://h", "https://h:443/"),
+            ("memcached://h", "memcached://h:11211"),
         ] {
             assert_eq!(Target::parse(text).unwrap().shown(), shown, "{text}");
         }

@@ -11,7 +11,7 @@ fn judge(ledger: &Ledger, expected: Expected, seen: Option<u32>) -> Verdict {
 
 #[test]
 fn what_was_acknowledged_must_be_seen() {
-    let ledger = Ledger::new(1, None);
+    let ledger = Ledger::new(1, None, Slack::MILLISECONDS);
     let before = ledger.begin_read(0);
     assert_eq!(judge(&ledger, before, None), Verdict::Absent, "never written");
     let first = ledger.begin_write(0).unwrap();
@@ -33,7 +33,7 @@ fn what_was_acknowledged_must_be_seen() {
 
 #[test]
 fn nothing_is_concluded_from_writes_that_overlapped_or_are_unknown() {
-    let ledger = Ledger::new(1, None);
+    let ledger = Ledger::new(1, None, Slack::MILLISECONDS);
     let one = ledger.begin_write(0).unwrap();
     let two = ledger.begin_write(0).unwrap();
     ledger.end_write(0, two, Ended::Stored, 0, 0);
@@ -46,7 +46,7 @@ fn nothing_is_concluded_from_writes_that_overlapped_or_are_unknown() {
     let four = ledger.begin_write(0).unwrap();
     ledger.end_write(0, four, Ended::Stored, 0, 0);
     assert_eq!(judge(&ledger, ledger.begin_read(0), Some(3)), Verdict::Right, "it may come at any time");
-    let refused = Ledger::new(1, None);
+    let refused = Ledger::new(1, None, Slack::MILLISECONDS);
     let write = refused.begin_write(0).unwrap();
     refused.end_write(0, write, Ended::Refused, 0, 0);
     assert_eq!(judge(&refused, refused.begin_read(0), None), Verdict::Absent);
@@ -54,7 +54,7 @@ fn nothing_is_concluded_from_writes_that_overlapped_or_are_unknown() {
 
 #[test]
 fn a_value_may_go_when_its_time_is_up_and_not_before_and_must_not_stay() {
-    let ledger = Ledger::new(1, Some(5_000));
+    let ledger = Ledger::new(1, Some(5_000), Slack::MILLISECONDS);
     let write = ledger.begin_write(0).unwrap();
     ledger.end_write(0, write, Ended::Stored, 1_000, 1_100);
     let read = ledger.begin_read(0);
@@ -76,7 +76,7 @@ fn a_value_may_go_when_its_time_is_up_and_not_before_and_must_not_stay() {
 
 #[test]
 fn numbers_wrap_and_too_many_writes_at_once_are_not_begun() {
-    let ledger = Ledger::new(1, None);
+    let ledger = Ledger::new(1, None, Slack::MILLISECONDS);
     ledger.keys[0].store(pack(MASK - 1, MASK - 2, 0), Ordering::Release);
     for expected in [MASK, 0, 1, 2] {
         let write = ledger.begin_write(0).unwrap();
@@ -102,7 +102,7 @@ fn a_right_register_is_never_accused() {
     }
     for seed in 0..2_000 {
         let mut rng = SeededRng::new(seed);
-        let ledger = Ledger::new(1, None);
+        let ledger = Ledger::new(1, None, Slack::MILLISECONDS);
         let (mut register, mut doing): (Option<u32>, Vec<Doing>) = (None, Vec::new());
         for _ in 0..60 {
             if doing.len() < 5 && rng.below(2) == 0 {
