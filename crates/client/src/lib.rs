@@ -24,6 +24,7 @@ pub mod path;
 pub mod planted;
 pub mod remote;
 pub mod retention;
+mod tokens;
 pub mod transfer;
 pub mod tree;
 pub mod values;

@@ -7,7 +7,8 @@
 //! - [`bucket`] and [`rates`]: so many requests a second for an address, for all, for an identity;
 //! - [`connections`]: so many connections, in all and for an address;
 //! - [`refusal`]: what a door says no to before anything is looked up, and how it is counted;
-//! - [`http`]: requests of the HTTP door, decoded and checked.
+//! - [`http`]: requests of the HTTP door, decoded and checked;
+//! - [`resp`]: the Redis protocol: requests, replies, the table of commands.
 
 pub mod bucket;
 pub mod caller;
@@ -16,6 +17,7 @@ pub mod http;
 pub mod proxies;
 pub mod rates;
 pub mod refusal;
+pub mod resp;
 
 pub use caller::{Caller, Standing};
 pub use rates::{Limiter, Rates};

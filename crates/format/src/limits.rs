@@ -73,3 +73,24 @@ pub const CLOCK_AHEAD_MS_MAX: u64 = 60_000;
 
 /// Most namespaces a mesh may have.
 pub const NAMESPACES_MAX: usize = 4096;
+
+/// Most tokens a node keeps. Each is looked up in memory by its id; beyond it somebody makes tokens without end.
+pub const TOKENS_MAX: usize = 4096;
+
+/// Longest token, in bytes before it is made text: it travels with every request over HTTP.
+pub const TOKEN_LEN_MAX: usize = 2048;
+
+/// Most caveats of a token: each costs a hash whenever it is verified.
+pub const TOKEN_CAVEATS_MAX: usize = 32;
+
+/// Most namespaces one caveat of a token may name.
+pub const TOKEN_NAMESPACES_MAX: usize = 16;
+
+/// Most prefixes of keys one caveat of a token may name: all are compared with every key.
+pub const TOKEN_PREFIXES_MAX: usize = 16;
+
+/// Longest prefix of keys in a token, in bytes.
+pub const TOKEN_PREFIX_LEN_MAX: usize = 256;
+
+/// Longest name a token may have, in bytes of UTF-8.
+pub const TOKEN_NAME_LEN_MAX: usize = 64;

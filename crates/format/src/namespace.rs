@@ -141,6 +141,16 @@ pub enum BadNamespace {
     WhenFull,
 }
 
+/// Whether a namespace may be called this: 1 to [`NAMESPACE_NAME_LEN_MAX`] lower-case letters, digits, `-`, `_` and `.`,
+/// the first a letter or digit.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    let name = name.as_bytes();
+    let first_ok = name.first().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
+    name.len() <= NAMESPACE_NAME_LEN_MAX && first_ok && name.iter().all(|b| allowed(*b))
+}
+
 impl Namespace {
     /// A namespace with one replica, no TTL and no quota.
     #[must_use]
@@ -171,10 +181,7 @@ impl Namespace {
     /// # Errors
     /// [`BadNamespace`] names the first setting that is not allowed.
     pub fn check(&self) -> Result<(), BadNamespace> {
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
-        let name = self.name.as_bytes();
-        let first_ok = name.first().is_some_and(u8::is_ascii_alphanumeric);
-        if name.len() > NAMESPACE_NAME_LEN_MAX || !first_ok || !name.iter().all(|b| allowed(*b)) {
+        if !is_name(&self.name) {
             return Err(BadNamespace::Name);
         }
         if self.replicas == 0 {

@@ -102,7 +102,7 @@ async fn fill(remote: &Remote) {
 #[test]
 fn many_streams_that_read_nothing_fill_no_memory_and_hold_up_no_other() {
     let home = Home::up();
-    let (greedy, other) = (issue(&home, "greedy", &[]), issue(&home, "other", &[]));
+    let (greedy, other) = (issue(&home, "greedy", &[]), issue(&home, "other", &["--rights", "admin"]));
     let (greedy, other) = (options(&home, &greedy), options(&home, &other));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -168,7 +168,7 @@ async fn begin_and_stop(options: ConnectOptions, path: &'static str) {
 #[test]
 fn messages_that_stop_arriving_fill_no_memory_and_hold_up_no_other() {
     let home = Home::up();
-    let (greedy, other) = (issue(&home, "greedy", &[]), issue(&home, "other", &[]));
+    let (greedy, other) = (issue(&home, "greedy", &[]), issue(&home, "other", &["--rights", "admin"]));
     let (greedy, other) = (options(&home, &greedy), options(&home, &other));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -138,12 +138,14 @@ impl Admission {
     #[must_use]
     pub fn tls(&self, protocols: &[&[u8]]) -> Arc<rustls::ServerConfig> {
         let tls = self.now.read().tls.clone();
-        if tls.alpn_protocols.iter().map(Vec::as_slice).eq(protocols.iter().copied()) {
-            return tls;
-        }
-        let mut other = (*tls).clone();
-        other.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        Arc::new(other)
+        speaking(tls, protocols)
+    }
+
+    /// As [`Admission::tls`], for a door where a token does instead of a certificate.
+    #[must_use]
+    pub fn tls_for_tokens(&self, protocols: &[&[u8]]) -> Arc<rustls::ServerConfig> {
+        let tls = self.now.read().tls_for_tokens.clone();
+        speaking(tls, protocols)
     }
 
     /// Most connections at a time.
@@ -279,6 +281,16 @@ impl Admission {
             problem,
         }
     }
+}
+
+/// The same for these protocols.
+fn speaking(tls: Arc<rustls::ServerConfig>, protocols: &[&[u8]]) -> Arc<rustls::ServerConfig> {
+    if tls.alpn_protocols.iter().map(Vec::as_slice).eq(protocols.iter().copied()) {
+        return tls;
+    }
+    let mut other = (*tls).clone();
+    other.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Arc::new(other)
 }
 
 fn look(files: &CertificateFiles) -> [Seen; 4] {

@@ -15,7 +15,10 @@ pub const PORT_DEFAULT: u16 = 7447;
 /// Default port for HTTP.
 pub const HTTP_PORT_DEFAULT: u16 = 7448;
 
-/// The raw namespace that the HTTP door serves.
+/// Default port of the Redis door.
+pub const REDIS_PORT_DEFAULT: u16 = 7449;
+
+/// The raw namespace that the HTTP and Redis doors serve unless told otherwise.
 pub const RAW_NAMESPACE: &str = "raw";
 
 /// What may be asked over HTTP. All strangers together have as much as a hundred of them, an identity as much as that: one
@@ -71,6 +74,8 @@ pub struct NodeConfig {
     pub proxies: Proxies,
     /// The HTTP door; `None`: none.
     pub http: Option<HttpConfig>,
+    /// The Redis door; `None`: none.
+    pub redis: Option<RedisConfig>,
 }
 
 /// Settings of the gRPC door beside its address.
@@ -89,6 +94,21 @@ pub enum HttpAuth {
     None,
     /// Programs with a certificate of the node's own authority; HTTPS with mutual TLS.
     Certificate,
+    /// Programs with a token, or with such a certificate; HTTPS, but on loopback plain HTTP.
+    Token,
+}
+
+impl HttpAuth {
+    /// Whether a door with this at this address speaks TLS. A token is a secret, so it goes over no network in the clear;
+    /// on loopback there is none to read it.
+    #[must_use]
+    pub fn speaks_tls(self, listen: SocketAddr) -> bool {
+        match self {
+            HttpAuth::None => false,
+            HttpAuth::Certificate => true,
+            HttpAuth::Token => !listen.ip().is_loopback(),
+        }
+    }
 }
 
 /// Settings of the HTTP door.
@@ -108,6 +128,25 @@ pub struct HttpConfig {
     pub hosts: Vec<String>,
     /// The raw namespace it serves.
     pub namespace: String,
+    /// Longest value taken, in bytes, as [`NodeConfig::value_len_max`].
+    pub value_len_max: usize,
+}
+
+/// Settings of the Redis door.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Whom to let in, as the HTTP door does: plain TCP, or TLS.
+    pub auth: HttpAuth,
+    /// What may be asked, in commands.
+    pub rates: Rates,
+    /// Connections from trusted proxies begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// The raw namespace in memory that is its database 0.
+    pub namespace: String,
+    /// Most connections at a time.
+    pub connections_max: usize,
     /// Longest value taken, in bytes, as [`NodeConfig::value_len_max`].
     pub value_len_max: usize,
 }

@@ -103,6 +103,8 @@ impl TlsError {
 /// All of it, fitting together.
 pub(crate) struct Credentials {
     pub(crate) tls: Arc<rustls::ServerConfig>,
+    /// The same for doors that let others in, too: a certificate is asked for, verified if there is one, and not needed.
+    pub(crate) tls_for_tokens: Arc<rustls::ServerConfig>,
     pub(crate) authority: Vec<CertificateDer<'static>>,
     pub(crate) revoked: Arc<Revoked>,
     /// When the node's own certificate ends, in milliseconds since 1970.
@@ -150,18 +152,23 @@ impl Credentials {
             .map_err(|reason| TlsError::Revoked { path: files.revoked.clone(), reason })?;
         let revoked = Arc::new(revoked);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .build()
-            .map_err(|e| mismatch(&e))?;
-        let verifier = Arc::new(Gate { verifier, revoked: revoked.clone() });
-        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|e| mismatch(&e))?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
-            .map_err(|e| mismatch(&e))?;
+        let roots = Arc::new(roots);
+        let server = |is_needed: bool, key: PrivateKeyDer<'static>| {
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
+                .build()
+                .map_err(|e| mismatch(&e))?;
+            let verifier = Arc::new(Gate { verifier, revoked: revoked.clone(), is_needed });
+            rustls::ServerConfig::builder_with_provider(provider.clone())
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .map_err(|e| mismatch(&e))?
+                .with_client_cert_verifier(verifier)
+                .with_single_cert(chain.clone(), key)
+                .map_err(|e| mismatch(&e))
+        };
+        let tls_for_tokens = Arc::new(server(false, key.clone_key())?);
+        let mut tls = server(true, key)?;
         tls.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { tls: Arc::new(tls), authority, revoked, not_after_ms: own.not_after_ms })
+        Ok(Self { tls: Arc::new(tls), tls_for_tokens, authority, revoked, not_after_ms: own.not_after_ms })
     }
 }
 
@@ -171,6 +178,8 @@ impl Credentials {
 struct Gate {
     verifier: Arc<dyn ClientCertVerifier>,
     revoked: Arc<Revoked>,
+    /// Nobody gets in without one.
+    is_needed: bool,
 }
 
 impl Gate {
@@ -194,6 +203,10 @@ impl Gate {
 }
 
 impl ClientCertVerifier for Gate {
+    fn client_auth_mandatory(&self) -> bool {
+        self.is_needed
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.verifier.root_hint_subjects()
     }

@@ -1,7 +1,8 @@
-//! Who is at the other end of a connection, and what it may do: both are signed into its certificate, so that a node
-//! needs no list of identities. Shared by every door of the node, and by whoever issues certificates.
+//! Who is at the other end of a connection, and what it may do. Shared by every door of the node, and by whoever issues
+//! certificates. With a certificate both are signed into it, so that a node needs no list of identities; with a token
+//! ([`crate::tokens`]) they are what the token grants.
 //!
-//! **Form.** Subject alternative names of kind URI: exactly one `larder:rights/RIGHT`, and one `larder:namespace/NAME`
+//! **Form of a certificate.** Subject alternative names of kind URI: exactly one `larder:rights/RIGHT`, and one `larder:namespace/NAME`
 //! for each namespace it is limited to (none: all). A certificate without any `larder:` name is from before there were
 //! rights; the authority only ever made those for its own machine, and they keep all rights. Whatever else begins with
 //! `larder:` is refused: a limit that is not understood must not be ignored.
@@ -10,9 +11,11 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use larder_format::error::Kind;
-use larder_format::ids::NamespaceId;
+use larder_format::ids::{NamespaceId, TokenId};
 use larder_format::limits::NAMESPACES_MAX;
+pub use larder_format::right::Right;
 use larder_wire::answer::Failure;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -21,48 +24,6 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 const SCHEME: &str = "larder:";
 const RIGHTS: &str = "larder:rights/";
 const NAMESPACE: &str = "larder:namespace/";
-
-/// What an identity may do. Each includes all that come before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Right {
-    /// Get, scan, read blobs, ask for the status.
-    Read,
-    /// Also create records, store and lease blobs; replace a record only where nothing is lost by it. Never delete,
-    /// take, release or shorten a lifetime.
-    AppendOnly,
-    /// Everything on records and blobs.
-    Write,
-    /// Also the node itself: collect, scrub, accept damage, create namespaces.
-    Admin,
-}
-
-impl Right {
-    /// All of them, least first.
-    pub const ALL: [Right; 4] = [Right::Read, Right::AppendOnly, Right::Write, Right::Admin];
-
-    /// Its name, in certificates and on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Right::Read => "read",
-            Right::AppendOnly => "append-only",
-            Right::Write => "write",
-            Right::Admin => "admin",
-        }
-    }
-
-    /// The right of that name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|right| right.name() == name)
-    }
-}
-
-impl fmt::Display for Right {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A certificate's serial number: lower-case hexadecimal without leading zero bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +35,12 @@ impl Serial {
     pub fn of(bytes: &[u8]) -> Self {
         let digits = bytes.iter().skip_while(|byte| **byte == 0);
         Self(digits.map(|byte| format!("{byte:02x}")).collect::<String>().into())
+    }
+
+    /// A token's id in the place of a serial number: all of its digits.
+    #[must_use]
+    pub fn of_token(id: TokenId) -> Self {
+        Self(id.to_string().into())
     }
 
     /// Its digits.
@@ -95,20 +62,33 @@ impl fmt::Display for Serial {
     }
 }
 
+/// By what somebody is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// A certificate, shown when the connection was made.
+    Certificate,
+    /// This token, or one made of it.
+    Token(TokenId),
+}
+
 /// Who somebody is, and what it may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Name in the certificate (its common name).
+    /// By what it is known.
+    pub proof: Proof,
+    /// Name in the certificate (its common name), or of the token.
     pub name: String,
-    /// Serial number of the certificate.
+    /// Serial number of the certificate; of a token its id.
     pub serial: Serial,
     /// What it may do.
     pub right: Right,
     /// Where, by name; `None`: in all namespaces.
     pub namespaces: Option<Vec<String>>,
-    /// From when the certificate holds, in milliseconds since 1970.
+    /// On which keys: those that begin with one of these; `None`: on all. Certificates are not limited to keys.
+    pub prefixes: Option<Vec<Bytes>>,
+    /// From when it holds, in milliseconds since 1970.
     pub not_before_ms: u64,
-    /// Until when the certificate holds, in milliseconds since 1970.
+    /// Until when it holds, in milliseconds since 1970; `u64::MAX`: no end.
     pub not_after_ms: u64,
 }
 
@@ -146,10 +126,12 @@ impl Identity {
         let name = certificate.subject().iter_common_name().find_map(|name| name.as_str().ok());
         let ms = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
         Ok(Self {
+            proof: Proof::Certificate,
             name: name.unwrap_or_default().to_owned(),
             serial: Serial::of(certificate.raw_serial()),
             right,
             namespaces,
+            prefixes: None,
             not_before_ms: ms(certificate.validity().not_before.timestamp()),
             not_after_ms: ms(certificate.validity().not_after.timestamp()),
         })
@@ -163,29 +145,16 @@ impl Identity {
         if self.right >= needed {
             return Ok(());
         }
-        let message = format!(
-            "the certificate {:?} lacks the right {needed}: it has {}; ask for one that has it (larder ca issue --rights {needed})",
-            self.name, self.right
-        );
-        Err(Failure::new(Kind::Denied, message))
+        Err(self
+            .denied(&format!("lacks the right {needed}: it has {}", self.right), &format!("right {needed}")))
     }
 
-    /// Whether this identity has at least this right in a namespace.
+    /// Whether this identity has at least this right in a namespace, whatever the key.
     ///
     /// # Errors
-    /// [`Kind::Denied`] names the right or the namespace that is missing.
+    /// [`Kind::Denied`] names the right, the namespace or the keys that are missing.
     pub fn check_in(&self, needed: Right, namespace: NamespaceId) -> Result<(), Failure> {
-        self.check(needed)?;
-        let Some(allowed) = &self.namespaces else { return Ok(()) };
-        if allowed.iter().any(|name| NamespaceId::of(name) == namespace) {
-            return Ok(());
-        }
-        let message = format!(
-            "the certificate {:?} has no rights in this namespace: only in {}; ask for one that has them (larder ca issue --namespace NS) namespace={namespace}",
-            self.name,
-            allowed.join(", ")
-        );
-        Err(Failure::new(Kind::Denied, message))
+        self.check_prefix(needed, namespace, &[])
     }
 
     /// As [`Identity::check_in`], of a namespace's name.
@@ -193,7 +162,94 @@ impl Identity {
     /// # Errors
     /// As [`Identity::check_in`].
     pub fn check_named(&self, needed: Right, namespace: &str) -> Result<(), Failure> {
-        self.check_in(needed, NamespaceId::of(namespace))
+        self.check_named_prefix(needed, namespace, &[])
+    }
+
+    /// Whether this identity has at least this right on some keys of a namespace, by its name. Which they are is looked at
+    /// when the key is known.
+    ///
+    /// # Errors
+    /// As [`Identity::check_in`].
+    pub fn check_somewhere(&self, needed: Right, namespace: &str) -> Result<(), Failure> {
+        self.check_where(needed, |name| name == namespace, &namespace)
+    }
+
+    /// As [`Identity::check_prefix`], of a namespace's name: no hash is taken, so that it may be asked with every request.
+    ///
+    /// # Errors
+    /// As [`Identity::check_in`].
+    pub fn check_named_prefix(&self, needed: Right, namespace: &str, prefix: &[u8]) -> Result<(), Failure> {
+        self.check_somewhere(needed, namespace)?;
+        self.check_keys(prefix)
+    }
+
+    /// Whether this identity has at least this right on a key of a namespace.
+    ///
+    /// # Errors
+    /// As [`Identity::check_in`].
+    pub fn check_key(&self, needed: Right, namespace: NamespaceId, key: &[u8]) -> Result<(), Failure> {
+        self.check_prefix(needed, namespace, key)
+    }
+
+    /// Whether this identity has at least this right on all keys of a namespace that begin with this, itself included.
+    ///
+    /// # Errors
+    /// As [`Identity::check_in`].
+    pub fn check_prefix(&self, needed: Right, namespace: NamespaceId, prefix: &[u8]) -> Result<(), Failure> {
+        self.check_where(needed, |name| NamespaceId::of(name) == namespace, &namespace)?;
+        self.check_keys(prefix)
+    }
+
+    fn check_where(
+        &self,
+        needed: Right,
+        is_there: impl Fn(&str) -> bool,
+        namespace: &dyn fmt::Display,
+    ) -> Result<(), Failure> {
+        self.check(needed)?;
+        match &self.namespaces {
+            Some(allowed) if !allowed.iter().any(|name| is_there(name)) => {
+                let allowed = allowed.join(", ");
+                let lacks =
+                    format!("has no rights in this namespace: only in {allowed} namespace={namespace}");
+                Err(self.denied(&lacks, "namespace NS"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_keys(&self, prefix: &[u8]) -> Result<(), Failure> {
+        if self.may_touch(prefix) {
+            return Ok(());
+        }
+        let prefixes: Vec<_> = self.prefixes.iter().flatten().map(|p| p.escape_ascii().to_string()).collect();
+        let lacks = format!("has rights only on keys that begin with {}", prefixes.join(" or "));
+        Err(self.denied(&lacks, "prefix P"))
+    }
+
+    /// Whether all keys that begin with this are among those that this identity is limited to.
+    #[must_use]
+    pub fn may_touch(&self, prefix: &[u8]) -> bool {
+        self.prefixes.as_ref().is_none_or(|allowed| allowed.iter().any(|own| prefix.starts_with(own)))
+    }
+
+    /// By what it is known, in a word, and its name.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self.proof {
+            Proof::Certificate => format!("certificate {:?}", self.name),
+            Proof::Token(id) if self.name.is_empty() => format!("token {id}"),
+            Proof::Token(id) => format!("token {id} ({:?})", self.name),
+        }
+    }
+
+    fn denied(&self, lacks: &str, flag: &str) -> Failure {
+        let advice = match self.proof {
+            Proof::Certificate => format!("larder ca issue --{}", flag.replacen("right ", "rights ", 1)),
+            Proof::Token(_) => format!("larder token create --{flag}"),
+        };
+        let message = format!("the {} {lacks}; ask for one that has it ({advice})", self.shown());
+        Failure::new(Kind::Denied, message)
     }
 }
 

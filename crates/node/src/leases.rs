@@ -85,7 +85,8 @@ impl Leases {
 
     /// Whether the lease's record, or an older version kept beside it, lists the token.
     fn is_listed(&self, lease: &LeaseInfo) -> Result<bool, StoreError> {
-        // Namespaces are never removed: one that is not known was lost with its settings, not its records.
+        // Of a namespace that is deleted the leases end before it is: one that is not known was lost with its settings,
+        // not its records.
         let Ok(namespace) = self.namespaces.get(lease.namespace) else { return Ok(true) };
         let table = self.registers.table(namespace.class);
         let mut request = ScanRequest {

@@ -8,13 +8,15 @@
 //! - [`identity`] says who is at the other end, and what the certificate lets them do;
 //! - `http` is the other door: plain values of a raw namespace, health, metrics; what is decoded and refused there is
 //!   in `larder-door`;
+//! - [`tokens`] says the same of whoever shows a token at one of the raw doors;
+//! - `resp` is a third: the Redis protocol, for the same kind of values;
 //! - `rights` checks each request against it;
 //! - `grpc` turns messages into checked types (by `larder-wire`) and outcomes into messages;
 //! - [`registers`] joins the register's rules (`larder-mesh`) with this machine's storage (`larder-store`);
 //!   [`blobs`] does the same for blobs and leases;
 //! - `chores` (with `audit` and `suspects`) does in the background what nobody waits for: expiry, leases,
 //!   collection, time marks; `leases` decides which leases end; `maintenance` does on request what takes long:
-//!   collecting now, scrubbing.
+//!   collecting now, scrubbing; `emptying` deletes namespaces.
 //!
 //! [`server::run`] puts it together.
 
@@ -25,10 +27,12 @@ mod chores;
 pub mod config;
 pub mod credentials;
 mod descriptors;
+mod emptying;
 pub mod feeds;
 mod grpc;
 mod http;
 pub mod identity;
+mod lanes;
 mod leases;
 pub mod listener;
 mod maintenance;
@@ -36,17 +40,20 @@ mod metrics;
 pub mod namespaces;
 mod own;
 mod parts;
+mod plain;
 mod proxied;
 pub mod quota;
 pub mod registers;
+mod resp;
 pub mod revocation;
 mod rights;
 mod room;
 pub mod server;
 mod suspects;
 pub mod time;
+pub mod tokens;
 pub mod upkeep;
 
-pub use config::{GrpcConfig, HttpAuth, HttpConfig, NodeConfig};
+pub use config::{GrpcConfig, HttpAuth, HttpConfig, NodeConfig, RedisConfig};
 pub use credentials::CertificateFiles;
 pub use server::{Addresses, NodeError, run};

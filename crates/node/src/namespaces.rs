@@ -8,11 +8,13 @@ use larder_format::clock::Hlc;
 use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
 use larder_format::limits::NAMESPACES_MAX;
-use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
-use larder_format::record::{Content, Expiry, Key, Live, RecordSlot, RecordState, Version};
+use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder, WhenFull};
+use larder_format::record::{Ballot, Content, Expiry, Key, Live, RecordSlot, RecordState, Version};
 use larder_format::slot::Slot;
+use larder_format::token::record::TOKEN_RECORD_PREFIX;
 use larder_store::api::{Address, Current, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
 use larder_store::log::LogStore;
+use larder_store::memory::MemoryTable;
 use larder_wire::answer::Failure;
 use parking_lot::RwLock;
 
@@ -22,17 +24,18 @@ use crate::registers::store_failure;
 /// All namespaces, by id.
 pub struct Namespaces {
     disk: Arc<LogStore>,
+    memory: Arc<MemoryTable>,
     known: RwLock<HashMap<NamespaceId, Arc<Namespace>>>,
 }
 
 impl Namespaces {
-    /// Reads the settings that the disk store holds, and puts quotas in force. Settings but the quota never change once
-    /// they are there, so what is known holds even while other frames are lost (a quota may then be an older one);
-    /// what is not known is an error.
+    /// Reads the settings that the disk store holds, and puts quotas in force. Settings but lifetimes and quota never
+    /// change once they are there, so what is known holds even while other frames are lost (those may then be older
+    /// ones); what is not known is an error.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read, [`StoreError::Damaged`] if they make no sense.
-    pub fn load(disk: Arc<LogStore>) -> Result<Self, StoreError> {
+    pub fn load(disk: Arc<LogStore>, memory: Arc<MemoryTable>) -> Result<Self, StoreError> {
         let mut known = HashMap::new();
         let mut request = ScanRequest {
             prefix: bytes::Bytes::new(),
@@ -43,14 +46,16 @@ impl Namespaces {
         };
         loop {
             let page = disk.scan_known(NamespaceId::SYSTEM, &request)?;
-            if let Some(key) = page.damaged.first() {
+            let is_settings = |key: &Key| !key.as_bytes().starts_with(TOKEN_RECORD_PREFIX);
+            if let Some(key) = page.damaged.iter().find(|key| is_settings(key)) {
                 return Err(damaged_settings(key, "unreadable"));
             }
-            for (key, state) in page.records {
+            for (key, state) in page.records.into_iter().filter(|(key, _)| is_settings(key)) {
                 let Content::Live(live) = state.content else { continue };
                 let settings =
                     Namespace::decode(live.body).map_err(|e| damaged_settings(&key, &e.to_string()))?;
                 disk.used().of(settings.id()).set_limit(settings.quota_bytes);
+                memory.set_evicts(settings.id(), settings.when_full == WhenFull::Evict);
                 known.insert(settings.id(), Arc::new(settings));
             }
             match page.next {
@@ -58,7 +63,7 @@ impl Namespaces {
                 None => break,
             }
         }
-        Ok(Self { disk, known: RwLock::new(known) })
+        Ok(Self { disk, memory, known: RwLock::new(known) })
     }
 
     /// The settings of a namespace.
@@ -121,6 +126,63 @@ impl Namespaces {
         Ok((true, ticket))
     }
 
+    /// The settings of the namespace of this name.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] names those there are.
+    pub fn named(&self, name: &str) -> Result<Arc<Namespace>, Failure> {
+        find(&self.known.read(), name).cloned()
+    }
+
+    /// Changes lifetimes, quota and what happens when memory is full, for what is written from now on; answers when that is durable.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]; [`Kind::Retry`] if it is not any more what it was `before`; [`Kind::Invalid`] for what is not
+    /// allowed or cannot be changed.
+    pub fn set(&self, before: &Namespace, settings: Namespace, now: Hlc) -> Result<Ticket, Failure> {
+        settings.check().map_err(|e| Failure::new(Kind::Invalid, e.to_string()))?;
+        quota::check(Some(settings.id()), settings.quota_bytes)?;
+        let mut known = self.known.write();
+        let existing = find(&known, &settings.name)?;
+        if **existing != *before {
+            let message =
+                format!("somebody else has just changed this namespace; look again name={:?}", settings.name);
+            return Err(Failure::new(Kind::Retry, message));
+        }
+        let fixed = |of: &Namespace| Namespace {
+            ttl_default_ms: None,
+            ttl_max_ms: None,
+            quota_bytes: None,
+            when_full: WhenFull::Refuse,
+            ..of.clone()
+        };
+        if fixed(existing) != fixed(&settings) {
+            let message = "of a namespace only lifetimes, quota and when_full can be changed: what is in it was stored as it is";
+            return Err(Failure::new(Kind::Invalid, message));
+        }
+        let ticket = self.store(&settings, now, Next::StoreInto)?;
+        known.insert(settings.id(), Arc::new(settings));
+        Ok(ticket)
+    }
+
+    /// Forgets a namespace of which nothing is left; answers when that is durable.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub(crate) fn forget(&self, name: &str) -> Result<Ticket, Failure> {
+        let mut known = self.known.write();
+        let settings = find(&known, name)?.clone();
+        let key = settings_key(&settings)?;
+        let remove = &mut |current: &mut dyn Current| {
+            let Some(meta) = current.meta() else { return Ok(Next::Keep) };
+            Ok(Next::Remove { floor: Ballot { round: meta.version.to_u64(), proposer: 0 } })
+        };
+        let ticket = self.disk.update(settings_address(&key), remove).map_err(store_failure)?;
+        self.disk.used().of(settings.id()).set_limit(None);
+        known.remove(&settings.id());
+        Ok(ticket)
+    }
+
     /// Sets or lifts a namespace's quota, at once; answers the one before, and when the new one is durable.
     ///
     /// # Errors
@@ -134,11 +196,7 @@ impl Namespaces {
         let id = NamespaceId::of(name);
         quota::check(Some(id), quota_bytes)?;
         let mut known = self.known.write();
-        let Some(existing) = known.get(&id).filter(|existing| existing.name == name) else {
-            let names: Vec<&str> = known.values().map(|namespace| namespace.name.as_str()).collect();
-            let message = format!("no such namespace name={name:?}; there are: {}", names.join(", "));
-            return Err(Failure::new(Kind::NotFound, message));
-        };
+        let existing = find(&known, name)?;
         let before = existing.quota_bytes;
         let settings = Namespace { quota_bytes, ..(**existing).clone() };
         // Raising a quota is a way out of a full node.
@@ -162,8 +220,21 @@ impl Namespaces {
         };
         let ticket = self.disk.update(settings_address(&key), store).map_err(store_failure)?;
         self.disk.used().of(settings.id()).set_limit(settings.quota_bytes);
+        self.memory.set_evicts(settings.id(), settings.when_full == WhenFull::Evict);
         Ok(ticket)
     }
+}
+
+fn find<'a>(
+    known: &'a HashMap<NamespaceId, Arc<Namespace>>,
+    name: &str,
+) -> Result<&'a Arc<Namespace>, Failure> {
+    known.get(&NamespaceId::of(name)).filter(|existing| existing.name == name).ok_or_else(|| {
+        let mut names: Vec<&str> = known.values().map(|namespace| namespace.name.as_str()).collect();
+        names.sort_unstable();
+        let message = format!("no such namespace name={name:?}; there are: {}", names.join(", "));
+        Failure::new(Kind::NotFound, message)
+    })
 }
 
 fn settings_key(settings: &Namespace) -> Result<Key, Failure> {

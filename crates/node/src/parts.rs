@@ -16,6 +16,7 @@ use crate::admission::Admission;
 use crate::blobs::Blobs;
 use crate::chores::Chores;
 use crate::config::NodeConfig;
+use crate::emptying::Emptying;
 use crate::feeds::Feeds;
 use crate::grpc::{BlobsService, Giving, Limits, NodeService, RecordsService};
 use crate::http::DoorParts;
@@ -25,12 +26,14 @@ use crate::metrics::{Metrics, Sources};
 use crate::namespaces::Namespaces;
 use crate::own::Own;
 use crate::registers::Registers;
+use crate::resp;
 use crate::room::{
     INCOMING_BYTES_MAX, OUTGOING_BYTES_MAX, PAGES_OUT_BYTES_MAX, RECORDS_IN_BYTES_MAX, RECORDS_OUT_BYTES_MAX,
     Rooms,
 };
 use crate::server::{Health, NodeError};
 use crate::time::NodeTime;
+use crate::tokens::Tokens;
 use crate::upkeep::Keeper;
 
 /// All of it.
@@ -41,7 +44,9 @@ pub(crate) struct Parts {
     pub(crate) admission: Arc<Admission>,
     pub(crate) metrics: Arc<Metrics>,
     own: Arc<Own>,
+    memory: Arc<MemoryTable>,
     namespaces: Arc<Namespaces>,
+    pub(crate) tokens: Arc<Tokens>,
     registers: Arc<Registers>,
     leases: Arc<Leases>,
     blobs: Arc<Blobs>,
@@ -84,9 +89,11 @@ impl Parts {
         // A version is a time too: one that was told must not be given out again.
         let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
         let time = Arc::new(NodeTime::resume(clock, high));
-        let namespaces = Arc::new(Namespaces::load(log.clone())?);
+        let namespaces = Arc::new(Namespaces::load(log.clone(), memory.clone())?);
+        let tokens = Arc::new(Tokens::load(log.clone(), time.clone())?);
         let max = config.value_len_max;
-        let registers = Arc::new(Registers::new(memory, log.clone(), namespaces.clone(), time.clone(), max));
+        let registers =
+            Arc::new(Registers::new(memory.clone(), log.clone(), namespaces.clone(), time.clone(), max));
         let leases = Arc::new(Leases {
             registers: registers.clone(),
             namespaces: namespaces.clone(),
@@ -117,7 +124,9 @@ impl Parts {
             admission,
             metrics,
             own,
+            memory,
             namespaces,
+            tokens,
             registers,
             leases,
             blobs,
@@ -130,9 +139,8 @@ impl Parts {
         })
     }
 
-    /// For the HTTP door.
-    pub(crate) fn for_http(&self) -> DoorParts {
-        let sources = Sources {
+    fn sources(&self) -> Sources {
+        Sources {
             metrics: self.metrics.clone(),
             registers: self.registers.clone(),
             blobs: self.blobs.clone(),
@@ -140,11 +148,29 @@ impl Parts {
             time: self.time.clone(),
             admission: self.admission.clone(),
             upkeep: self.keeper.counts.clone(),
-        };
+        }
+    }
+
+    /// For the HTTP door.
+    pub(crate) fn for_http(&self) -> DoorParts {
         DoorParts {
             namespaces: self.namespaces.clone(),
+            tokens: self.tokens.clone(),
             health: self.health.clone(),
-            sources,
+            feeds: self.feeds.clone(),
+            sources: self.sources(),
+            proxies: self.proxies.clone(),
+        }
+    }
+
+    /// For the Redis door.
+    pub(crate) fn for_redis(&self) -> resp::DoorParts {
+        resp::DoorParts {
+            memory: self.memory.clone(),
+            namespaces: self.namespaces.clone(),
+            tokens: self.tokens.clone(),
+            feeds: self.feeds.clone(),
+            sources: self.sources(),
             proxies: self.proxies.clone(),
         }
     }
@@ -157,6 +183,7 @@ impl Parts {
             time: self.time.clone(),
             log: self.log.clone(),
             leases: self.leases.clone(),
+            tokens: self.tokens.clone(),
             audit: Mutex::default(),
         }
     }
@@ -173,9 +200,16 @@ impl Parts {
             health: self.health.clone(),
             raw_doors,
             own: self.own.clone(),
+            tokens: self.tokens.clone(),
             log: self.log.clone(),
             maintenance: self.maintenance.clone(),
             keeper: self.keeper.clone(),
+            emptying: Arc::new(Emptying {
+                registers: self.registers.clone(),
+                namespaces: self.namespaces.clone(),
+                leases: self.leases.clone(),
+                log: self.log.clone(),
+            }),
         };
         let giving = |bytes, each| Giving::new(bytes, each, self.time.clone(), self.admission.clone());
         Services {

@@ -55,9 +55,21 @@ impl Registers {
         self.apply(self.permitted(who, request)?).await
     }
 
+    /// As [`Registers::apply_as`], of an operation that the client gave a name.
+    ///
+    /// # Errors
+    /// As [`Registers::apply_as`]; [`Kind::Conflict`] for a name that was given to another request.
+    pub(crate) async fn apply_named_as(
+        &self,
+        who: &Identity,
+        request: RecordRequest,
+    ) -> Result<Outcome, Failure> {
+        self.apply_named(self.permitted(who, request)?).await
+    }
+
     /// The request as this identity may make it.
     fn permitted(&self, who: &Identity, mut request: RecordRequest) -> Result<RecordRequest, Failure> {
-        who.check_in(needed(&request.ask), request.namespace)?;
+        who.check_key(needed(&request.ask), request.namespace, request.key.as_bytes())?;
         if who.right != Right::AppendOnly || matches!(request.ask, Ask::Get { .. }) {
             return Ok(request);
         }
@@ -103,7 +115,11 @@ impl Registers {
                     return Err(denied(who, "shorten the lifetime of what is there"));
                 }
                 if !self.is_kept(found)? {
-                    return Err(denied(who, "replace what is not kept as a version first"));
+                    let what = match found.namespace.privacy {
+                        Privacy::Sealed => "replace what is not kept as a version first",
+                        Privacy::Raw => "replace what is there",
+                    };
+                    return Err(denied(who, what));
                 }
                 Ok(Ask::Put(AskPut { condition: Condition::Version(version), ..put }))
             }
@@ -225,8 +241,7 @@ fn only_if_absent(ask: Ask) -> Ask {
 }
 
 fn denied(who: &Identity, what: &str) -> Failure {
-    let message =
-        format!("the certificate {:?} lacks the right write: with append-only it may not {what}", who.name);
+    let message = format!("the {} lacks the right write: with append-only it may not {what}", who.shown());
     Failure::new(Kind::Denied, message)
 }
 
@@ -245,6 +260,11 @@ const CALLS: &[(&str, Right)] = &[
     ("/larder.v1.Node/Status", Right::Read),
     ("/larder.v1.Node/ListNamespaces", Right::Read),
     ("/larder.v1.Node/CreateNamespace", Right::Admin),
+    ("/larder.v1.Node/SetNamespace", Right::Admin),
+    ("/larder.v1.Node/DeleteNamespace", Right::Admin),
+    ("/larder.v1.Node/CreateToken", Right::Admin),
+    ("/larder.v1.Node/ListTokens", Right::Admin),
+    ("/larder.v1.Node/RevokeToken", Right::Admin),
     ("/larder.v1.Node/Collect", Right::Admin),
     ("/larder.v1.Node/Scrub", Right::Admin),
     ("/larder.v1.Node/AcceptDamage", Right::Admin),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use larder_door::http::limits::CONNECTIONS_MAX as HTTP_CONNECTIONS_MAX;
 use larder_format::clock::{Clock, SystemClock};
 use larder_format::rng::SystemRng;
 use larder_store::api::StoreError;
@@ -27,6 +28,7 @@ use crate::listener::{self, Gate, Protection};
 use crate::maintenance;
 use crate::metrics::CountLayer;
 use crate::parts::{Parts, Services};
+use crate::resp;
 use crate::room::Rooms;
 use crate::upkeep;
 
@@ -66,6 +68,16 @@ pub enum NodeError {
     /// The HTTP door's address cannot be listened on.
     #[error("cannot listen on {address} for HTTP: {reason}; choose another with --http-listen, or off")]
     ListenHttp {
+        /// Address asked for.
+        address: std::net::SocketAddr,
+        /// The system's message.
+        reason: String,
+    },
+    /// The Redis door's address cannot be listened on.
+    #[error(
+        "cannot listen on {address} for the Redis protocol: {reason}; choose another with --redis-listen, or off"
+    )]
+    ListenRedis {
         /// Address asked for.
         address: std::net::SocketAddr,
         /// The system's message.
@@ -111,6 +123,8 @@ pub struct Addresses {
     pub grpc: std::net::SocketAddr,
     /// For HTTP, if that door is open.
     pub http: Option<std::net::SocketAddr>,
+    /// For Redis clients, if that door is open.
+    pub redis: Option<std::net::SocketAddr>,
 }
 
 async fn bind_http(config: &NodeConfig, connections_max: usize) -> Result<Option<Door>, NodeError> {
@@ -119,15 +133,27 @@ async fn bind_http(config: &NodeConfig, connections_max: usize) -> Result<Option
     door.map(Some).map_err(|e| NodeError::ListenHttp { address: http.listen, reason: e.to_string() })
 }
 
+async fn bind_redis(config: &NodeConfig, descriptors: usize) -> Result<Option<resp::Door>, NodeError> {
+    let Some(redis) = &config.redis else { return Ok(None) };
+    let door = resp::Door::bind(redis.clone(), descriptors).await;
+    door.map(Some).map_err(|e| NodeError::ListenRedis { address: redis.listen, reason: e.to_string() })
+}
+
 /// What is open to programs that do not seal.
 fn raw_doors(config: &NodeConfig, addresses: Addresses) -> Vec<v1::RawDoor> {
-    let (Some(http), Some(address)) = (&config.http, addresses.http) else { return Vec::new() };
-    vec![v1::RawDoor {
-        protocol: "http".to_owned(),
+    let door = |protocol: &str, address: std::net::SocketAddr, namespace: &str, auth: HttpAuth| v1::RawDoor {
+        protocol: protocol.to_owned(),
         address: address.to_string(),
-        namespace: http.namespace.clone(),
-        needs_certificate: http.auth == HttpAuth::Certificate,
-    }]
+        namespace: namespace.to_owned(),
+        needs_certificate: auth == HttpAuth::Certificate,
+        needs_token: auth == HttpAuth::Token,
+        tls: auth.speaks_tls(address),
+    };
+    let http = config.http.as_ref().zip(addresses.http);
+    let http = http.map(|(http, address)| door("http", address, &http.namespace, http.auth));
+    let redis = config.redis.as_ref().zip(addresses.redis);
+    let redis = redis.map(|(redis, address)| door("redis", address, &redis.namespace, redis.auth));
+    http.into_iter().chain(redis).collect()
 }
 
 /// Runs a node until `shutdown` resolves. `ready` is called once, with the addresses it listens on, when it
@@ -142,15 +168,26 @@ pub async fn run(
 ) -> Result<(), NodeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let descriptors = descriptors::raise();
-    let connections_max = config.connections_max.min(descriptors);
+    let of_one = descriptors::of_one(descriptors);
+    let connections_max = config.connections_max.min(of_one);
     let admission = Admission::open(config.certificates.clone(), connections_max, clock.clone())?;
     // The ports first: they are the quickest thing to fail, and nothing is touched yet.
     let (socket, address) = bind(config.listen).await?;
-    let http = bind_http(&config, descriptors).await?;
-    let addresses = Addresses { grpc: address, http: http.as_ref().map(|door| door.address) };
+    let http = bind_http(&config, of_one).await?;
+    let redis = bind_redis(
+        &config,
+        descriptors::of_last(descriptors, connections_max + of_one.min(HTTP_CONNECTIONS_MAX)),
+    )
+    .await?;
+    let addresses = Addresses {
+        grpc: address,
+        http: http.as_ref().map(|door| door.address),
+        redis: redis.as_ref().map(|door| door.address),
+    };
 
     let parts = Parts::join(&config, open_log(&config).await?, admission, clock)?;
     let http = http.map(|door| door.open(parts.for_http()));
+    let redis = redis.map(|door| door.open(parts.for_redis()));
     let chores = chores::start(parts.for_chores());
     let rounds = upkeep::start(parts.keeper.clone());
     let services = parts.for_grpc(raw_doors(&config, addresses));
@@ -164,6 +201,7 @@ pub async fn run(
     let shutdown = async {
         shutdown.await;
         http.iter().for_each(Open::stop);
+        redis.iter().for_each(resp::Open::stop);
         // Streams that never end by themselves would hold up the end of the others.
         feeds.close();
     };
@@ -172,6 +210,9 @@ pub async fn run(
     watching.abort();
     if let Some(http) = http {
         http.ended(DRAIN_TIMEOUT).await;
+    }
+    if let Some(redis) = redis {
+        redis.ended(DRAIN_TIMEOUT).await;
     }
     rounds.stop().await;
     feeds.close();

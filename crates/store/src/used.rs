@@ -134,6 +134,16 @@ impl Used {
         self.records.fetch_add(has.wrapping_sub(had), Ordering::AcqRel);
     }
 
+    /// Counts records and bytes that came or went; both may fall.
+    pub(crate) fn count_by(&self, records: i64, bytes: i64) {
+        if bytes != 0 {
+            self.record_bytes.fetch_add(bytes.cast_unsigned(), Ordering::AcqRel);
+        }
+        if records != 0 {
+            self.records.fetch_add(records.cast_unsigned(), Ordering::AcqRel);
+        }
+    }
+
     /// Counts a blob that came or went, or (neither) whose bytes were found.
     pub(crate) fn count_blob(&self, had: Option<u64>, has: Option<u64>) {
         let (before, after) = (had.unwrap_or(0), has.unwrap_or(0));

@@ -1,14 +1,15 @@
 //! gRPC messages and services between a client and a node, generated from `proto/larder/v1/larder.proto`,
 //! and their translation to and from the types of `larder-format`.
 //!
-//! [`v1`] is generated; [`request`] and [`answer`] translate, [`framing`] is for those that carry blobs, [`retry`] for
-//! refusals. The limits of `larder_format::limits` are
+//! [`v1`] is generated; [`request`], [`answer`] and [`token`] translate, [`framing`] is for those that carry blobs,
+//! [`retry`] for refusals. The limits of `larder_format::limits` are
 //! applied in the translation, before anything else sees the bytes.
 
 pub mod answer;
 pub mod framing;
 pub mod request;
 pub mod retry;
+pub mod token;
 
 /// Generated messages, clients and servers.
 #[allow(missing_docs, clippy::all, clippy::missing_errors_doc, unused_qualifications)]

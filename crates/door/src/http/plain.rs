@@ -17,6 +17,8 @@ pub struct Plain<'a> {
     pub path: &'a str,
     /// Its only `Host`.
     pub host: &'a str,
+    /// Its only `Authorization`.
+    pub authorization: Option<&'a [u8]>,
     /// Bytes of its head. It has no body: the next request follows.
     pub len: usize,
 }
@@ -34,11 +36,15 @@ pub fn read(bytes: &[u8]) -> Option<Plain<'_>> {
     if request.version != Some(1) || len > HEAD_BYTES_MAX {
         return None;
     }
-    let mut host = None;
+    let (mut host, mut authorization) = (None, None);
     for header in request.headers.iter() {
         if header.name.eq_ignore_ascii_case("host") {
             let text = std::str::from_utf8(header.value).ok().filter(|text| text.is_ascii())?;
             if host.replace(text).is_some() {
+                return None;
+            }
+        } else if header.name.eq_ignore_ascii_case("authorization") {
+            if authorization.replace(header.value).is_some() {
                 return None;
             }
         } else if header.name.eq_ignore_ascii_case("connection") {
@@ -49,7 +55,7 @@ pub fn read(bytes: &[u8]) -> Option<Plain<'_>> {
             return None;
         }
     }
-    Some(Plain { path, host: host?, len })
+    Some(Plain { path, host: host?, authorization, len })
 }
 
 /// What RFC 3986 allows in a path.
@@ -67,11 +73,20 @@ mod tests {
     fn plain_ones_are_read_one_after_the_other() {
         let first = b"GET /v1/data/a%20b HTTP/1.1\r\nHost: localhost:1\r\nUser-Agent: x\r\nAccept: */*\r\nConnection: Keep-Alive\r\n\r\n";
         let both = [&first[..], b"GET /x HTTP/1.1\r\n"].concat();
-        let plain = Plain { path: "/v1/data/a%20b", host: "localhost:1", len: first.len() };
+        let plain =
+            Plain { path: "/v1/data/a%20b", host: "localhost:1", authorization: None, len: first.len() };
         assert_eq!(read(&both), Some(plain));
         for len in 0..first.len() {
             assert_eq!(read(&first[..len]), None, "not whole yet");
         }
+    }
+
+    #[test]
+    fn a_token_is_handed_on_unless_there_are_two() {
+        let head = b"GET /a HTTP/1.1\r\nhost: a\r\nAuthorization: Bearer x\r\n\r\n";
+        assert_eq!(read(head).unwrap().authorization, Some(&b"Bearer x"[..]));
+        let head = b"GET /a HTTP/1.1\r\nhost: a\r\nauthorization: x\r\nauthorization: x\r\n\r\n";
+        assert_eq!(read(head), None);
     }
 
     #[test]

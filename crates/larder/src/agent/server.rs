@@ -107,6 +107,7 @@ fn start(config: AgentConfig, mode: Mode) -> Outcome {
     let address = config.socket.to_string_lossy().into_owned();
     let running = Running {
         http: None,
+        redis: None,
         pid: rustix::process::getpid().as_raw_pid(),
         address: address.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod attr;
+pub mod bench;
 pub mod ca;
 pub mod cat;
 pub mod completions;
@@ -25,6 +26,7 @@ pub mod ls;
 pub mod man;
 pub mod mkdir;
 pub mod mv;
+pub mod namespace;
 pub mod node;
 pub mod proof;
 pub mod purge;
@@ -41,6 +43,7 @@ pub mod shell;
 pub mod span;
 pub mod stat;
 pub mod status;
+pub mod token;
 pub mod transfer;
 pub mod trash;
 pub mod undelete;
@@ -159,8 +162,14 @@ enum Verb {
     Vault(vault::Args),
     /// The blind node itself: run it, give space back, verify what it holds
     Node(node::Args),
+    /// Namespaces: what raw doors serve, with settings of their own
+    Namespace(namespace::Args),
+    /// Tokens: what programs show at the raw doors
+    Token(token::Args),
     /// The authority: certificates for other devices, people and programs
     Ca(ca::Args),
+    /// Load on a server of the Redis protocol or HTTP; measures, and verifies what it reads
+    Bench(bench::Args),
     /// Type commands one after the other, with a working folder, history and completion
     Shell(shell::Args),
     /// What a shell needs to complete commands and paths of the vault
@@ -294,7 +303,10 @@ fn dispatch(cli: Cli, output: Output, working_folder: Option<VaultPath>) -> Outc
         Verb::Config(args) => config::run(&context, &args),
         Verb::Vault(args) => vault::run(&context, args),
         Verb::Node(args) => node::run(&context, args),
+        Verb::Namespace(args) => namespace::run(&context, &args),
+        Verb::Token(args) => token::run(&context, &args),
         Verb::Ca(args) => ca::run(&context, &args),
+        Verb::Bench(args) => bench::run(&context, &args),
         Verb::Shell(args) => shell::run(&context, cli.global.home.as_deref(), &args),
         Verb::Completions(args) => completions::run(&context, &args),
         Verb::Man(args) => man::run(&context, &args, Cli::command()),

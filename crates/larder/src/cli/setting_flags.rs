@@ -14,6 +14,9 @@ pub struct SettingFlags {
     /// Address and port of the HTTP door, auto (beside the node's own) or off
     #[arg(long, value_name = "ADDR:PORT", value_parser = HttpListen::parse)]
     http_listen: Option<HttpListen>,
+    /// Address and port of the Redis door, auto (beside the node's own) or off
+    #[arg(long, value_name = "ADDR:PORT", value_parser = HttpListen::parse)]
+    redis_listen: Option<HttpListen>,
     /// Most memory that expiring values may take
     #[arg(long, value_name = "SIZE", value_parser = parse_memory_cap)]
     memory_cap: Option<u64>,
@@ -35,6 +38,7 @@ impl SettingFlags {
         let mut given = self.set.clone();
         given.extend(self.listen.map(|address| Given::by_flag("listen", address.to_string())));
         given.extend(self.http_listen.map(|listen| Given::by_flag("http_listen", listen.text())));
+        given.extend(self.redis_listen.map(|listen| Given::by_flag("redis_listen", listen.text())));
         given.extend(self.memory_cap.map(|bytes| Given::by_flag("memory_cap", size::text(bytes))));
         given.extend(self.idle_lock.map(|lock| Given::by_flag("idle_lock", lock.text())));
         given

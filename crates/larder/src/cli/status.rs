@@ -169,7 +169,8 @@ fn exposure_json(node: &Node) -> Value {
         json!({
             "door": door.protocol,
             "address": door.address,
-            "needs": if door.needs_certificate { "certificate" } else { "nothing" },
+            "needs": needs(door),
+            "tls": door.tls,
             "scope": scope_word(&door.address),
             "namespace": door.namespace,
             "readable_by_node": true,
@@ -178,18 +179,33 @@ fn exposure_json(node: &Node) -> Value {
     std::iter::once(grpc).chain(raw).collect()
 }
 
+/// What a raw door wants of its callers, in a word.
+fn needs(door: &RawDoor) -> &'static str {
+    match (door.needs_certificate, door.needs_token) {
+        (true, _) => "certificate",
+        (false, true) => "token",
+        (false, false) => "nothing",
+    }
+}
+
 /// What a raw door exposes, in one line: to whom, and that nothing in it is secret from the node.
 fn raw_door_text(door: &RawDoor, output: Output) -> String {
     let scope = scope_word(&door.address);
-    let (protocol, whom) = match (door.needs_certificate, scope) {
-        (true, scope) => ("HTTPS", format!("{scope}, certificate needed")),
-        (false, "this machine") => ("HTTP", "every program of this machine".to_owned()),
-        (false, scope) => {
-            ("HTTP", output.paint(Tone::Bad, &format!("everyone on {scope}, no certificate needed")))
-        }
+    let protocol = match (door.protocol.as_str(), door.tls) {
+        ("http", false) => "HTTP",
+        ("http", true) => "HTTPS",
+        ("redis", false) => "Redis protocol",
+        ("redis", true) => "Redis protocol over TLS",
+        (other, _) => other,
+    };
+    let whom = match (needs(door), scope) {
+        ("nothing", "this machine") => "every program of this machine".to_owned(),
+        ("nothing", scope) => output.paint(Tone::Bad, &format!("everyone on {scope}, no certificate needed")),
+        (needed, scope) => format!("{scope}, {needed} needed"),
     };
     format!(
-        "         {protocol} on {} to {whom}: values of {} {}\n",
+        "         {} on {} to {whom}: values of {} {}\n",
+        clean(protocol),
         clean(&door.address),
         clean(&door.namespace),
         output.paint(Tone::Warn, "(raw: readable by the node)"),

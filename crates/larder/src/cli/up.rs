@@ -81,7 +81,7 @@ fn hand_over(context: &Context, wishes: &Wishes, report: &Report) -> Outcome {
         up::vault::show(context.output, wishes, code)?;
     }
     context.output.document(&json!({
-        "node": { "address": report.node.address, "http": report.node.http, "started": report.node.started },
+        "node": { "address": report.node.address, "http": report.node.http, "redis": report.node.redis, "started": report.node.started },
         "agent": { "started": report.agent.started },
         "vault": { "id": report.vault.to_string(), "created": report.recovery_code.is_some(), "restored": report.restored, "locked": report.locked },
         "recovery_code": report.recovery_code.as_ref().map(|code| code.as_str()),
@@ -99,7 +99,9 @@ fn say(context: &Context, report: &Report, foreground: bool) -> Outcome {
         if report.node.started || report.agent.started { "Larder is up" } else { "Larder is up already" };
     let vault = if report.locked { "locked" } else { "open" };
     let http = report.node.http.as_ref().map(|http| format!(", HTTP on {http}")).unwrap_or_default();
-    let mut text = format!("{}: node on {}{http}, vault {vault}.\n", strong(done), report.node.address);
+    let redis = report.node.redis.as_ref().map(|redis| format!(", Redis on {redis}")).unwrap_or_default();
+    let mut text =
+        format!("{}: node on {}{http}{redis}, vault {vault}.\n", strong(done), report.node.address);
     if report.locked {
         text.push_str(&format!("\nOpen the vault:\n  {}\n", command(context, "unlock")));
     }

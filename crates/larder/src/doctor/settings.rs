@@ -50,21 +50,12 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) {
     let protection = &resolved.settings.protection;
     if let Some(http) = resolved.settings.http.config(resolved.settings.listen, protection)
         && http.auth == HttpAuth::None
-        && !http.listen.ip().is_loopback()
-    {
-        findings.push(Finding::warning(
-            "settings",
-            format!("whoever reaches {} reads and writes the values behind the HTTP door", http.listen),
-            "set http_auth to certificate, or http_listen to auto",
-        ));
-    } else if let Some(http) = resolved.settings.http.config(resolved.settings.listen, protection)
-        && http.auth == HttpAuth::None
         && !protection.proxies.trusted.is_empty()
     {
         findings.push(Finding::warning(
             "settings",
             "whoever reaches a trusted proxy that passes requests on to the HTTP door reads and writes its values",
-            "set http_auth to certificate, or let the proxy ask who calls",
+            "set http_auth to token or certificate, or let the proxy ask who calls",
         ));
     }
     if let Err(why) = crate::settings::protection::check(&resolved.settings) {

@@ -38,6 +38,9 @@ pub struct Running {
     /// Where its HTTP door is, if it has one open.
     #[serde(default)]
     pub http: Option<String>,
+    /// Where its Redis door is, if it has one open.
+    #[serde(default)]
+    pub redis: Option<String>,
     /// Its program version.
     pub version: String,
     /// The settings that it goes by, as [`crate::settings::table::Field::show`] writes them.
@@ -62,6 +65,7 @@ impl Running {
             let is_there = match setting.as_str() {
                 "listen" => self.address == value,
                 "http_listen" => self.http.as_ref() == Some(&value),
+                "redis_listen" => self.redis.as_ref() == Some(&value),
                 _ => false,
             };
             if running == Some(&value) || is_there {
@@ -204,6 +208,7 @@ mod tests {
             pid: 7,
             address: "x".to_owned(),
             http: None,
+            redis: None,
             version: "1".to_owned(),
             settings: BTreeMap::new(),
         }

@@ -15,7 +15,7 @@ pub const HOSTS_MAX: usize = 16;
 /// Longest name, in bytes, as in the domain name system.
 const HOST_LEN_MAX: usize = 253;
 
-/// Where the HTTP door listens.
+/// Where a door beside the node's own listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpListen {
     /// On loopback, beside the node's own port.
@@ -48,16 +48,22 @@ impl HttpListen {
         }
     }
 
-    /// The address, for a node that listens at `listen` for gRPC. Two nodes of one machine with ports apart so have
-    /// HTTP ports apart, and one on any free port has its HTTP door on any free port.
+    /// The address, for a node that listens at `listen` for gRPC.
     pub fn address(self, listen: SocketAddr) -> Option<SocketAddr> {
+        self.beside(listen, 1, HTTP_PORT_DEFAULT)
+    }
+
+    /// The address of a door so many ports on from that of a node that listens at `listen` for gRPC. Two nodes of one
+    /// machine with ports apart so have the ports of their doors apart, and one on any free port has its doors on any
+    /// free port.
+    pub fn beside(self, listen: SocketAddr, on: u16, default: u16) -> Option<SocketAddr> {
         match self {
             Self::Off => None,
             Self::At(address) => Some(address),
             Self::Auto => {
                 let port = match listen.port() {
                     0 => 0,
-                    port => port.checked_add(1).unwrap_or(HTTP_PORT_DEFAULT),
+                    port => port.checked_add(on).unwrap_or(default),
                 };
                 Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
             }
@@ -65,7 +71,7 @@ impl HttpListen {
     }
 }
 
-/// Whom the HTTP door lets in, as it is asked for.
+/// Whom a raw door lets in, as it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpAuthSetting {
     /// By the address.
@@ -75,14 +81,15 @@ pub enum HttpAuthSetting {
 }
 
 impl HttpAuthSetting {
-    /// Parses `auto`, `certificate` or `none`.
+    /// Parses `auto`, `certificate`, `token` or `none`.
     ///
     /// # Errors
     /// A sentence that says what is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Ok(match one_of(text, ["auto", "certificate", "none"])? {
+        Ok(match one_of(text, ["auto", "certificate", "token", "none"])? {
             0 => Self::Auto,
             1 => Self::Always(HttpAuth::Certificate),
+            2 => Self::Always(HttpAuth::Token),
             _ => Self::Always(HttpAuth::None),
         })
     }
@@ -92,11 +99,13 @@ impl HttpAuthSetting {
         match self {
             Self::Auto => "auto",
             Self::Always(HttpAuth::Certificate) => "certificate",
+            Self::Always(HttpAuth::Token) => "token",
             Self::Always(HttpAuth::None) => "none",
         }
     }
 
-    fn at(self, address: SocketAddr) -> HttpAuth {
+    /// What that is for a door at this address.
+    pub fn at(self, address: SocketAddr) -> HttpAuth {
         match self {
             Self::Always(auth) => auth,
             Self::Auto if address.ip().is_loopback() => HttpAuth::None,
@@ -133,6 +142,17 @@ impl Default for HttpSettings {
 }
 
 impl HttpSettings {
+    /// Whether the door, as it is set, lets in nobody from elsewhere whom it does not know.
+    ///
+    /// # Errors
+    /// As [`check_guarded`].
+    pub fn check(&self, listen: SocketAddr) -> Result<(), String> {
+        match self.config(listen, &Protection::default()) {
+            Some(http) => check_guarded("http", http.listen, http.auth != HttpAuth::None),
+            None => Ok(()),
+        }
+    }
+
     /// As the node is told them; `None`: no door.
     pub fn config(&self, listen: SocketAddr, protection: &Protection) -> Option<HttpConfig> {
         let address = self.listen.address(listen)?;
@@ -147,6 +167,20 @@ impl HttpSettings {
             value_len_max: VALUE_LEN_DEFAULT_MAX,
         })
     }
+}
+
+/// Refuses a raw door that would let in whoever reaches it from another machine.
+///
+/// # Errors
+/// A sentence that says what to set instead.
+pub fn check_guarded(door: &str, address: SocketAddr, asks_who: bool) -> Result<(), String> {
+    if asks_who || address.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(format!(
+        "{door}_listen is {address}, which other machines reach, and {door}_auth is none: whoever reaches it would read and \
+         write its values. Set {door}_auth to token or certificate, or {door}_listen to a loopback address (auto)"
+    ))
 }
 
 /// Which of these words it is.
@@ -205,8 +239,27 @@ mod tests {
         assert_eq!(auth("auto", "auto"), HttpAuth::None);
         assert_eq!(auth("[::1]:80", "auto"), HttpAuth::None);
         assert_eq!(auth("0.0.0.0:80", "auto"), HttpAuth::Certificate);
-        assert_eq!(auth("0.0.0.0:80", "none"), HttpAuth::None);
+        assert_eq!(auth("0.0.0.0:80", "token"), HttpAuth::Token);
         assert_eq!(auth("127.0.0.1:80", "certificate"), HttpAuth::Certificate);
+    }
+
+    #[test]
+    fn a_door_that_others_reach_and_that_asks_nobody_is_refused() {
+        let check = |listen: &str, auth: &str| {
+            let settings = HttpSettings {
+                listen: HttpListen::parse(listen).unwrap(),
+                auth: HttpAuthSetting::parse(auth).unwrap(),
+                ..HttpSettings::default()
+            };
+            settings.check("0.0.0.0:7447".parse().unwrap())
+        };
+        assert!(check("0.0.0.0:80", "none").unwrap_err().contains("http_auth to token"));
+        assert!(check("[::]:80", "none").is_err());
+        for (listen, auth) in
+            [("0.0.0.0:80", "token"), ("0.0.0.0:80", "auto"), ("auto", "none"), ("off", "none")]
+        {
+            assert_eq!(check(listen, auth), Ok(()));
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod http;
 pub mod idle_lock;
 pub mod protection;
 pub mod rate;
+pub mod redis;
 pub mod table;
 
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ use crate::settings::rate::Rate;
 pub use http::HttpSettings;
 pub use idle_lock::IdleLock;
 pub use protection::Protection;
+pub use redis::RedisSettings;
 pub use table::Process;
 
 /// Where the node listens unless told otherwise.
@@ -65,6 +67,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// What may be asked of the gRPC door, and proxies.
     pub protection: Protection,
+    /// The Redis door.
+    pub redis: RedisSettings,
     /// When an open vault locks itself.
     pub idle_lock: IdleLock,
     /// How often the agent applies the vault's retention rules.
@@ -92,6 +96,7 @@ impl Default for Settings {
             memory_cap_bytes: MEMORY_CAP_DEFAULT,
             http: HttpSettings::default(),
             protection: Protection::default(),
+            redis: RedisSettings::default(),
             idle_lock: IdleLock::After(idle_lock::IDLE_LOCK_DEFAULT),
             retention_every: Some(every::RETENTION_EVERY_DEFAULT),
             upkeep: UpkeepConfig::default(),

@@ -243,7 +243,8 @@ pub fn check(settings: &Settings) -> Result<(), String> {
                     commands, which call from there, would be refused"
             .to_owned());
     }
-    Ok(())
+    settings.http.check(settings.listen)?;
+    settings.redis.check(settings.listen)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::settings::http::{self, HOSTS_MAX, HttpAuthSetting, HttpListen};
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
 use crate::settings::protection;
 use crate::settings::rate::{self, RATE_MAX};
+use crate::settings::redis;
 use crate::settings::{
     CONNECTIONS_MAX_MAX, CONNECTIONS_MAX_MIN, IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN, Settings, every,
 };
@@ -67,11 +68,14 @@ impl Field {
 }
 
 /// All settings, in the order in which they are shown.
-pub static FIELDS: &[Field] =
-    &joined::<{ MOST.len() + protection::FIELDS.len() }>([MOST, protection::FIELDS]);
+pub static FIELDS: &[Field] = &joined::<{ MOST.len() + protection::FIELDS.len() + redis::FIELDS.len() }>([
+    MOST,
+    protection::FIELDS,
+    redis::FIELDS,
+]);
 
 /// Several tables as one.
-const fn joined<const N: usize>(tables: [&[Field]; 2]) -> [Field; N] {
+const fn joined<const N: usize>(tables: [&[Field]; 3]) -> [Field; N] {
     let mut all = [MOST[0]; N];
     let (mut table, mut at) = (0, 0);
     while table < tables.len() {
@@ -85,7 +89,7 @@ const fn joined<const N: usize>(tables: [&[Field]; 2]) -> [Field; N] {
     all
 }
 
-/// All but those about protection.
+/// All but those about protection and the Redis door.
 const MOST: &[Field] = &[
     Field {
         name: "listen",
@@ -154,10 +158,11 @@ const MOST: &[Field] = &[
     },
     Field {
         name: "http_auth",
-        meaning: "Whom the HTTP door lets in: certificate (HTTPS, programs with a certificate of this authority) or none \
-                  (plain HTTP, whoever reaches the address); auto is none on loopback and certificate elsewhere.",
+        meaning: "Whom the HTTP door lets in: certificate (HTTPS, programs with a certificate of this authority), token (also \
+                  those with a token; HTTPS, but on loopback plain HTTP) or none (plain HTTP, whoever reaches the address: \
+                  loopback only); auto is none on loopback and certificate elsewhere.",
         process: Process::Node,
-        allowed: || "auto, certificate or none".to_owned(),
+        allowed: || "auto, certificate, token or none".to_owned(),
         set: |settings, text| {
             settings.http.auth = HttpAuthSetting::parse(text)?;
             Ok(())

@@ -19,7 +19,7 @@ pub fn ensure(folders: &Folders, resolved: &Resolved) -> Outcome<Up> {
     if let Some(running) = pid_file::look(&pid_file)? {
         if Agent::connect(folders).and_then(|mut agent| agent.status()).is_ok() {
             running.check_settings(NAME, Process::Agent, resolved)?;
-            return Ok(Up { address: running.address, http: None, started: false });
+            return Ok(Up { address: running.address, http: None, redis: None, started: false });
         }
         // It lives but cannot be reached: its socket was cleared away, as happens to runtime folders at log-out.
         process::stop(NAME, &pid_file)?;
@@ -46,5 +46,5 @@ pub fn ensure(folders: &Folders, resolved: &Resolved) -> Outcome<Up> {
         resolved.settings.log_format.text().into(),
     ]);
     let daemon = Daemon { name: NAME, arguments, log_file: folders.logs().join("agent.log") };
-    Ok(Up { address: daemon.start()?, http: None, started: true })
+    Ok(Up { address: daemon.start()?, http: None, redis: None, started: true })
 }

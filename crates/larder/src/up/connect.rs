@@ -74,7 +74,7 @@ pub fn certificates(folders: &Folders, wishes: &Wishes) -> Outcome {
 
 /// The node, as `up` reports it.
 pub fn node(address: SocketAddr) -> Up {
-    Up { address: address.to_string(), http: None, started: false }
+    Up { address: address.to_string(), http: None, redis: None, started: false }
 }
 
 /// Makes missing namespaces where the certificate allows it; they are the other machine's to make.

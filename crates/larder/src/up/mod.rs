@@ -56,6 +56,8 @@ pub struct Up {
     pub address: String,
     /// Where its HTTP door is, if it has one open.
     pub http: Option<String>,
+    /// Where the node's Redis door is, if it has one.
+    pub redis: Option<String>,
     /// Whether this command started it.
     pub started: bool,
 }

@@ -17,7 +17,7 @@ pub fn ensure(folders: &Folders, resolved: &Resolved, flags: &[Given]) -> Outcom
     let pid_file = folders.pid_file(NODE);
     if let Some(running) = pid_file::look(&pid_file)? {
         running.check_settings(NODE, Process::Node, resolved)?;
-        return Ok(Up { address: running.address, http: running.http, started: false });
+        return Ok(Up { address: running.address, http: running.http, redis: running.redis, started: false });
     }
     let mut arguments: Vec<OsString> = ["node", "run", "--detached", "--settings"].map(OsString::from).into();
     arguments.push(folders.settings_file().into());
@@ -33,6 +33,7 @@ pub fn ensure(folders: &Folders, resolved: &Resolved, flags: &[Given]) -> Outcom
     }
     let daemon = Daemon { name: NODE, arguments, log_file: folders.logs().join("node.log") };
     let address = daemon.start()?;
-    let http = pid_file::look(&folders.pid_file(NODE))?.and_then(|running| running.http);
-    Ok(Up { address, http, started: true })
+    let running = pid_file::look(&folders.pid_file(NODE))?;
+    let (http, redis) = running.map(|running| (running.http, running.redis)).unwrap_or_default();
+    Ok(Up { address, http, redis, started: true })
 }

@@ -60,15 +60,15 @@ impl Network {
         command
     }
 
-    /// Statuses of this many requests by one of the others, on one connection.
+    /// Statuses of this many requests by one of the others, over HTTPS on one connection.
     pub fn curl_many(&self, last: u8, door: &str, count: usize, headers: &[&str]) -> Vec<String> {
         let mut command = self.command("curl");
-        command.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}\n", "--interface", &self.other(last)]);
+        command.args(["-sSk", "-o", "/dev/null", "-w", "%{http_code}\n", "--interface", &self.other(last)]);
         for header in headers {
             command.args(["-H", header]);
         }
         // What follows a # is not sent: the same request again and again.
-        let output = command.arg(format!("http://{door}/health#[1-{count}]")).output().unwrap();
+        let output = command.arg(format!("https://{door}/health#[1-{count}]")).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
     }

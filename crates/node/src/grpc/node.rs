@@ -17,6 +17,7 @@ use super::guard::caller;
 use super::status;
 use crate::admission::Admission;
 use crate::blobs::Blobs;
+use crate::emptying::Emptying;
 use crate::identity::Right;
 use crate::maintenance::{Collecting, Maintenance, Scrubbing};
 use crate::namespaces::{Namespaces, check_order};
@@ -25,6 +26,7 @@ use crate::quota;
 use crate::registers::{Registers, store_failure};
 use crate::server::Health;
 use crate::time::NodeTime;
+use crate::tokens::Tokens;
 use crate::upkeep::{Keeper, damaged_message};
 
 pub(crate) struct NodeService {
@@ -40,6 +42,8 @@ pub(crate) struct NodeService {
     pub(crate) maintenance: Arc<Maintenance>,
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) raw_doors: Vec<v1::RawDoor>,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) emptying: Arc<Emptying>,
 }
 
 /// Steps of long work that may be told ahead of a slow reader.
@@ -150,6 +154,41 @@ impl v1::node_server::Node for NodeService {
     ) -> Result<Response<v1::ListNamespacesResponse>, Status> {
         let settings = self.namespaces.list().iter().map(|n| n.encode()).collect();
         Ok(Response::new(v1::ListNamespacesResponse { settings }))
+    }
+
+    async fn set_namespace(
+        &self,
+        request: Request<v1::SetNamespaceRequest>,
+    ) -> Result<Response<v1::SetNamespaceResponse>, Status> {
+        self.set_settings(request).await.map(Response::new)
+    }
+
+    async fn delete_namespace(
+        &self,
+        request: Request<v1::DeleteNamespaceRequest>,
+    ) -> Result<Response<v1::DeleteNamespaceResponse>, Status> {
+        self.delete_all(request).await.map(Response::new)
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        self.make_token(request).await.map(Response::new)
+    }
+
+    async fn list_tokens(
+        &self,
+        _request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        Ok(Response::new(self.all_tokens()))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        self.end_token(request).await.map(Response::new)
     }
 
     type CollectStream = Steps<v1::CollectProgress>;

@@ -24,7 +24,7 @@ use super::guard::{caller, connection, counted_by};
 use super::limits::Limits;
 use super::taking::Messages;
 use super::{bad_request, status};
-use crate::feeds::{Feeds, PAGE_BYTES_MAX, WatchAsk};
+use crate::feeds::{Feeds, PAGE_BYTES_MAX, WatchAsk, watch_message};
 use crate::identity::Right;
 use crate::registers::{Page, Registers, ScanAsk};
 use crate::room::Rooms;
@@ -152,6 +152,7 @@ impl v1::records_server::Records for RecordsService {
         let ask = WatchAsk {
             namespace: NamespaceId(message.namespace),
             prefix: message.prefix,
+            keys: Vec::new(),
             key_len_max: longest_key(message.key_len_max),
             cursor: message.cursor.map(|at| Position { life: at.life, sequence: at.sequence }),
         };
@@ -168,7 +169,7 @@ impl v1::records_server::Records for RecordsService {
                         return None;
                     }
                     let share = stream.room(PAGE_BYTES_MAX).await;
-                    Some((watching.page(), share))
+                    Some((watching.look_now(), share))
                 };
                 let looked = tokio::select! {
                     looked = looking => looked,
@@ -181,7 +182,7 @@ impl v1::records_server::Records for RecordsService {
                 };
                 // Nothing in it that this watcher wants to know.
                 let Some(page) = page else { continue };
-                let page = framed(&page);
+                let page = framed(&watch_message(page));
                 share.shrink(page.len());
                 if answers.send(Answer::framed(page, Some(stream.offer(share)), None)).await.is_err() {
                     return;

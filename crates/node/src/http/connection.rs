@@ -73,8 +73,11 @@ where
     let end = drive(&shared, &mut io, guest, &watched).await;
     match end {
         End::Done(result) => {
-            if let Err(error) = &result {
-                count(&shared, &watched, error);
+            let refusal = result.as_ref().err().and_then(|error| count(&shared, &watched, error));
+            if let Some(refusal) = refusal.filter(|_| io.take_unsaid()) {
+                // Phases are over: what is written now is sent.
+                watched.begin_answer();
+                let _ = tokio::time::timeout(LAST_WORDS_MAX, io.write_all(&answer::in_full(refusal))).await;
             }
             let _ = io.shutdown().await;
             linger(&mut io).await;
@@ -82,6 +85,7 @@ where
         End::Over(Phase::Head) => {
             shared.metrics.http.refused(Refusal::TooSlow);
             let words = answer::in_full(Refusal::TooSlow);
+            watched.begin_answer();
             let _ = tokio::time::timeout(LAST_WORDS_MAX, io.write_all(&words)).await;
             let _ = tokio::time::timeout(LAST_WORDS_MAX, io.shutdown()).await;
         }
@@ -101,7 +105,7 @@ where
     let Guest { caller, identity, ended } = guest;
     let mut ends = Ends { watched, ended };
     let left = {
-        let short = Short { shared, caller: &caller, identity: identity.as_deref(), watched, io: &mut *io };
+        let short = Short { shared, caller: &caller, identity: identity.as_ref(), watched, io: &mut *io };
         let mut running = std::pin::pin!(short.run());
         poll_fn(|cx| ends.poll_beside(cx, |cx| running.as_mut().poll(cx))).await
     };
@@ -150,6 +154,9 @@ impl Ends<'_> {
         {
             return Poll::Ready(Err(End::Revoked));
         }
+        if self.watched.is_revoked() {
+            return Poll::Ready(Err(End::Revoked));
+        }
         match step(cx) {
             Poll::Ready(result) => Poll::Ready(Ok(result)),
             Poll::Pending if self.watched.is_over() => Poll::Ready(Err(End::Over(self.watched.phase()))),
@@ -158,17 +165,21 @@ impl Ends<'_> {
     }
 }
 
-/// Counts what was no HTTP. `hyper` has answered it already, as far as it could.
-fn count(shared: &Shared, watched: &Watched, error: &hyper::Error) {
-    if error.is_parse_too_large() {
-        shared.metrics.http.refused(Refusal::HeadTooLarge);
+/// Counts what was no HTTP, and says what to answer to it.
+fn count(shared: &Shared, watched: &Watched, error: &hyper::Error) -> Option<Refusal> {
+    tracing::debug!(%error, "connection ended");
+    let refusal = if error.is_parse_too_large() {
+        Refusal::HeadTooLarge
     } else if error.is_parse() {
-        shared.metrics.http.refused(Refusal::Malformed);
         if let Some(suspicion) = suspicion::look_at_bytes(&watched.start()) {
             shared.metrics.http.suspicious(suspicion);
         }
-    }
-    tracing::debug!(%error, "connection ended");
+        Refusal::Malformed
+    } else {
+        return None;
+    };
+    shared.metrics.http.refused(refusal);
+    Some(refusal)
 }
 
 /// Ends a connection on which nothing was served yet, and says why.

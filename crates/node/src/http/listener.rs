@@ -8,6 +8,7 @@ use std::time::Duration;
 use larder_door::connections::{Caps, Connections, Place};
 use larder_door::http::limits::{
     ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_NETWORK_MAX, JSON_EXTRA_BYTES_MAX,
+    WATCHES_BYTES_MAX,
 };
 use larder_door::http::origin::Hosts;
 use larder_door::proxies::Proxies;
@@ -18,18 +19,20 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::connection::Guest;
-use super::lanes::Lanes;
 use super::memory::Memory;
 use super::service::Shared;
-use super::tls::Known;
+use super::tls::Shaken;
 use super::watch::Watch;
 use super::{answer, connection, tls};
 use crate::admission::Admission;
-use crate::config::{HttpAuth, HttpConfig};
+use crate::config::HttpConfig;
+use crate::feeds::Feeds;
+use crate::lanes::Lanes;
 use crate::metrics::Sources;
 use crate::namespaces::Namespaces;
 use crate::proxied;
 use crate::server::Health;
+use crate::tokens::Tokens;
 
 /// The door's socket, open before anything else is touched.
 pub(crate) struct Door {
@@ -44,7 +47,9 @@ pub(crate) struct Door {
 /// What the door serves from.
 pub(crate) struct DoorParts {
     pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) health: Arc<Health>,
+    pub(crate) feeds: Arc<Feeds>,
     pub(crate) sources: Sources,
     pub(crate) proxies: Arc<Proxies>,
 }
@@ -65,15 +70,15 @@ impl Door {
     pub(crate) async fn bind(config: HttpConfig, connections_max: usize) -> std::io::Result<Self> {
         let socket = TcpListener::bind(config.listen).await?;
         let address = socket.local_addr()?;
-        let lanes = Lanes::open()?;
+        let lanes = Lanes::open("larder-http")?;
         Ok(Self { socket, lanes, config, connections_max: connections_max.min(CONNECTIONS_MAX), address })
     }
 
     /// Begins to serve.
     pub(crate) fn open(self, parts: DoorParts) -> Open {
         let watch = Arc::new(Watch::default());
-        let needed = self.config.auth == HttpAuth::Certificate;
-        let admission = needed.then(|| parts.sources.admission.clone());
+        let speaks_tls = self.config.auth.speaks_tls(self.config.listen);
+        let admission = speaks_tls.then(|| parts.sources.admission.clone());
         let longest_body = self.config.value_len_max * 2 + JSON_EXTRA_BYTES_MAX as usize;
         let shared = Arc::new(Shared {
             hosts: Hosts::new(&self.config.hosts),
@@ -81,11 +86,14 @@ impl Door {
             proxies: parts.proxies,
             bodies: Memory::new(BODIES_BYTES_MAX, longest_body),
             answers: Memory::new(ANSWERS_BYTES_MAX, 0),
+            watches: Memory::new(WATCHES_BYTES_MAX, 0),
+            feeds: parts.feeds,
             space: OnceLock::new(),
             config: self.config,
             node_id: NodeId(parts.sources.log.id().0),
             registers: parts.sources.registers.clone(),
             namespaces: parts.namespaces,
+            tokens: parts.tokens,
             time: parts.sources.time.clone(),
             health: parts.health,
             metrics: parts.sources.metrics.clone(),
@@ -93,7 +101,7 @@ impl Door {
         });
         let (stop, stopped) = watch::channel(false);
         let caps = Caps { all: self.connections_max, per_network: CONNECTIONS_PER_NETWORK_MAX };
-        let watching = tokio::spawn(watch.clone().run());
+        let watching = tokio::spawn(watch.clone().run(shared.tokens.clone()));
         let accepting =
             tokio::spawn(accept((self.socket, self.lanes), shared, admission, watch.clone(), caps, stopped));
         Open { stop, watch, accepting, watching }
@@ -194,11 +202,16 @@ async fn welcome(
         shared.metrics.http.refused(refusal);
         return;
     }
-    let known = match tls::shake(admission, stream, &caller).await {
-        Ok(known) => known,
+    let shaken = match tls::shake(admission, stream, &caller, (shared.config.auth, tls::PROTOCOLS)).await {
+        Ok(shaken) => shaken,
         Err(refusal) => return shared.metrics.http.refused(refusal),
     };
-    let Known { stream, caller, identity, mut seat } = known;
+    let Shaken { stream, known } = shaken;
+    let Some((identity, mut seat)) = known else {
+        let guest = Guest { caller, identity: None, ended: None };
+        return connection::serve(shared, stream, guest, watch.begin()).await;
+    };
+    let caller = Caller::with_certificate(caller.address, &identity.name);
     counted.place.known();
     if seat.turned_away {
         shared.metrics.http.refused(Refusal::Crowded);

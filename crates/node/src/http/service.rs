@@ -8,30 +8,38 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::{Body, Incoming};
 use larder_door::http::origin::Hosts;
-use larder_door::http::suspicion;
 use larder_door::http::target::{self, Asked, Unroutable};
+use larder_door::http::{openapi, suspicion};
 use larder_door::proxies::Proxies;
 use larder_door::{Caller, Limiter, Refusal};
 use larder_format::error::Kind;
 use larder_format::ids::{NamespaceId, NodeId};
 use larder_format::namespace::{Namespace, Privacy};
+use larder_format::record::Key;
 use larder_wire::answer::Failure;
 
 use super::answer::{self, Answer};
+use super::bearer::{self, Asker};
+use super::increment::AddAsked;
 use super::memory::Memory;
 use super::operation;
-use super::values::{PutHead, is_json};
+use super::put::{PutHead, is_json};
+use super::touch::NewLifetime;
+use super::values::Reading;
 use super::watch::{Phase, Watched};
 use crate::config::HttpConfig;
+use crate::feeds::Feeds;
 use crate::identity::{Identity, Right};
 use crate::metrics::{Metrics, Sources};
 use crate::namespaces::Namespaces;
 use crate::registers::Registers;
 use crate::server::Health;
 use crate::time::NodeTime;
+use crate::tokens::Tokens;
 
 /// The namespace this door serves.
 pub(super) struct Space {
@@ -45,6 +53,7 @@ pub(crate) struct Shared {
     pub(super) node_id: NodeId,
     pub(super) registers: Arc<Registers>,
     pub(super) namespaces: Arc<Namespaces>,
+    pub(super) tokens: Arc<Tokens>,
     pub(super) time: Arc<NodeTime>,
     pub(super) health: Arc<Health>,
     pub(super) metrics: Arc<Metrics>,
@@ -56,17 +65,24 @@ pub(crate) struct Shared {
     pub(super) bodies: Memory,
     /// Memory for answers that are built.
     pub(super) answers: Memory,
+    /// Memory for streams of events.
+    pub(super) watches: Memory,
+    pub(super) feeds: Arc<Feeds>,
     pub(super) space: OnceLock<Space>,
 }
 
 /// An answer, or one that has to be waited for.
 pub(super) enum Begun {
     Now(Answer),
-    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Later(Later),
 }
 
+/// An answer that has to be waited for.
+pub(super) type Later = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
 impl Shared {
-    /// The namespace; looked up by name once, since a namespace never goes and never changes what it is.
+    /// The namespace; looked up by name once, since one that a door serves never goes, and none changes what it is. Its
+    /// lifetimes may change: who needs them looks them up.
     ///
     /// # Errors
     /// [`Kind::Closed`] while it is not there; [`Kind::Denied`] if it is sealed.
@@ -89,11 +105,30 @@ impl Shared {
         Ok(self.space.get_or_init(|| Space { id: settings.id(), settings }))
     }
 
-    /// What a request's head alone decides.
-    fn admit(&self, caller: &Caller, request: &Request<Incoming>) -> Result<(), Refusal> {
+    /// The namespace's settings as they are now: lifetimes may have been changed.
+    ///
+    /// # Errors
+    /// As the list of namespaces has it.
+    pub(super) fn settings(&self, space: &Space) -> Result<Arc<Namespace>, Failure> {
+        self.namespaces.get(space.id)
+    }
+
+    /// What a request's head alone decides: whether it is ours, who asks, and whether it may ask so much.
+    fn admit(&self, by: &Service, caller: &Caller, request: &Request<Incoming>) -> Result<Asker, Answer> {
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
-        self.hosts.check(request.method(), request.version(), authority, request.headers())?;
-        self.within_rate(caller)
+        let checked = self.hosts.check(request.method(), request.version(), authority, request.headers());
+        checked.map_err(|refusal| self.refuse(refusal))?;
+        let shown = bearer::header(request.headers());
+        let asker = self.asker(caller, by.identity.as_ref(), by.watched.token(), shown);
+        let known = asker.as_ref().map_or(caller, |asker| &asker.caller);
+        self.within_rate(known).map_err(|refusal| self.refuse(refusal))?;
+        asker.map_err(|unknown| {
+            let mut answer = self.challenge(caller, &unknown);
+            if has_body(request.method(), request.headers(), request.body()) {
+                answer::close(&mut answer);
+            }
+            answer
+        })
     }
 
     /// Takes a request out of what the caller may ask.
@@ -104,8 +139,7 @@ impl Shared {
     /// Begins a request; answers which operation it is, too.
     fn begin(
         self: &Arc<Self>,
-        caller: &Caller,
-        identity: Option<&Identity>,
+        by: &Service,
         request: Request<Incoming>,
         has_fragment: bool,
     ) -> (usize, Begun) {
@@ -115,15 +149,15 @@ impl Shared {
             answer::close(&mut answer);
             return (operation::NONE, Begun::Now(answer));
         }
-        let told = self.proxies.of_request(caller, request.headers());
-        let caller = told.as_ref().unwrap_or(caller);
-        if let Err(refusal) = self.admit(caller, &request) {
-            return (operation::NONE, Begun::Now(self.refuse(refusal)));
-        }
+        let told = self.proxies.of_request(&by.caller, request.headers());
+        let asker = match self.admit(by, told.as_ref().unwrap_or(&by.caller), &request) {
+            Ok(asker) => asker,
+            Err(answer) => return (operation::NONE, Begun::Now(answer)),
+        };
         let uri = request.uri();
         match target::decode(request.method(), uri.path(), uri.query()) {
-            Ok(asked) => match self.permit(identity, &asked) {
-                Ok(()) => (operation::at(&asked), self.carry_out(caller, asked, request)),
+            Ok(asked) => match self.permit(asker.identity.as_deref(), &asked) {
+                Ok(()) => (operation::at(&asked), self.carry_out(asker, asked, request)),
                 Err(failure) => {
                     let mut answer = answer::failure(&failure);
                     // Nobody reads a body that may follow.
@@ -135,35 +169,70 @@ impl Shared {
         }
     }
 
-    /// What the certificate lets its holder do.
+    /// What somebody's certificate or token lets them do.
     pub(super) fn permit(&self, identity: Option<&Identity>, asked: &Asked) -> Result<(), Failure> {
         let Some(identity) = identity else { return Ok(()) };
-        if is_about_values(asked) {
-            identity.check_named(needed(asked), &self.config.namespace)
-        } else {
-            identity.check(needed(asked))
+        let (needed, namespace) = (needed(asked), self.config.namespace.as_str());
+        match about(asked) {
+            About::Keys(keys) => {
+                keys.iter().try_for_each(|key| identity.check_named_prefix(needed, namespace, key))
+            }
+            About::Key(key) => identity.check_named_prefix(needed, namespace, key.as_bytes()),
+            About::Prefix(prefix) => identity.check_named_prefix(needed, namespace, prefix),
+            About::SomeKey => identity.check_somewhere(needed, namespace),
+            About::Node => identity.check(needed),
         }
     }
 
-    fn carry_out(self: &Arc<Self>, caller: &Caller, asked: Asked, request: Request<Incoming>) -> Begun {
-        let (shared, caller) = (self.clone(), caller.clone());
+    fn carry_out(self: &Arc<Self>, asker: Asker, asked: Asked, request: Request<Incoming>) -> Begun {
+        if takes_no_body(&asked) && has_body(request.method(), request.headers(), request.body()) {
+            let mut answer = answer::bad("this takes no body; what it needs to know stands in the query");
+            answer::close(&mut answer);
+            return Begun::Now(answer);
+        }
+        let shared = self.clone();
         match asked {
-            Asked::Get { key, as_json } => self.get(key, as_json),
-            Asked::Put { key, ttl_ms, may_be_json } => {
+            Asked::Get { key, as_json } => match Reading::of(request.method(), request.headers(), as_json) {
+                Ok(reading) => self.get(key, reading),
+                Err(bad) => Begun::Now(answer::bad(&bad.0)),
+            },
+            Asked::Put { key, ttl_ms, may_be_json, reads } => {
                 let is_json = may_be_json && is_json(request.headers());
-                let head = PutHead { key: Some(key), ttl_ms, is_json };
-                Begun::Later(Box::pin(shared.put_or_refuse(caller, head, request)))
+                let head = PutHead { who: asker.identity, key: Some(key), ttl_ms, is_json, reads };
+                Begun::Later(Box::pin(shared.put_or_refuse(asker.caller, head, request)))
             }
             Asked::PutRaw => {
-                let head = PutHead { key: None, ttl_ms: None, is_json: true };
-                Begun::Later(Box::pin(shared.put_or_refuse(caller, head, request)))
+                let head =
+                    PutHead { who: asker.identity, key: None, ttl_ms: None, is_json: true, reads: None };
+                Begun::Later(Box::pin(shared.put_or_refuse(asker.caller, head, request)))
             }
-            Asked::Delete { key } => Begun::Later(Box::pin(shared.delete(key))),
-            Asked::Keys(page) => Begun::Later(Box::pin(shared.keys(caller, page))),
+            Asked::Keys(page) => Begun::Later(Box::pin(shared.keys(asker.caller, page))),
             Asked::Health { v1 } => Begun::Now(self.health(v1)),
             Asked::Status { v1 } => Begun::Now(self.status(v1)),
             Asked::Topology => Begun::Now(self.topology()),
-            Asked::Metrics(form) => Begun::Later(Box::pin(shared.metrics(caller, form))),
+            Asked::Metrics(form) => Begun::Later(Box::pin(shared.metrics(asker.caller, form))),
+            Asked::OpenApi => {
+                Begun::Now(answer::bytes(StatusCode::OK, "application/json", openapi::DOCUMENT))
+            }
+            Asked::Problems(which) => Begun::Now(answer::problems(which)),
+            asked => Begun::Later(shared.carry_out_later(asker, asked, request.into_parts().0.headers)),
+        }
+    }
+
+    /// What waits for something and has no body.
+    fn carry_out_later(self: Arc<Self>, asker: Asker, asked: Asked, headers: HeaderMap) -> Later {
+        let Asker { caller, identity: who } = asker;
+        match asked {
+            Asked::Delete { key } => Box::pin(self.delete(who, key, headers)),
+            Asked::Take { key } => Box::pin(self.take(who, key, headers)),
+            Asked::Touch { key, ttl_ms } => Box::pin(self.touch(who, key, NewLifetime::Ttl(ttl_ms), headers)),
+            Asked::Persist { key } => Box::pin(self.touch(who, key, NewLifetime::Never, headers)),
+            Asked::Increment { key, by, ttl_ms } => {
+                Box::pin(self.increment(who, key, AddAsked { by, ttl_ms }, headers))
+            }
+            Asked::Watch(asked) => Box::pin(self.watch(caller, asked, headers)),
+            // The others have begun already.
+            _ => Box::pin(std::future::ready(answer::problem("bug", "this request was routed to nobody"))),
         }
     }
 
@@ -193,8 +262,8 @@ impl Shared {
         }
         let mut answer = match unroutable {
             Unroutable::NoRoute => {
-                let detail = "there is nothing here; values are under /v1/data/KEY, and docs/doors/http.md has all paths";
-                answer::error(StatusCode::NOT_FOUND, Kind::NotFound.name(), detail)
+                let detail = "there is nothing here; values are under /v1/data/KEY, and /v1/openapi.json has all paths";
+                answer::problem("no_route", detail)
             }
             Unroutable::Method { allow } => answer::wrong_method(allow),
             Unroutable::Bad(bad) => answer::bad(&bad.0),
@@ -222,21 +291,71 @@ fn has_body(method: &Method, headers: &HeaderMap, body: &Incoming) -> bool {
     *method != Method::GET && (!body.is_end_stream() || headers.contains_key(http::header::TRANSFER_ENCODING))
 }
 
-/// The least right that an operation needs of somebody with a certificate. Writing over a value takes the one before
-/// away, so that adding is not enough for it.
+/// The least right that an operation needs of somebody with a certificate or token. Writing over a value takes the one
+/// before away, for which adding is not enough: the register looks at that, under the record's lock.
 fn needed(asked: &Asked) -> Right {
     match asked {
-        Asked::Put { .. } | Asked::PutRaw | Asked::Delete { .. } => Right::Write,
-        _ => Right::Read,
+        Asked::Put { .. }
+        | Asked::PutRaw
+        | Asked::Touch { .. }
+        | Asked::Persist { .. }
+        | Asked::Increment { .. } => Right::AppendOnly,
+        Asked::Delete { .. } | Asked::Take { .. } => Right::Write,
+        Asked::Get { .. }
+        | Asked::Keys(_)
+        | Asked::Watch(_)
+        | Asked::OpenApi
+        | Asked::Problems(_)
+        | Asked::Health { .. }
+        | Asked::Status { .. }
+        | Asked::Topology
+        | Asked::Metrics(_) => Right::Read,
     }
 }
 
-/// Whether what is asked is about the namespace's values, and not about the node.
-fn is_about_values(asked: &Asked) -> bool {
+/// Actions on a value: all that there is to say of them stands in path and query.
+fn takes_no_body(asked: &Asked) -> bool {
     matches!(
         asked,
-        Asked::Get { .. } | Asked::Put { .. } | Asked::PutRaw | Asked::Delete { .. } | Asked::Keys(_)
+        Asked::Take { .. } | Asked::Touch { .. } | Asked::Persist { .. } | Asked::Increment { .. }
     )
+}
+
+/// What somebody must have rights on.
+enum About<'a> {
+    /// This key of the namespace.
+    Key(&'a Key),
+    /// These.
+    Keys(&'a [Bytes]),
+    /// All keys of it that begin so.
+    Prefix(&'a [u8]),
+    /// A key that the body names: the register looks at it.
+    SomeKey,
+    /// None of its values.
+    Node,
+}
+
+/// What is asked about. Every kind is named here, so that a new one is not open to everybody.
+fn about(asked: &Asked) -> About<'_> {
+    match asked {
+        Asked::Get { key, .. }
+        | Asked::Put { key, .. }
+        | Asked::Take { key }
+        | Asked::Touch { key, .. }
+        | Asked::Persist { key }
+        | Asked::Increment { key, .. }
+        | Asked::Delete { key } => About::Key(key),
+        Asked::Keys(page) => About::Prefix(&page.prefix),
+        Asked::Watch(watch) if watch.keys.is_empty() => About::Prefix(&watch.prefix),
+        Asked::Watch(watch) => About::Keys(&watch.keys),
+        Asked::PutRaw => About::SomeKey,
+        Asked::OpenApi
+        | Asked::Problems(_)
+        | Asked::Health { .. }
+        | Asked::Status { .. }
+        | Asked::Topology
+        | Asked::Metrics(_) => About::Node,
+    }
 }
 
 /// The requests of one connection.
@@ -253,13 +372,20 @@ pub(super) enum Answering {
     Now(Option<Answer>),
     /// Waited for, then counted.
     Later {
-        future: Pin<Box<dyn Future<Output = Answer> + Send>>,
+        future: Later,
         shared: Arc<Shared>,
         watched: Arc<Watched>,
         operation: usize,
         began: Duration,
         is_head: bool,
     },
+}
+
+fn begin_answer(watched: &Watched, answer: &Answer, is_head: bool) {
+    watched.begin_answer();
+    if answer.body().is_stream() && !is_head {
+        watched.begin_stream();
+    }
 }
 
 impl Future for Answering {
@@ -275,7 +401,7 @@ impl Future for Answering {
             Answering::Later { future, shared, watched, operation, began, is_head } => {
                 future.as_mut().poll(cx).map(|answer| {
                     shared.count(*operation, *began, &answer, *is_head);
-                    watched.begin_answer();
+                    begin_answer(watched, &answer, *is_head);
                     Ok(answer)
                 })
             }
@@ -293,10 +419,10 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let shared = &self.shared;
         let began = shared.time.monotonic();
         let is_head = *request.method() == Method::HEAD;
-        match shared.begin(&self.caller, self.identity.as_deref(), request, self.watched.take_fragment()) {
+        match shared.begin(self, request, self.watched.take_fragment()) {
             (operation, Begun::Now(answer)) => {
                 shared.count(operation, began, &answer, is_head);
-                self.watched.begin_answer();
+                begin_answer(&self.watched, &answer, is_head);
                 Answering::Now(Some(answer))
             }
             (operation, Begun::Later(future)) => {

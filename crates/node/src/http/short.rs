@@ -14,14 +14,16 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use larder_door::Caller;
 use larder_door::http::target::{self, Asked};
-use larder_door::http::{headers, lifetime, plain};
+use larder_door::http::{conditions, headers, lifetime, plain};
 use larder_format::namespace::Class;
 use larder_format::operation::{Found, Outcome};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::answer::{self, Answer};
+use super::bearer::Asker;
 use super::content::Content;
 use super::service::Shared;
+use super::values::Reading;
 use super::watch::{Watched, WatchedIo};
 use super::{operation, values};
 use crate::identity::Identity;
@@ -52,7 +54,7 @@ pub(super) enum Left {
 pub(super) struct Short<'a, T> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) caller: &'a Caller,
-    pub(super) identity: Option<&'a Identity>,
+    pub(super) identity: Option<&'a Arc<Identity>>,
     pub(super) watched: &'a Watched,
     pub(super) io: &'a mut WatchedIo<T>,
 }
@@ -72,12 +74,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Short<'_, T> {
             };
             let mut rest = &buffer[..filled];
             while !rest.is_empty() && !self.watched.is_stopping() {
-                let Some((len, read)) = self.shared.plainly(self.caller, self.identity, rest) else { break };
+                let Some((len, read)) = self.plainly(rest) else { break };
                 rest = &rest[len..];
                 let body = match read {
                     Read::Value(found) => {
                         write_start(&mut out, &mut start);
-                        write_lifetime(&mut out, &found, self.shared.time.latest().ms());
+                        write_about(&mut out, &found, self.shared.time.latest().ms());
                         Content::Whole(found.body)
                     }
                     Read::Other(answer) => write_head(&mut out, answer),
@@ -122,56 +124,58 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Short<'_, T> {
         out.clear();
         Ok(())
     }
-}
 
-impl Shared {
     /// Answers the request that these bytes begin with, if that is a plain read of a value in memory and nothing about
     /// it is refused; and how long it was. `None`: nothing was done, and nothing counted.
-    fn plainly(
-        self: &Arc<Self>,
-        caller: &Caller,
-        identity: Option<&Identity>,
-        bytes: &[u8],
-    ) -> Option<(usize, Read)> {
+    fn plainly(&self, bytes: &[u8]) -> Option<(usize, Read)> {
+        let shared = self.shared;
         let plain = plain::read(bytes)?;
-        let began = self.time.monotonic();
-        let space = self.space().ok()?;
-        if !self.hosts.is_ours(plain.host) || space.settings.class != Class::Memory {
+        let began = shared.time.monotonic();
+        let space = shared.space().ok()?;
+        if !shared.hosts.is_ours(plain.host) || space.settings.class != Class::Memory {
             return None;
         }
         let asked = target::decode(&Method::GET, plain.path, None).ok()?;
-        self.permit(identity, &asked).ok()?;
+        let asker = self.asker(plain.authorization)?;
+        shared.permit(asker.identity.as_deref(), &asked).ok()?;
         let operation = operation::at(&asked);
         let Asked::Get { key, as_json } = asked else { return None };
-        self.within_rate(caller).ok()?;
+        shared.within_rate(&asker.caller).ok()?;
         // What is in memory is there as soon as it is seen.
-        let read = match self.registers.begin(values::read(space.id, key)).map(|(outcome, _)| outcome) {
+        let read = match shared.registers.begin(values::read(space.id, key)).map(|(outcome, _)| outcome) {
             Ok(Outcome::Found(found)) if !as_json && found.takes_left.is_none() => {
-                self.count_status(operation, began, StatusCode::OK, found.body.len() as u64);
+                shared.count_status(operation, began, StatusCode::OK, found.body.len() as u64);
                 Read::Value(found)
             }
             outcome => {
-                let answer = self.got(outcome, as_json);
-                self.count(operation, began, &answer, false);
+                let answer = shared.got(outcome, &Reading::plain(as_json));
+                shared.count(operation, began, &answer, false);
                 Read::Other(answer)
             }
         };
         Some((plain.len, read))
+    }
+
+    /// Who asks; `None` if that is not known, which the long way says and counts.
+    fn asker(&self, shown: Option<&[u8]>) -> Option<Asker> {
+        self.shared.asker(self.caller, self.identity, self.watched.token(), shown).ok()
     }
 }
 
 /// Begins the answer to a read that found a value: the same bytes each time, made once for a connection.
 fn write_start(out: &mut Vec<u8>, start: &mut Vec<u8>) {
     if start.is_empty() {
-        write_head(start, answer::bytes(StatusCode::OK, "application/octet-stream", Bytes::new()));
+        write_head(start, answer::value(StatusCode::OK, Content::Whole(Bytes::new())));
     }
     out.extend_from_slice(start);
 }
 
-/// The headers about a value's lifetime, as [`Shared::lifetime_headers`] sets them.
-fn write_lifetime(out: &mut Vec<u8>, found: &Found, now_ms: u64) {
+/// The headers about a value, as [`Shared::got`] sets them.
+fn write_about(out: &mut Vec<u8>, found: &Found, now_ms: u64) {
     let created_ms = found.version.0.ms();
-    out.extend_from_slice(b"x-created-at: ");
+    out.extend_from_slice(b"etag: ");
+    conditions::write_tag(out, found.version);
+    out.extend_from_slice(b"\r\nx-created-at: ");
     out.extend_from_slice(&headers::rfc3339_bytes(created_ms));
     out.extend_from_slice(b"\r\n");
     if let Some(end_ms) = found.expiry.ms() {

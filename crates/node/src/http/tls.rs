@@ -1,5 +1,5 @@
-//! HTTPS: mutual TLS with certificates of the node's own authority. Who is let in, and who has to go again, is
-//! [`crate::admission`]'s to say, as on the gRPC door.
+//! HTTPS: mutual TLS with certificates of the node's own authority, which a door that takes tokens can do without. Who
+//! is let in, and who has to go again, is [`crate::admission`]'s to say, as on the gRPC door.
 
 use std::sync::Arc;
 
@@ -9,48 +9,55 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::admission::{Admission, Seat};
+use crate::config::HttpAuth;
 use crate::identity::Identity;
 use crate::listener::HANDSHAKE_TIMEOUT;
 
-/// What this door speaks.
-const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+/// What the HTTP door speaks.
+pub(crate) const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
 
-/// A connection whose caller is known.
-pub(super) struct Known {
-    pub(super) stream: TlsStream<TcpStream>,
-    pub(super) caller: Caller,
-    pub(super) identity: Arc<Identity>,
-    pub(super) seat: Seat,
+/// A connection that has shaken hands.
+pub(crate) struct Shaken {
+    pub(crate) stream: TlsStream<TcpStream>,
+    /// Who it is, and its seat; `None` where it showed no certificate and need not.
+    pub(crate) known: Option<(Arc<Identity>, Seat)>,
 }
 
-/// Shakes hands.
+/// Shakes hands with a client of a door that asks for this and speaks these protocols (ALPN).
 ///
 /// # Errors
 /// Why it has to go, without a word.
-pub(super) async fn shake(
+pub(crate) async fn shake(
     admission: &Arc<Admission>,
     socket: TcpStream,
     caller: &Caller,
-) -> Result<Known, Refusal> {
+    (auth, protocols): (HttpAuth, &[&[u8]]),
+) -> Result<Shaken, Refusal> {
     let peer = caller.address;
     // As the certificates are now: they may have changed since the connection before.
-    let acceptor = TlsAcceptor::from(admission.tls(PROTOCOLS));
+    let tls = match auth {
+        HttpAuth::Token => admission.tls_for_tokens(protocols),
+        HttpAuth::None | HttpAuth::Certificate => admission.tls(protocols),
+    };
+    let acceptor = TlsAcceptor::from(tls);
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            tracing::info!(%peer, %error, "HTTP connection refused");
+            tracing::info!(%peer, %error, "connection refused");
             return Err(Refusal::Handshake);
         }
         Err(_) => {
-            tracing::info!(%peer, "HTTP connection refused: handshake took too long");
+            tracing::info!(%peer, "connection refused: handshake took too long");
             return Err(Refusal::TooSlow);
         }
     };
-    // The handshake has checked that there is one and that it can be read.
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
-    let identity = certificate.and_then(|certificate| Identity::of_certificate(certificate).ok());
-    let identity = Arc::new(identity.ok_or(Refusal::Handshake)?);
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let Some(certificate) = certificate else {
+        let may_be_silent = auth == HttpAuth::Token;
+        return if may_be_silent { Ok(Shaken { stream, known: None }) } else { Err(Refusal::Handshake) };
+    };
+    // The handshake has checked that it can be read.
+    let identity = Arc::new(Identity::of_certificate(certificate).map_err(|_| Refusal::Handshake)?);
     let seat = admission.admit(&identity, peer).ok_or(Refusal::Crowded)?;
-    let caller = Caller::with_certificate(peer, &identity.name);
-    Ok(Known { stream, caller, identity, seat })
+    Ok(Shaken { stream, known: Some((identity, seat)) })
 }

@@ -122,6 +122,26 @@ impl DoorMetrics {
         self.cells.add(self.suspicion_at(suspicion.index()), 1);
     }
 
+    /// Connections accepted since the start.
+    pub(crate) fn opened_ever(&self) -> u64 {
+        self.cells.get(self.plain_at(2))
+    }
+
+    /// Bytes that came in.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.cells.get(self.plain_at(0))
+    }
+
+    /// Bytes that went out.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.cells.get(self.plain_at(1))
+    }
+
+    /// How often something was refused for this reason.
+    pub(crate) fn refusals(&self, refusal: Refusal) -> u64 {
+        self.cells.get(self.refusal_at(refusal.index()))
+    }
+
     fn sample(&self, labels: Vec<(&'static str, String)>, value: Value) -> Sample {
         let mut all = vec![label("door", self.name)];
         all.extend(labels);
@@ -197,6 +217,16 @@ pub(crate) struct Families {
 }
 
 impl Families {
+    /// Adds a count of answers.
+    pub(super) fn add_request(&mut self, sample: Sample) {
+        self.requests.push(sample);
+    }
+
+    /// Adds a histogram of how long answers took.
+    pub(super) fn add_duration(&mut self, sample: Sample) {
+        self.durations.push(sample);
+    }
+
     /// As families with names.
     pub(crate) fn finish(self) -> Vec<Family> {
         let (network, errors) = (Section::Network, Section::Errors);

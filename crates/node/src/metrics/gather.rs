@@ -42,6 +42,7 @@ impl Sources {
         let mut doors = Families::default();
         self.metrics.http.collect(&mut doors);
         self.metrics.grpc.collect(&mut doors);
+        self.metrics.redis.collect(&mut doors);
         all.extend(doors.finish());
         all.extend(self.space());
         all.extend(self.background());
@@ -198,6 +199,12 @@ impl Sources {
                 memory.accounted_bytes,
             ),
             gauge(storage, "larder_memory_cap_bytes", "The cap on those; 0: none", memory.cap_bytes),
+            counter(
+                storage,
+                "larder_memory_evicted_total",
+                "Values let go before their time because the cap was reached, where their namespace says so",
+                self.registers.values().evicted(),
+            ),
         ]
     }
 

@@ -11,6 +11,7 @@ mod gather;
 mod grpc;
 mod process;
 pub(crate) mod prometheus;
+pub(crate) mod redis;
 mod shown;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +22,8 @@ pub(crate) use cells::Cells;
 pub(crate) use door::DoorMetrics;
 pub(crate) use gather::Sources;
 pub(crate) use grpc::CountLayer;
-pub(crate) use process::resident_bytes;
+pub(crate) use process::{process_seconds, resident_bytes};
+pub(crate) use redis::RedisMetrics;
 
 /// All counters of a node.
 pub(crate) struct Metrics {
@@ -29,6 +31,8 @@ pub(crate) struct Metrics {
     pub(crate) http: DoorMetrics,
     /// The gRPC door.
     pub(crate) grpc: DoorMetrics,
+    /// The Redis door.
+    pub(crate) redis: RedisMetrics,
     /// What the chores did.
     pub(crate) chores: ChoreCounts,
 }
@@ -87,6 +91,7 @@ impl Metrics {
         Self {
             http: DoorMetrics::new("http", crate::http::operation::NAMES, crate::http::operation::STATUSES),
             grpc: DoorMetrics::new("grpc", grpc::METHODS, grpc::CODES),
+            redis: RedisMetrics::new(),
             chores: ChoreCounts::default(),
         }
     }

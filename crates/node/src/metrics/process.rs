@@ -33,6 +33,17 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
+/// Processor time in seconds: in the system, and in the program.
+pub(crate) fn process_seconds() -> Option<(f64, f64)> {
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The program's name may have anything in it; what follows has not.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut ticks = rest.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
+    let (user, system) = (ticks.next()?.ok()?, ticks.next()?.ok()?);
+    let per_second = rustix::param::clock_ticks_per_second() as f64;
+    Some((system as f64 / per_second, user as f64 / per_second))
+}
+
 fn open_descriptors() -> Option<u64> {
     let mut count = 0;
     for _ in std::fs::read_dir("/proc/self/fd").ok()? {

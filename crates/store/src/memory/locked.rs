@@ -9,12 +9,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use larder_format::clock::Hlc;
 use larder_format::ids::NamespaceId;
 use larder_format::record::{Expiry, RecordMeta, Version};
 use parking_lot::MutexGuard;
 
-use super::{MemoryTable, Shard};
+use super::MemoryTable;
+use super::entry::{At, Kind, Space, fits};
+use super::shard::Shard;
 use crate::api::StoreError;
 use crate::feed::{Change, EventKind};
 
@@ -40,29 +41,28 @@ pub enum Look<'a> {
     Other(RecordMeta),
 }
 
-/// What a sweep did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Values removed.
-    pub removed: u64,
-    /// Bytes of their keys and values.
-    pub bytes: u64,
-    /// Whether there is more to do already.
-    pub more: bool,
-}
-
 /// Keys of one namespace, held still.
 pub struct Locked<'t> {
     table: &'t MemoryTable,
     namespace: NamespaceId,
-    shards: Vec<(usize, MutexGuard<'t, Shard>)>,
+    space: Space,
+    guards: Guards<'t>,
+}
+
+/// Shards by number. Of a single key, the usual case, without an allocation.
+enum Guards<'t> {
+    One(usize, MutexGuard<'t, Shard>),
+    Many(Vec<(usize, MutexGuard<'t, Shard>)>),
 }
 
 impl MemoryTable {
     /// Locks what holds one key.
     #[must_use]
+    #[inline]
     pub fn lock_one(&self, namespace: NamespaceId, key: &[u8]) -> Locked<'_> {
-        self.lock_keys(namespace, [key])
+        let (shard, at) = self.at(namespace, key);
+        let guards = Guards::One(shard, self.places[shard].shard.lock());
+        Locked { table: self, namespace, space: at.space, guards }
     }
 
     /// Locks what holds all of these keys. Two who lock the same keys in different orders do not wait for each other.
@@ -71,49 +71,63 @@ impl MemoryTable {
         namespace: NamespaceId,
         keys: impl IntoIterator<Item = &'k [u8]>,
     ) -> Locked<'_> {
-        let mut wanted: Vec<usize> = keys.into_iter().map(|key| self.shard_at(namespace, key).0).collect();
+        let mut wanted: Vec<usize> = keys.into_iter().map(|key| self.at(namespace, key).0).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let shards = wanted.into_iter().map(|at| (at, self.shards[at].lock())).collect();
-        Locked { table: self, namespace, shards }
+        let guards = wanted.into_iter().map(|at| (at, self.places[at].shard.lock())).collect();
+        Locked {
+            table: self,
+            namespace,
+            space: self.shared.spaces.of(namespace),
+            guards: Guards::Many(guards),
+        }
     }
 
     /// Locks everything; the keys asked for are those of this namespace.
     #[must_use]
     pub fn lock_all(&self, namespace: NamespaceId) -> Locked<'_> {
-        let shards = self.shards.iter().enumerate().map(|(at, shard)| (at, shard.lock())).collect();
-        Locked { table: self, namespace, shards }
-    }
-
-    /// Removes plain values whose time is up at `now`, `budget` of them at most, a few under each lock.
-    pub fn sweep(&self, now: Hlc, budget: usize) -> Swept {
-        let mut swept = Swept::default();
-        for (namespace, _, key) in crate::api::RecordStore::due(self, now, budget) {
-            let mut locked = self.lock_one(namespace, key.as_bytes());
-            let Look::Plain(seen) = locked.look(key.as_bytes()) else { continue };
-            if seen.expiry.is_past(now) {
-                let (version, len) = (seen.version, key.as_bytes().len() + seen.value.len());
-                locked.remove(key.as_bytes(), version, EventKind::Expired);
-                swept.removed += 1;
-                swept.bytes += len as u64;
-            }
+        let guards = self.places.iter().enumerate().map(|(at, place)| (at, place.shard.lock())).collect();
+        Locked {
+            table: self,
+            namespace,
+            space: self.shared.spaces.of(namespace),
+            guards: Guards::Many(guards),
         }
-        swept.more = swept.removed == budget as u64;
-        swept
-    }
-
-    /// How many records a namespace has here, those included whose time is up and that nobody has removed yet.
-    #[must_use]
-    pub fn records_of(&self, namespace: NamespaceId) -> u64 {
-        self.used.of(namespace).look().records
     }
 }
 
-impl Locked<'_> {
-    fn at(&self, key: &[u8]) -> (usize, u64) {
-        let (shard, hash) = self.table.shard_at(self.namespace, key);
-        let at = self.shards.binary_search_by_key(&shard, |(at, _)| *at);
-        (at.expect("only keys that were locked are asked about"), hash)
+impl<'t> Locked<'t> {
+    /// Which shard holds a key, and what finds it there.
+    #[inline]
+    fn at<'k>(&self, key: &'k [u8]) -> (usize, At<'k>) {
+        let hash = self.table.shared.hash(self.space, key);
+        let at = At { namespace: self.namespace, space: self.space, key, hash: hash as u32 };
+        (self.table.shard_of(hash), at)
+    }
+
+    #[inline]
+    fn shard(&self, number: usize) -> &Shard {
+        match &self.guards {
+            Guards::One(at, shard) if *at == number => shard,
+            Guards::One(..) => not_locked(),
+            Guards::Many(shards) => match shards.binary_search_by_key(&number, |(at, _)| *at) {
+                Ok(at) => &shards[at].1,
+                Err(_) => not_locked(),
+            },
+        }
+    }
+
+    #[inline]
+    fn shard_mut(&mut self, number: usize) -> (&'t MemoryTable, &mut Shard) {
+        let shard = match &mut self.guards {
+            Guards::One(at, shard) if *at == number => shard,
+            Guards::One(..) => not_locked(),
+            Guards::Many(shards) => match shards.binary_search_by_key(&number, |(at, _)| *at) {
+                Ok(at) => &mut shards[at].1,
+                Err(_) => not_locked(),
+            },
+        };
+        (self.table, shard)
     }
 
     /// What there is under a key.
@@ -121,17 +135,21 @@ impl Locked<'_> {
     /// # Panics
     /// If the key is not one of those that were locked; so do all methods here that take one.
     #[must_use]
+    #[inline]
     pub fn look(&self, key: &[u8]) -> Look<'_> {
-        let (at, hash) = self.at(key);
-        self.shards[at].1.look(self.namespace, key, hash)
+        let (number, at) = self.at(key);
+        let shard = self.shard(number);
+        match shard.get(&at) {
+            None => Look::Nothing,
+            Some(entry) => shard.look_at(entry),
+        }
     }
 
     /// Versions made for this key must be above this.
     #[must_use]
     pub fn floor(&self, key: &[u8]) -> Version {
-        let (at, _) = self.at(key);
-        let floor = self.shards[at].1.floors.get(&self.namespace).copied().unwrap_or_default();
-        Version::from_u64(floor.round)
+        let (number, _) = self.at(key);
+        Version::from_u64(self.shard(number).floor.round)
     }
 
     /// Puts a plain value, `value` being its parts in order, in place of whatever is there.
@@ -145,35 +163,41 @@ impl Locked<'_> {
         version: Version,
         expiry: Expiry,
     ) -> Result<(), StoreError> {
-        let (at, hash) = self.at(key);
-        self.table.put_plain(
-            &mut self.shards[at].1,
-            self.namespace,
-            (key, hash),
-            value,
-            (version, expiry),
-        )?;
-        self.tell(at, hash, key, EventKind::Changed, version);
+        let (number, at) = self.at(key);
+        let (table, shard) = self.shard_mut(number);
+        // Looked at only where somebody wants to know.
+        let is_new = table.shared.feed.is_on() && shard.find(&at).is_none();
+        table
+            .change(number, shard, &at, |table, shard| table.put_plain(shard, &at, value, version, expiry))?;
+        let kind = if is_new { EventKind::Created } else { EventKind::Changed };
+        self.tell(number, &at, kind, version);
         Ok(())
     }
 
     /// Gives a plain value another version and end. Answers whether there is one.
     pub fn touch(&mut self, key: &[u8], version: Version, expiry: Expiry) -> bool {
-        let (at, hash) = self.at(key);
-        let touched = self.shards[at].1.touch_plain(self.namespace, key, hash, version, expiry);
-        if touched {
-            self.tell(at, hash, key, EventKind::Changed, version);
+        let (number, at) = self.at(key);
+        let (table, shard) = self.shard_mut(number);
+        let Some(found) = shard.find(&at) else { return false };
+        let is_plain = matches!(shard.arena.entry(found.handle).kind(), Kind::Plain | Kind::Large);
+        if !is_plain || !fits(expiry) {
+            return false;
         }
-        touched
+        shard.touch(&table.shared, at.hash, found.handle, version, expiry);
+        shard.keep_up(&table.shared, 0);
+        table.places[number].publish(shard);
+        self.tell(number, &at, EventKind::Changed, version);
+        true
     }
 
     /// Removes whatever is there, and raises the floor of what comes after. `floor` is the version of the removal, or,
     /// of a value whose time is up, its own. Answers whether there was anything.
     pub fn remove(&mut self, key: &[u8], floor: Version, why: EventKind) -> bool {
-        let (at, hash) = self.at(key);
-        let removed = self.table.remove_plain(&mut self.shards[at].1, self.namespace, (key, hash), floor);
+        let (number, at) = self.at(key);
+        let (table, shard) = self.shard_mut(number);
+        let removed = table.remove(number, shard, &at, floor);
         if removed {
-            self.tell(at, hash, key, why, floor);
+            self.tell(number, &at, why, floor);
         }
         removed
     }
@@ -181,14 +205,21 @@ impl Locked<'_> {
     /// Sets `flag` once the key is changed or removed by anybody, or removed because its time is up; once only. What
     /// nobody holds any more is forgotten. A value whose time is up and that nobody has removed yet sets nothing.
     pub fn watch(&mut self, key: &[u8], flag: &Arc<AtomicBool>) {
-        let (at, hash) = self.at(key);
-        self.shards[at].1.watched.add(hash, flag);
+        let (number, at) = self.at(key);
+        self.shard_mut(number).1.watched.add(at.hash, flag);
     }
 
-    fn tell(&mut self, at: usize, hash: u64, key: &[u8], kind: EventKind, version: Version) {
-        self.shards[at].1.watched.changed(hash);
-        if self.table.feed.is_on() {
-            self.table.feed.push_next(self.namespace, key, Change { kind, version });
+    #[inline]
+    fn tell(&mut self, number: usize, at: &At<'_>, kind: EventKind, version: Version) {
+        let (table, shard) = self.shard_mut(number);
+        shard.watched.changed(at.hash);
+        if table.shared.feed.is_on() {
+            table.shared.feed.push_next(at.namespace, at.key, Change { kind, version });
         }
     }
+}
+
+#[cold]
+fn not_locked() -> ! {
+    panic!("a key was asked about that was not locked")
 }

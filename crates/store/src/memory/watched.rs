@@ -1,4 +1,4 @@
-//! Who wants to know whether a key changes. Kept by the key's hash: two keys that share all 64 bits of it would set each
+//! Who wants to know whether a key changes. Kept by the key's hash: two keys of a shard that share its 32 bits set each
 //! other's flags, which costs a needless second try and nothing else.
 
 use std::collections::HashMap;
@@ -11,14 +11,14 @@ const TIDY_MIN: usize = 64;
 /// Flags of one shard's keys.
 #[derive(Default)]
 pub(super) struct Watched {
-    flags: HashMap<u64, Vec<Weak<AtomicBool>>>,
+    flags: HashMap<u32, Vec<Weak<AtomicBool>>>,
     held: usize,
     tidy_at: usize,
 }
 
 impl Watched {
     /// Sets `flag` at the next change of a key with this hash.
-    pub(super) fn add(&mut self, hash: u64, flag: &Arc<AtomicBool>) {
+    pub(super) fn add(&mut self, hash: u32, flag: &Arc<AtomicBool>) {
         if self.held >= self.tidy_at.max(TIDY_MIN) {
             self.tidy();
         }
@@ -28,14 +28,14 @@ impl Watched {
 
     /// A key with this hash has changed.
     #[inline]
-    pub(super) fn changed(&mut self, hash: u64) {
+    pub(super) fn changed(&mut self, hash: u32) {
         if !self.flags.is_empty() {
             self.set(hash);
         }
     }
 
     #[cold]
-    fn set(&mut self, hash: u64) {
+    fn set(&mut self, hash: u32) {
         let Some(flags) = self.flags.remove(&hash) else { return };
         self.held -= flags.len();
         for flag in flags.iter().filter_map(Weak::upgrade) {

@@ -1,6 +1,7 @@
 //! `larder node run`: the blind node, in the foreground or as `larder up` starts it. It is told where its store, its
 //! certificate and its port are, and nothing about any vault.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use larder_format::error::Kind;
@@ -81,6 +82,7 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
         address: settings.listen.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         http: None,
+        redis: None,
         settings: resolved.of(Process::Node),
     };
     let mut held = pid_file::hold(&pid_file, &running)?;
@@ -99,6 +101,7 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
         grpc: settings.protection.grpc_config(),
         proxies: settings.protection.proxies.clone(),
         http: settings.http.config(settings.listen, &settings.protection),
+        redis: settings.redis.config(settings.listen, &settings.protection),
     };
     crate::allocator::give_back_soon();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -109,13 +112,13 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
     runtime.block_on(async {
         let ready = |addresses: Addresses| {
             let address = addresses.grpc;
-            match addresses.http {
-                Some(http) => tracing::info!(%address, %http, "ready"),
-                None => tracing::info!(%address, "ready"),
-            }
+            let [http, redis] = [addresses.http, addresses.redis]
+                .map(|door| door.map_or_else(|| "off".to_owned(), |address| address.to_string()));
+            tracing::info!(%address, http, redis, "ready");
             // With port 0 only now it is known which one it became.
             running.address = address.to_string();
             running.http = addresses.http.map(|http| http.to_string());
+            running.redis = addresses.redis.map(|redis| redis.to_string());
             if let Err(failure) = held.write(&running) {
                 tracing::warn!("{failure}");
             }
@@ -137,22 +140,13 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
 
 fn node_failure(error: &NodeError) -> Failure {
     match error {
-        NodeError::Listen { address, reason } => Failure::new(
-            Kind::Conflict,
-            format!(
-                "cannot listen on {address}: {}",
-                reason.split(" (os error").next().unwrap_or(reason).to_lowercase()
-            ),
-        )
-        .hint("another address or port: larder up --listen ADDR:PORT"),
-        NodeError::ListenHttp { address, reason } => Failure::new(
-            Kind::Conflict,
-            format!(
-                "cannot listen on {address} for HTTP: {}",
-                reason.split(" (os error").next().unwrap_or(reason).to_lowercase()
-            ),
-        )
-        .hint("another address or port, or none: larder up --http-listen ADDR:PORT, or off"),
+        NodeError::Listen { address, reason } => {
+            cannot_listen(*address, "", reason).hint("another address or port: larder up --listen ADDR:PORT")
+        }
+        NodeError::ListenHttp { address, reason } => cannot_listen(*address, " for HTTP", reason)
+            .hint("another address or port, or none: larder up --http-listen ADDR:PORT, or off"),
+        NodeError::ListenRedis { address, reason } => cannot_listen(*address, " for Redis clients", reason)
+            .hint("another address or port, or none: larder up --redis-listen ADDR:PORT, or off"),
         NodeError::Tls(error) => Failure::new(error.kind(), error.to_string()).hint(match error {
             TlsError::Revoked { .. } | TlsError::Read { .. } => {
                 "on the machine that has the authority's key, `larder up` writes it anew from the record of what was issued"
@@ -172,4 +166,9 @@ fn node_failure(error: &NodeError) -> Failure {
         }
         NodeError::Server(_) => Failure::new(Kind::Closed, error.to_string()),
     }
+}
+
+fn cannot_listen(address: SocketAddr, what_for: &str, reason: &str) -> Failure {
+    let reason = reason.split(" (os error").next().unwrap_or(reason).to_lowercase();
+    Failure::new(Kind::Conflict, format!("cannot listen on {address}{what_for}: {reason}"))
 }

@@ -1,4 +1,4 @@
-//! Lanes: threads that serve connections, each with a reactor of its own, as many as there are processors.
+//! Lanes: threads that serve a door's connections, each with a reactor of its own, as many as there are processors.
 //!
 //! A connection stays on its lane: what arrives for it, its answer and its time-outs need no other thread. On the node's
 //! common runtime, the thread that waits for the network wakes another for a part of what it found, and with answers that
@@ -17,35 +17,35 @@ const LANES_MAX: usize = 32;
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Lanes, open until this is dropped; what is under way on them then is cut off.
-pub(super) struct Lanes {
+pub(crate) struct Lanes {
     // As many as there are connections at a time, which the door caps.
     lanes: Vec<mpsc::UnboundedSender<Work>>,
     next: usize,
 }
 
 impl Lanes {
-    /// One for each processor.
+    /// One for each processor; threads are called `name`.
     ///
     /// # Errors
     /// What the system says when it refuses a thread or a descriptor.
-    pub(super) fn open() -> std::io::Result<Self> {
+    pub(crate) fn open(name: &str) -> std::io::Result<Self> {
         let count = thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX);
-        let lanes = (0..count).map(|_| lane()).collect::<std::io::Result<_>>()?;
+        let lanes = (0..count).map(|_| lane(name)).collect::<std::io::Result<_>>()?;
         Ok(Self { lanes, next: 0 })
     }
 
     /// Serves a connection on the next lane. Its socket must become tokio's in there, not before.
-    pub(super) fn run(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn run(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         self.next = (self.next + 1) % self.lanes.len();
         // A lane ends after its sender only.
         let _ = self.lanes[self.next].send(Box::pin(work));
     }
 }
 
-fn lane() -> std::io::Result<mpsc::UnboundedSender<Work>> {
+fn lane(name: &str) -> std::io::Result<mpsc::UnboundedSender<Work>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let (sender, mut arriving) = mpsc::unbounded_channel::<Work>();
-    thread::Builder::new().name("larder-http".to_owned()).spawn(move || {
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
         runtime.block_on(async {
             while let Some(work) = arriving.recv().await {
                 tokio::spawn(work);
@@ -61,7 +61,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_is_spread_and_cut_off_at_the_end() {
-        let mut lanes = Lanes::open().unwrap();
+        let mut lanes = Lanes::open("larder-test").unwrap();
         let count = lanes.lanes.len();
         let (sender, mut receiver) = mpsc::unbounded_channel();
         for _ in 0..2 * count {

@@ -1,0 +1,449 @@
+//! One connection, from its first byte to its last.
+//!
+//! What has come is read into memory that all connections of a thread share, every whole request in it is carried out
+//! where it lies, and all answers are sent with one call to the system. Only what is left over stays with the connection: a
+//! request that has come in part, an answer that the client does not take yet. So an idle connection holds next to
+//! nothing, and one that does not read its answers is not read from.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use larder_door::Refusal;
+use larder_door::http::suspicion::Suspicion;
+use larder_door::resp::limits::{GATHER_BYTES, READ_BYTES, SMALL_BYTES_MAX};
+use larder_door::resp::{Out, Parser, Step};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use super::call::Call;
+use super::clients::Phase;
+use super::session::Session;
+use super::shared::Shared;
+use super::{dispatch, pubsub};
+use crate::metrics::redis::Run;
+
+/// Steps of one connection before the others of its thread have their turn.
+const STEPS_MAX: usize = 4;
+
+/// Memory for answers that a thread keeps from one batch to the next, in bytes.
+const OUT_KEPT: usize = 4 * GATHER_BYTES;
+
+/// Largest piece of memory for a long request that a thread keeps for the next one, in bytes.
+const SPARE_KEPT: usize = 1024 * 1024;
+
+/// Most that a request's memory grows at once ahead of its bytes, and least.
+const AHEAD_MAX: usize = 1024 * 1024;
+const READ_LEAST: usize = 2048;
+
+/// Most bytes thrown away after a connection has ended, so that its client gets to read why.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What the connections of one thread share. Nothing of one is seen by another: it is emptied in between.
+struct Scratch {
+    input: Vec<u8>,
+    out: Out,
+    parser: Parser,
+    spare: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        input: Vec::with_capacity(READ_BYTES),
+        out: Out::default(),
+        parser: Parser::new(),
+        spare: Vec::new(),
+    });
+}
+
+/// A request that has come in part, or requests that wait until answers are taken.
+#[derive(Default)]
+struct Partial {
+    bytes: Vec<u8>,
+    parser: Parser,
+    /// There may be whole requests in it.
+    waiting: bool,
+}
+
+/// What could not be sent yet.
+#[derive(Default)]
+struct Unsent {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// The stream itself still holds some of it.
+    unflushed: bool,
+}
+
+/// How a step ended.
+enum Next {
+    /// There may be more to do at once.
+    Again,
+    /// Whoever has something for it wakes its task.
+    Wait,
+    /// It is over.
+    End,
+}
+
+/// A connection.
+pub(super) struct Connection<T> {
+    io: T,
+    shared: Arc<Shared>,
+    session: Session,
+    partial: Option<Box<Partial>>,
+    unsent: Unsent,
+    /// Bytes counted for requests, and for answers.
+    counted: (usize, usize),
+    /// It has ended; so many bytes more are thrown away.
+    lingering: Option<usize>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+    pub(super) fn new(io: T, shared: Arc<Shared>, session: Session) -> Self {
+        Self {
+            io,
+            shared,
+            session,
+            partial: None,
+            unsent: Unsent::default(),
+            counted: (0, 0),
+            lingering: None,
+        }
+    }
+
+    /// Serves it until it ends.
+    pub(super) async fn serve(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.session.client.driven_by(cx.waker());
+        for _ in 0..STEPS_MAX {
+            if self.session.client.is_over() {
+                self.told_over();
+                return Poll::Ready(());
+            }
+            if self.session.client.take_doubt() {
+                let now = self.shared.sources.time.now();
+                if !self.session.is_still_known(&self.shared, now) {
+                    return Poll::Ready(());
+                }
+            }
+            match self.step(cx) {
+                Next::Again => {}
+                Next::Wait => return Poll::Pending,
+                Next::End => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>) -> Next {
+        if !self.unsent.bytes.is_empty() || self.unsent.unflushed {
+            match self.send_unsent(cx) {
+                Poll::Pending => return Next::Wait,
+                Poll::Ready(Err(_)) => return Next::End,
+                Poll::Ready(Ok(())) => {}
+            }
+        }
+        if self.session.closing || self.session.client.is_stopping() {
+            return self.linger(cx);
+        }
+        if self.session.client.has_mail() {
+            self.unsent.bytes = self.session.client.take_mail();
+            self.shared.sources.metrics.redis.sent(self.unsent.bytes.len());
+            return self.counted();
+        }
+        SCRATCH.with_borrow_mut(|scratch| self.work(cx, scratch))
+    }
+
+    /// Reads what there is and answers it.
+    fn work(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Next {
+        let Scratch { input, out, parser, spare } = scratch;
+        out.clear(OUT_KEPT);
+        out.set_protocol(self.session.client.protocol());
+        let Some(mut partial) = self.partial.take() else {
+            input.clear();
+            match self.read(cx, input) {
+                Poll::Pending => return Next::Wait,
+                Poll::Ready(false) => return Next::End,
+                Poll::Ready(true) => {}
+            }
+            let answered = self.answer(cx, parser, input, out);
+            if !self.session.closing && answered.used < input.len() {
+                let mut kept = Box::new(Partial { waiting: answered.blocked, ..Partial::default() });
+                kept.bytes = std::mem::take(spare);
+                kept.bytes.clear();
+                kept.bytes.extend_from_slice(&input[answered.used..]);
+                std::mem::swap(&mut kept.parser, parser);
+                self.keep(kept);
+            }
+            *parser = if parser.is_within() { Parser::new() } else { std::mem::take(parser) };
+            return self.send(cx, out);
+        };
+        if !partial.waiting {
+            partial.make_room();
+            match self.read(cx, &mut partial.bytes) {
+                Poll::Pending => {
+                    self.partial = Some(partial);
+                    return Next::Wait;
+                }
+                Poll::Ready(false) => return Next::End,
+                Poll::Ready(true) => {}
+            }
+        }
+        let Partial { bytes, parser, waiting } = &mut *partial;
+        let answered = self.answer(cx, parser, bytes, out);
+        *waiting = answered.blocked;
+        bytes.drain(..answered.used);
+        if bytes.is_empty() || self.session.closing {
+            if bytes.capacity() <= SPARE_KEPT {
+                *spare = std::mem::take(bytes);
+            }
+            self.session.client.enter(Phase::Idle);
+        } else {
+            self.keep(partial);
+        }
+        self.send(cx, out)
+    }
+
+    fn keep(&mut self, partial: Box<Partial>) {
+        self.session.client.enter(if partial.waiting { Phase::Idle } else { Phase::Partial });
+        self.partial = Some(partial);
+    }
+
+    /// Reads what there is; `false`: that is the end.
+    fn read(&mut self, cx: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<bool> {
+        let read = pin!(self.io.read_buf(into));
+        let read: Poll<std::io::Result<usize>> = read.poll(cx);
+        Poll::Ready(ready!(read).is_ok_and(|len| len > 0))
+    }
+
+    /// Answers every whole request in these bytes, as long as the answers can be sent.
+    fn answer(&mut self, cx: &mut Context<'_>, parser: &mut Parser, bytes: &[u8], out: &mut Out) -> Answered {
+        let shared = self.shared.clone();
+        let (began, now) = (shared.sources.time.monotonic(), shared.sources.time.now());
+        let metrics = &shared.sources.metrics.redis;
+        if !self.session.is_still_known(&shared, now) {
+            // Without a word: whatever is asked is asked by nobody in particular.
+            self.session.client.cut();
+            return Answered { used: bytes.len(), blocked: false };
+        }
+        let (mut run, mut used, mut sent, mut last) = (Run::default(), 0, 0, None);
+        let mut blocked = false;
+        while used < bytes.len() && !self.session.closing {
+            if out.len() >= GATHER_BYTES {
+                sent += out.len();
+                if !self.flush(cx, out) {
+                    blocked = true;
+                    break;
+                }
+            }
+            let rest = &bytes[used..];
+            match parser.step(rest, shared.bounds(self.session.is_unknown)) {
+                Ok(Step::More) => break,
+                Ok(Step::Request(len)) => {
+                    used += len;
+                    let args = parser.args(rest);
+                    if args.is_empty() {
+                        continue;
+                    }
+                    out.begin();
+                    let refused = shared.limiter.take(&self.session.caller, began);
+                    let verb = if let Err(refusal) = refused {
+                        metrics.refused(refusal);
+                        out.error(format_args!("ERR {}", refusal_text(refusal)));
+                        None
+                    } else {
+                        let session = &mut self.session;
+                        dispatch::answer(&mut Call { shared: &shared, session, args, out, now })
+                    };
+                    let has_error = out.finish();
+                    metrics.command(&mut run, verb, has_error);
+                    last = verb;
+                    if verb.is_none() && is_http(args.at(0)) {
+                        out.take_back();
+                        metrics.suspicious(Suspicion::Protocol);
+                        self.session.closing = true;
+                    }
+                }
+                Err(wrong) => {
+                    metrics.refused(Refusal::Malformed);
+                    out.begin();
+                    out.error(format_args!("ERR Protocol error: {wrong}"));
+                    self.session.closing = true;
+                }
+            }
+        }
+        metrics.end(&mut run);
+        let took = shared.sources.time.monotonic().saturating_sub(began);
+        metrics.batch(took, used, sent + out.len());
+        self.session.note(last);
+        Answered { used, blocked }
+    }
+
+    /// Sends what was answered; what is not taken stays with the connection.
+    fn send(&mut self, cx: &mut Context<'_>, out: &mut Out) -> Next {
+        if !out.is_empty() {
+            self.flush(cx, out);
+        }
+        if self.is_counted() { self.counted() } else { Next::Again }
+    }
+
+    /// Whether all of it was taken.
+    fn flush(&mut self, cx: &mut Context<'_>, out: &mut Out) -> bool {
+        let mut sent = 0;
+        loop {
+            match Pin::new(&mut self.io).poll_write(cx, &out.bytes()[sent..]) {
+                Poll::Ready(Ok(len)) if len > 0 => sent += len,
+                Poll::Pending => break,
+                Poll::Ready(_) => {
+                    // Nobody is there any more.
+                    self.session.client.cut();
+                    out.clear(OUT_KEPT);
+                    return false;
+                }
+            }
+            if sent == out.len() {
+                out.clear(OUT_KEPT);
+                self.unsent.unflushed = Pin::new(&mut self.io).poll_flush(cx).is_pending();
+                return !self.unsent.unflushed;
+            }
+        }
+        self.unsent.sent = 0;
+        self.unsent.bytes.clear();
+        self.unsent.bytes.extend_from_slice(&out.bytes()[sent..]);
+        out.clear(OUT_KEPT);
+        self.session.client.enter(Phase::Stalled);
+        false
+    }
+
+    fn send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        while self.unsent.sent < self.unsent.bytes.len() {
+            let rest = &self.unsent.bytes[self.unsent.sent..];
+            match Pin::new(&mut self.io).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(len)) => {
+                    self.unsent.sent += len;
+                    self.session.client.enter(Phase::Stalled);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    if self.session.client.is_idle() {
+                        self.session.client.enter(Phase::Stalled);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.unsent = Unsent { unflushed: true, ..Unsent::default() };
+        let flushed = ready!(Pin::new(&mut self.io).poll_flush(cx));
+        self.unsent.unflushed = false;
+        let is_partial = self.partial.as_ref().is_some_and(|partial| !partial.waiting);
+        self.session.client.enter(if is_partial { Phase::Partial } else { Phase::Idle });
+        self.counted();
+        Poll::Ready(flushed)
+    }
+
+    fn is_counted(&self) -> bool {
+        self.partial.is_some()
+            || !self.unsent.bytes.is_empty()
+            || self.session.queue.is_some()
+            || self.counted != (0, 0)
+    }
+
+    /// Counts what it holds; one for which there is no room is cut off.
+    fn counted(&mut self) -> Next {
+        let partial = self.partial.as_ref().map_or(0, |p| p.bytes.capacity() + p.parser.held_bytes());
+        let large = |bytes: usize| if bytes > SMALL_BYTES_MAX { bytes } else { 0 };
+        let now = (large(partial + self.session.held_bytes()), large(self.unsent.bytes.capacity()));
+        let has_room = self.shared.partial.change(self.counted.0, now.0);
+        self.counted.0 = if has_room { now.0 } else { self.counted.0 };
+        let has_place = self.shared.unsent.change(self.counted.1, now.1);
+        self.counted.1 = if has_place { now.1 } else { self.counted.1 };
+        if has_room && has_place {
+            return Next::Again;
+        }
+        self.shared.sources.metrics.redis.refused(Refusal::Busy);
+        tracing::info!(client = self.session.client.id, "cut off: no room for what it holds");
+        Next::End
+    }
+
+    /// Ends a connection so that its client can read what it was told: sending is over, and what still comes is thrown
+    /// away for a moment.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Next {
+        let mut left = match self.lingering {
+            Some(left) => left,
+            None => {
+                self.session.client.enter(Phase::Lingering);
+                LINGER_BYTES_MAX
+            }
+        };
+        self.lingering = Some(left);
+        if Pin::new(&mut self.io).poll_shutdown(cx).is_pending() {
+            return Next::Wait;
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            while left > 0 {
+                scratch.input.clear();
+                match self.read(cx, &mut scratch.input) {
+                    Poll::Pending => {
+                        self.lingering = Some(left);
+                        return Next::Wait;
+                    }
+                    Poll::Ready(false) => return Next::End,
+                    Poll::Ready(true) => left = left.saturating_sub(scratch.input.len()),
+                }
+            }
+            Next::End
+        })
+    }
+
+    fn told_over(&self) {
+        if self.lingering.is_none() && self.session.client.is_slow() {
+            self.shared.sources.metrics.redis.refused(Refusal::TooSlow);
+        }
+    }
+}
+
+impl<T> Drop for Connection<T> {
+    fn drop(&mut self) {
+        self.shared.partial.change(self.counted.0, 0);
+        self.shared.unsent.change(self.counted.1, 0);
+        pubsub::forget_all(&self.shared, &mut self.session);
+        self.shared.clients.leave(self.session.client.id);
+    }
+}
+
+/// How far bytes were answered.
+struct Answered {
+    used: usize,
+    /// The client does not take what was answered.
+    blocked: bool,
+}
+
+impl Partial {
+    /// Makes room for what is known to come, ahead of it by a bounded number of bytes only.
+    fn make_room(&mut self) {
+        let len = self.bytes.len();
+        let wanted = self.parser.wanted().saturating_sub(len);
+        let room = self.bytes.capacity() - len;
+        if room == 0 || room < wanted.min(len) {
+            // As much again as has come: what was only announced holds nothing.
+            self.bytes.reserve(wanted.min(AHEAD_MAX).min(len.max(READ_LEAST)).max(READ_LEAST));
+        }
+    }
+}
+
+/// A request line or header of HTTP, which a page of somebody's browser may have been made to send here.
+fn is_http(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
+}
+
+fn refusal_text(refusal: Refusal) -> String {
+    match refusal.retry_after_s() {
+        Some(seconds) => format!("{refusal}; retry after {seconds} s"),
+        None => refusal.to_string(),
+    }
+}

@@ -1,0 +1,150 @@
+//! From a request to what carries it out: is there such a command, may this client use it now, is it to be queued; then
+//! the function that does it. The order of these checks is that of Redis, because clients' libraries know it.
+
+use larder_door::resp::limits::{QUEUED_BYTES_MAX, QUEUED_MAX};
+use larder_door::resp::table::{Command, Flags};
+use larder_door::resp::{Protocol, Verb};
+
+use super::call::Call;
+use super::session::Replies;
+use super::{client, commands, hello, info, pubsub, server};
+
+/// Longest name of an unknown command that is repeated to its sender, in bytes.
+const SHOWN_LEN_MAX: usize = 64;
+
+/// Answers a request. `None`: it was none that the table has.
+pub(super) fn answer(call: &mut Call<'_>) -> Option<Verb> {
+    let verb = begin(call);
+    after(call);
+    verb
+}
+
+fn begin(call: &mut Call<'_>) -> Option<Verb> {
+    let Some(verb) = Verb::find(call.arg(0)) else {
+        call.session.spoil();
+        unknown(call);
+        return None;
+    };
+    let command = verb.command();
+    if !command.takes(call.len()) {
+        call.session.spoil();
+        call.wrong_count(command);
+        return Some(verb);
+    }
+    if !may(call, command) {
+        call.session.spoil();
+        return Some(verb);
+    }
+    if call.session.queue.is_some() && !command.flags.has(Flags::NOW) {
+        queue(call, verb);
+        return Some(verb);
+    }
+    carry_out(call, verb);
+    Some(verb)
+}
+
+/// Whether this client may use this command now; if not, it was told so.
+fn may(call: &mut Call<'_>, command: &'static Command) -> bool {
+    let flags = command.flags;
+    if call.session.is_unknown && !flags.has(Flags::NO_AUTH) {
+        call.out.error("NOAUTH Authentication required.");
+        return false;
+    }
+    if let Some(identity) = &call.session.identity
+        && let Err(why) = super::rights::check(identity, &call.session.space, command, call.args)
+    {
+        call.out.error(why);
+        return false;
+    }
+    if call.session.subscriptions.is_some()
+        && call.out.protocol() == Protocol::Resp2
+        && call.session.subscribed() > 0
+        && !flags.has(Flags::SUBSCRIBED)
+    {
+        let name = command.name;
+        call.out.error(format_args!(
+            "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+             context"
+        ));
+        return false;
+    }
+    true
+}
+
+fn queue(call: &mut Call<'_>, verb: Verb) {
+    let Some(queue) = &mut call.session.queue else { return };
+    if queue.push(verb, call.args).is_ok() {
+        call.out.simple("QUEUED");
+        return;
+    }
+    queue.spoil();
+    call.out.error(format_args!(
+        "ERR too much is queued: at most {QUEUED_MAX} commands and {QUEUED_BYTES_MAX} bytes of them; use several transactions"
+    ));
+}
+
+/// Carries out a command that this client may use, whose number of arguments is right.
+pub(crate) fn carry_out(call: &mut Call<'_>, verb: Verb) {
+    match verb {
+        Verb::Auth => hello::auth(call),
+        Verb::Hello => hello::hello(call),
+        Verb::Client => client::client(call),
+        Verb::Echo => {
+            let word = call.arg(1);
+            call.out.bulk(word);
+        }
+        Verb::Ping => server::ping(call),
+        Verb::Quit => {
+            call.out.ok();
+            call.session.closing = true;
+        }
+        Verb::Reset => server::reset(call),
+        Verb::Select => server::select(call),
+        Verb::CommandTable => server::command(call),
+        Verb::Config => server::config(call),
+        Verb::Time => server::time(call),
+        Verb::Info => info::info(call),
+        Verb::Subscribe | Verb::PSubscribe => pubsub::subscribe(call, verb == Verb::PSubscribe),
+        Verb::Unsubscribe | Verb::PUnsubscribe => pubsub::unsubscribe(call, verb == Verb::PUnsubscribe),
+        Verb::Publish => pubsub::publish(call),
+        Verb::PubSub => pubsub::about(call),
+        verb => value(call, verb),
+    }
+}
+
+/// Carries out a command on values, if there is a namespace for it.
+fn value(call: &mut Call<'_>, verb: Verb) {
+    if call.session.space.refusal.is_some() {
+        // It may be there by now.
+        let again = call.shared.space(&call.session.space.settings.name);
+        call.session.space = again;
+    }
+    match &call.session.space.refusal {
+        Some(refusal) => call.out.error(refusal),
+        None => commands::run(call, verb),
+    }
+}
+
+fn unknown(call: &mut Call<'_>) {
+    let name: String = String::from_utf8_lossy(call.arg(0)).chars().take(SHOWN_LEN_MAX).collect();
+    if call.session.is_unknown {
+        // As Redis: whoever has not said who they are still hears that there is no such command.
+        tracing::debug!(name, "unknown command of somebody unknown");
+    }
+    call.out.error(format_args!(
+        "ERR unknown command '{name}', Larder has no such command; see docs/doors/redis.md"
+    ));
+}
+
+/// What `CLIENT REPLY` says of the answer that was written.
+fn after(call: &mut Call<'_>) {
+    match call.session.replies {
+        Replies::On => {}
+        Replies::Off => call.out.take_back(),
+        Replies::SkipNext => call.session.replies = Replies::Skip,
+        Replies::Skip => {
+            call.out.take_back();
+            call.session.replies = Replies::On;
+        }
+    }
+}

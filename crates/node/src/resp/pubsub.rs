@@ -1,0 +1,328 @@
+//! Messages: who listens to which channels and patterns, and getting a message to them. Each namespace has channels of its
+//! own: whoever may not use a namespace hears nothing of it.
+//!
+//! A message is written once for each protocol and copied into the listeners' mail; nobody waits for a listener. All that
+//! grows is bounded: subscriptions of one client and of all, bytes of names, and mail ([`super::clients`]).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use larder_door::resp::glob;
+use larder_door::resp::limits::{
+    CHANNEL_BYTES_MAX, PATTERNS_MAX, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX,
+};
+use larder_door::resp::{Out, Protocol};
+use larder_format::ids::NamespaceId;
+use parking_lot::RwLock;
+
+use super::call::Call;
+use super::clients::Client;
+use super::session::Session;
+use super::shared::Shared;
+
+/// Subscriptions ended under one lock, when a client goes that has many.
+const ENDED_AT_ONCE: usize = 1024;
+
+type Listeners = HashMap<Arc<[u8]>, Vec<Arc<Client>>>;
+
+/// What one client listens to.
+pub(crate) struct Subscriptions {
+    namespace: NamespaceId,
+    channels: HashSet<Arc<[u8]>>,
+    patterns: HashSet<Arc<[u8]>>,
+}
+
+impl Subscriptions {
+    fn new(namespace: NamespaceId) -> Self {
+        Self { namespace, channels: HashSet::new(), patterns: HashSet::new() }
+    }
+
+    /// How many channels and patterns.
+    pub(super) fn count(&self) -> usize {
+        self.channels.len() + self.patterns.len()
+    }
+
+    fn of(&mut self, is_pattern: bool) -> &mut HashSet<Arc<[u8]>> {
+        if is_pattern { &mut self.patterns } else { &mut self.channels }
+    }
+}
+
+/// Who listens, in one namespace.
+#[derive(Default)]
+struct Topics {
+    channels: Listeners,
+    patterns: Listeners,
+}
+
+impl Topics {
+    fn of(&mut self, is_pattern: bool) -> &mut Listeners {
+        if is_pattern { &mut self.patterns } else { &mut self.channels }
+    }
+}
+
+/// Who listens to what.
+#[derive(Default)]
+pub(crate) struct Topology {
+    topics: RwLock<HashMap<NamespaceId, Topics>>,
+    count: AtomicUsize,
+    patterns: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// Why somebody may not listen to more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum TooMany {
+    #[error("ERR a channel's name is too long: at most {CHANNEL_BYTES_MAX} bytes")]
+    Name,
+    #[error("ERR too many subscriptions of one connection: at most {SUBSCRIPTIONS_PER_CLIENT_MAX}")]
+    OfClient,
+    #[error(
+        "ERR too many subscriptions in all: at most {SUBSCRIPTIONS_MAX}, {PATTERNS_MAX} of them to patterns; try again later"
+    )]
+    InAll,
+}
+
+impl Topology {
+    /// Begins a subscription that is not there yet.
+    fn begin(
+        &self,
+        namespace: NamespaceId,
+        name: &Arc<[u8]>,
+        is_pattern: bool,
+        client: &Arc<Client>,
+    ) -> Result<(), TooMany> {
+        let over = |count: &AtomicUsize, by: usize, max: usize| {
+            let over = count.fetch_add(by, Ordering::Relaxed) + by > max;
+            if over {
+                count.fetch_sub(by, Ordering::Relaxed);
+            }
+            over
+        };
+        if over(&self.count, 1, SUBSCRIPTIONS_MAX) {
+            return Err(TooMany::InAll);
+        }
+        if over(&self.bytes, name.len(), SUBSCRIPTION_BYTES_MAX) {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(TooMany::InAll);
+        }
+        if is_pattern && over(&self.patterns, 1, PATTERNS_MAX) {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.bytes.fetch_sub(name.len(), Ordering::Relaxed);
+            return Err(TooMany::InAll);
+        }
+        let mut topics = self.topics.write();
+        let listeners = topics.entry(namespace).or_default().of(is_pattern);
+        listeners.entry(name.clone()).or_default().push(client.clone());
+        Ok(())
+    }
+
+    /// Ends subscriptions that are there.
+    fn end(&self, namespace: NamespaceId, names: &[Arc<[u8]>], is_pattern: bool, client: &Client) {
+        let mut topics = self.topics.write();
+        let Some(topic) = topics.get_mut(&namespace) else { return };
+        let listeners = topic.of(is_pattern);
+        for name in names {
+            let Some(clients) = listeners.get_mut(name) else { continue };
+            if let Some(at) = clients.iter().position(|other| other.id == client.id) {
+                clients.swap_remove(at);
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                self.bytes.fetch_sub(name.len(), Ordering::Relaxed);
+                if is_pattern {
+                    self.patterns.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            if clients.is_empty() {
+                listeners.remove(name);
+            }
+        }
+        if listeners.is_empty() {
+            listeners.shrink_to_fit();
+        }
+        if topic.channels.is_empty() && topic.patterns.is_empty() {
+            topics.remove(&namespace);
+        }
+    }
+
+    /// Sends a message to all who listen; answers how many that are.
+    pub(super) fn publish(&self, namespace: NamespaceId, channel: &[u8], payload: &[u8]) -> usize {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        let topics = self.topics.read();
+        let Some(topic) = topics.get(&namespace) else { return 0 };
+        let mut sent = 0;
+        if let Some(clients) = topic.channels.get(channel) {
+            let mut written = Written::default();
+            for client in clients {
+                let parts = [b"message".as_slice(), channel, payload];
+                sent += usize::from(client.post(written.for_protocol(client.protocol(), &parts)));
+            }
+        }
+        for (pattern, clients) in &topic.patterns {
+            if !glob::matches(pattern, channel) {
+                continue;
+            }
+            let mut written = Written::default();
+            for client in clients {
+                let parts = [b"pmessage".as_slice(), pattern, channel, payload];
+                sent += usize::from(client.post(written.for_protocol(client.protocol(), &parts)));
+            }
+        }
+        sent
+    }
+
+    /// How many channels somebody listens to, and how many patterns.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let topics = self.topics.read();
+        topics.values().fold((0, 0), |(channels, patterns), topic| {
+            (channels + topic.channels.len(), patterns + topic.patterns.len())
+        })
+    }
+}
+
+/// A message as it is sent, in both protocols; each written when it is first asked for.
+#[derive(Default)]
+struct Written {
+    both: [Vec<u8>; 2],
+}
+
+impl Written {
+    fn for_protocol(&mut self, protocol: Protocol, parts: &[&[u8]]) -> &[u8] {
+        let written = &mut self.both[usize::from(protocol == Protocol::Resp3)];
+        if written.is_empty() {
+            let mut out = Out::new(protocol);
+            out.push(parts.len());
+            parts.iter().for_each(|part| out.bulk(part));
+            *written = out.take();
+        }
+        written
+    }
+}
+
+/// `SUBSCRIBE` and `PSUBSCRIBE`.
+pub(super) fn subscribe(call: &mut Call<'_>, is_pattern: bool) {
+    let word = if is_pattern { "psubscribe" } else { "subscribe" };
+    for name in call.args.from(1).iter() {
+        match listen(call.shared, call.session, name, is_pattern) {
+            Ok(()) => confirm(call, word, Some(name)),
+            Err(too_many) => {
+                call.out.error(too_many);
+                return;
+            }
+        }
+    }
+}
+
+fn listen(shared: &Shared, session: &mut Session, name: &[u8], is_pattern: bool) -> Result<(), TooMany> {
+    let namespace = session.space.id;
+    let own = session.subscriptions.get_or_insert_with(|| Box::new(Subscriptions::new(namespace)));
+    if own.of(is_pattern).contains(name) {
+        return Ok(());
+    }
+    if name.len() > CHANNEL_BYTES_MAX {
+        return Err(TooMany::Name);
+    }
+    if own.count() >= SUBSCRIPTIONS_PER_CLIENT_MAX {
+        return Err(TooMany::OfClient);
+    }
+    let name: Arc<[u8]> = name.into();
+    shared.topology.begin(own.namespace, &name, is_pattern, &session.client)?;
+    shared.notify.began(own.namespace, &name, is_pattern);
+    own.of(is_pattern).insert(name);
+    session.client.listens(own.channels.len(), own.patterns.len());
+    Ok(())
+}
+
+fn confirm(call: &mut Call<'_>, word: &str, name: Option<&[u8]>) {
+    call.out.push(3);
+    call.out.bulk(word.as_bytes());
+    match name {
+        Some(name) => call.out.bulk(name),
+        None => call.out.null(),
+    }
+    let count = call.session.subscribed();
+    call.out.count(count);
+}
+
+/// `UNSUBSCRIBE` and `PUNSUBSCRIBE`.
+pub(super) fn unsubscribe(call: &mut Call<'_>, is_pattern: bool) {
+    let word = if is_pattern { "punsubscribe" } else { "unsubscribe" };
+    let named = call.args.from(1);
+    if !named.is_empty() {
+        for name in named.iter() {
+            forget(call.shared, call.session, name, is_pattern);
+            confirm(call, word, Some(name));
+        }
+    } else {
+        let own = call.session.subscriptions.as_mut();
+        let names: Vec<Arc<[u8]>> =
+            own.map(|own| own.of(is_pattern).iter().cloned().collect()).unwrap_or_default();
+        for name in &names {
+            forget(call.shared, call.session, name, is_pattern);
+            confirm(call, word, Some(name));
+        }
+        if names.is_empty() {
+            confirm(call, word, None);
+        }
+    }
+    if call.session.subscribed() == 0 {
+        call.session.subscriptions = None;
+    }
+}
+
+fn forget(shared: &Shared, session: &mut Session, name: &[u8], is_pattern: bool) {
+    let Some(own) = &mut session.subscriptions else { return };
+    let Some(name) = own.of(is_pattern).take(name) else { return };
+    shared.topology.end(own.namespace, std::slice::from_ref(&name), is_pattern, &session.client);
+    shared.notify.ended(own.namespace, &name, is_pattern);
+    session.client.listens(own.channels.len(), own.patterns.len());
+}
+
+/// Ends all subscriptions: the client goes, or begins anew.
+pub(super) fn forget_all(shared: &Shared, session: &mut Session) {
+    let Some(own) = session.subscriptions.take() else { return };
+    for (names, is_pattern) in [(&own.channels, false), (&own.patterns, true)] {
+        let names: Vec<Arc<[u8]>> = names.iter().cloned().collect();
+        for some in names.chunks(ENDED_AT_ONCE) {
+            shared.topology.end(own.namespace, some, is_pattern, &session.client);
+        }
+        names.iter().for_each(|name| shared.notify.ended(own.namespace, name, is_pattern));
+    }
+    session.client.listens(0, 0);
+}
+
+/// `PUBLISH`.
+pub(super) fn publish(call: &mut Call<'_>) {
+    let sent = call.shared.topology.publish(call.session.space.id, call.arg(1), call.arg(2));
+    call.out.count(sent);
+}
+
+/// `PUBSUB`.
+pub(super) fn about(call: &mut Call<'_>) {
+    let Some(word) = call.word() else { return };
+    let namespace = call.session.space.id;
+    let shared = call.shared;
+    let topics = shared.topology.topics.read();
+    let topic = topics.get(&namespace);
+    match word {
+        "channels" => {
+            let pattern = call.args.get(2);
+            let wanted = |name: &&Arc<[u8]>| pattern.is_none_or(|pattern| glob::matches(pattern, name));
+            let names: Vec<&Arc<[u8]>> =
+                topic.map(|topic| topic.channels.keys().filter(wanted).collect()).unwrap_or_default();
+            call.out.array(names.len());
+            names.iter().for_each(|name| call.out.bulk(name));
+        }
+        "numsub" => {
+            let asked = call.args.from(2);
+            call.out.array(asked.len() * 2);
+            for name in asked.iter() {
+                let count = topic.and_then(|topic| topic.channels.get(name)).map_or(0, Vec::len);
+                call.out.bulk(name);
+                call.out.count(count);
+            }
+        }
+        _ => call.out.count(topic.map_or(0, |topic| topic.patterns.len())),
+    }
+}
