@@ -16,11 +16,12 @@ from larder import Larder
 from restic import Restic
 
 # In the order of the table. Each has a file in figures/.
-FIGURES = ["pipeline", "ingest", "simulation", "large_file", "small_files", "start", "http", "names", "scrub"]
+FIGURES = ["pipeline", "ingest", "simulation", "large_file", "small_files", "start", "http", "protection", "names", "scrub"]
 PEERS = {
     "large_file": [("restic", "restic")],
     "small_files": [("restic", "restic")],
     "http": [("nginx-light", "nginx"), ("wrk", "wrk")],
+    "protection": [("wrk", "wrk")],
 }
 
 
