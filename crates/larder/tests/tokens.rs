@@ -5,6 +5,8 @@
 mod issued;
 #[path = "support/python.rs"]
 mod python;
+#[path = "support/resp.rs"]
+mod resp;
 mod support;
 
 use std::io::{Read, Write};
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::http::{Answer, Connection, address, request};
-use support::{Home, Said};
+use support::{Home, Said, pause};
 
 /// A home whose HTTP door asks for tokens.
 fn up(more: &[&str]) -> (Home, String) {
@@ -52,7 +54,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let began = now();
     while !holds() {
         assert!(began.elapsed() < Duration::from_secs(10), "never: {what}");
-        support::pause(20);
+        pause(20);
     }
     began.elapsed()
 }
@@ -374,4 +376,54 @@ fn a_program_that_shares_no_code_narrows_a_token_as_well() {
     let kept = "larder_AQcHBwcHBwcHBAEDAgIAAAAFAAAAY2FjaGUDAAAAcmF3AwIAAAAEAAAAYXBwOgQAAABqb2I6BNAHAAAAAAAAjmgzfb-D5drrIUVPeOjg3o58McwsrtqM4QLyxspsOj4";
     run(&["verify", &"09".repeat(32)], kept).ends(0);
     run(&["verify", &"08".repeat(32)], kept).ends(1);
+}
+
+#[test]
+fn an_unmodified_redis_client_shows_a_token_as_its_password() {
+    if Command::new("redis-cli").arg("--version").output().is_err() {
+        assert!(
+            std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+            "redis-cli is needed (Debian: redis-tools)"
+        );
+        eprintln!("NOT RUN: redis-cli is not here (Debian: redis-tools)");
+        return;
+    }
+    let home = Home::new();
+    let passphrase = home.path("passphrase");
+    let base = ["up", "--listen", "127.0.0.1:0", "--passphrase-file", passphrase.to_str().unwrap()];
+    home.run(&[&base[..], &["--set", "redis_auth=token"]].concat()).ends(0);
+    let (token, id) = create(&home, &["--right", "append-only", "--prefix", "a:"]);
+    let (_, other) = create(&home, &["--right", "write"]);
+    let door = resp::address(&home);
+    let (host, port) = door.rsplit_once(':').unwrap();
+    let cli = |user: Option<&str>, words: &[&str]| -> String {
+        let mut command = Command::new("redis-cli");
+        command.args(["-h", host, "-p", port]).env("REDISCLI_AUTH", &token);
+        command.args(user.map_or_else(Vec::new, |user| vec!["--user", user]));
+        let said = Said::from(command.args(words).output().unwrap());
+        format!("{}{}", said.out, said.err)
+    };
+    assert_eq!(cli(Some(&id), &["SET", "a:1", "v", "NX"]), "OK\n");
+    assert_eq!(cli(None, &["GET", "a:1"]), "v\n", "the token alone says who it is");
+    assert_eq!(cli(Some("default"), &["GET", "a:1"]), "v\n");
+    for (words, why) in [
+        (&["SET", "a:1", "w"][..], "lacks the right"),
+        (&["GET", "b"], "NOPERM"),
+        (&["DEL", "a:1"], "NOPERM"),
+    ] {
+        let said = cli(Some(&id), words);
+        assert!(said.contains("NOPERM") && said.contains(why), "{words:?}: {said}");
+    }
+    let said = cli(Some(&other), &["GET", "a:1"]);
+    assert!(said.contains("WRONGPASS") && said.contains("NOAUTH"), "another token's id: {said}");
+
+    let mut open = resp::Connection::to(&door);
+    assert!(open.ask(&["AUTH", &id, &token]).show().contains("OK"));
+    assert!(open.ask(&["GET", "a:1"]).show().contains('v'));
+    home.run(&["token", "revoke", &id]).ends(0);
+    let began = now();
+    let mut rest = Vec::new();
+    let _ = open.stream.read_to_end(&mut rest);
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    assert!(cli(Some(&id), &["GET", "a:1"]).contains("WRONGPASS"));
 }

@@ -2,6 +2,7 @@
 //! stops in between has a namespace with less in it, and the same command goes on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use larder_format::error::Kind;
@@ -21,6 +22,9 @@ const PAGE_RECORDS: usize = 512;
 
 /// Rounds in which everything is removed. More than one are needed only where others still write.
 const ROUNDS_MAX: usize = 16;
+
+/// How long requests take at most that were begun before the namespace was forgotten, and do not wait for the disk.
+const STRAGGLERS_MAX: Duration = Duration::from_millis(200);
 
 /// What deleting works on.
 pub(crate) struct Emptying {
@@ -49,7 +53,8 @@ impl Emptying {
             self.end_leases(&namespace)?;
             if removed == 0 {
                 let ticket = self.namespaces.forget(name)?;
-                // Who knew the namespace before it was forgotten may have written to it since.
+                // Who knew the namespace before it was forgotten may write to it for a moment yet.
+                std::thread::sleep(STRAGGLERS_MAX);
                 self.remove_all(&namespace)?;
                 ticket.wait().map_err(store_failure)?;
                 tracing::info!(name, values = held, "a namespace was deleted");
