@@ -110,6 +110,21 @@ fn each_token_does_what_it_grants_and_nothing_else() {
             assert!(detail.contains("token ") && !detail.contains("certificate"), "{detail}");
         }
     }
+    // Both ways through the door answer alike: a header that the short one does not know makes it the long one.
+    let both = |token: &str, path: &str| {
+        let bearer = format!("Bearer {token}");
+        let short = support::http::ask(&door, "GET", path, &[("authorization", &bearer)], b"");
+        let long =
+            support::http::ask(&door, "GET", path, &[("authorization", &bearer), ("x-long", "1")], b"");
+        let shown = |answer: &Answer| {
+            let headers: Vec<_> = answer.headers.iter().filter(|(name, _)| name != "date").cloned().collect();
+            (answer.status, headers, answer.body.clone())
+        };
+        assert_eq!(shown(&short), shown(&long), "{path}");
+        short.status
+    };
+    assert_eq!((both(&part, "/v1/data/a:1"), both(&part, "/v1/data/a:none")), (200, 404));
+    assert_eq!((both(&part, "/v1/data/c"), both("larder_AAAA", "/v1/data/a:1")), (403, 401));
     // A key that only the body names is looked at, too.
     let raw = |token: &str, body: &[u8]| {
         let bearer = format!("Bearer {token}");
@@ -192,6 +207,12 @@ fn a_revoked_token_ends_what_is_under_way_within_a_second_and_others_go_on() {
     others.send(&get("/v1/data/large", &other));
     assert_eq!(others.answer().unwrap().body.len(), large.len());
 
+    // And one listens to changes, of which there are none.
+    let mut listening = Connection::to(&door);
+    listening.send(&get("/v1/watch?prefix=x", &token));
+    listening.stream.read_exact(&mut some[..12]).unwrap();
+    assert!(some.starts_with(b"HTTP/1.1 200"));
+
     home.run(&["token", "revoke", "doomed"]).ends(0);
     asking.send(&get("/v1/data/none", &token));
     assert_eq!(asking.answer().unwrap().status, 401, "at once");
@@ -203,6 +224,8 @@ fn a_revoked_token_ends_what_is_under_way_within_a_second_and_others_go_on() {
     }
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
     assert!(rest + some.len() < large.len(), "all of it arrived, {rest} bytes");
+    let _ = listening.stream.read_to_end(&mut buffer);
+    assert!(began.elapsed() < Duration::from_millis(2000), "{:?}", began.elapsed());
     others.send(&get("/v1/data/large", &other));
     assert_eq!(others.answer().unwrap().status, 200, "others go on");
     assert!(home.run(&["token", "list", "--json"]).ends(0).json()["tokens"].as_array().unwrap().len() == 1);

@@ -189,6 +189,7 @@ impl Namespaces {
         };
         let ticket = self.disk.update(settings_address(&key), remove).map_err(store_failure)?;
         self.disk.used().of(settings.id()).set_limit(None);
+        self.memory.set_evicts(settings.id(), false);
         known.remove(&settings.id());
         self.epoch.fetch_add(1, Ordering::AcqRel);
         Ok(ticket)
