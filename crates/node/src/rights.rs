@@ -115,7 +115,11 @@ impl Registers {
                     return Err(denied(who, "shorten the lifetime of what is there"));
                 }
                 if !self.is_kept(found)? {
-                    return Err(denied(who, "replace what is not kept as a version first"));
+                    let what = match found.namespace.privacy {
+                        Privacy::Sealed => "replace what is not kept as a version first",
+                        Privacy::Raw => "replace what is there",
+                    };
+                    return Err(denied(who, what));
                 }
                 Ok(Ask::Put(AskPut { condition: Condition::Version(version), ..put }))
             }
