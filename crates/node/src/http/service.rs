@@ -114,7 +114,12 @@ impl Shared {
     }
 
     /// What a request's head alone decides: whether it is ours, who asks, and whether it may ask so much.
-    fn admit(&self, by: &Service, caller: &Caller, request: &Request<Incoming>) -> Result<Asker, Answer> {
+    fn admit(
+        &self,
+        by: &Service,
+        caller: &Caller,
+        request: &Request<Incoming>,
+    ) -> Result<Asker, Box<Answer>> {
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
         let checked = self.hosts.check(request.method(), request.version(), authority, request.headers());
         checked.map_err(|refusal| self.refuse(refusal))?;
@@ -127,7 +132,7 @@ impl Shared {
             if has_body(request.method(), request.headers(), request.body()) {
                 answer::close(&mut answer);
             }
-            answer
+            answer.into()
         })
     }
 
@@ -152,7 +157,7 @@ impl Shared {
         let told = self.proxies.of_request(&by.caller, request.headers());
         let asker = match self.admit(by, told.as_ref().unwrap_or(&by.caller), &request) {
             Ok(asker) => asker,
-            Err(answer) => return (operation::NONE, Begun::Now(answer)),
+            Err(answer) => return (operation::NONE, Begun::Now(*answer)),
         };
         let uri = request.uri();
         match target::decode(request.method(), uri.path(), uri.query()) {
