@@ -315,6 +315,6 @@ fn a_door_can_be_elsewhere_or_closed_and_a_taken_port_is_said() {
     home.run(&["down"]).ends(0);
     up("off").ends(0);
     let status = home.run(&["status", "--json"]).ends(0).json();
-    assert_eq!(status["exposed"].as_array().unwrap().len(), 1);
+    assert!(status["exposed"].as_array().unwrap().iter().all(|door| door["door"] != "http"), "{status}");
     assert!(std::net::TcpStream::connect(&at).is_err());
 }

@@ -3,12 +3,15 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Asked for where the system allows as many: connections of all doors, and the store's files beside them.
-const WANTED: u64 = 16 * 1024;
+const WANTED: u64 = 32 * 1024;
 
-/// Left for the store's files and everything that is no connection of the HTTP door.
+/// Left for the store's files and everything that is no client's connection.
 const RESERVED: u64 = 512;
 
-/// Raises the limit as far as is allowed and useful. Answers how many connections one door may have at most.
+/// Doors that clients connect to: gRPC, HTTP, Redis.
+const DOORS: usize = 3;
+
+/// Raises the limit as far as is allowed and useful. Answers how many connections there may be, through whichever door.
 pub(crate) fn raise() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(WANTED, |most| most.min(WANTED));
@@ -16,8 +19,17 @@ pub(crate) fn raise() -> usize {
     if current < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_ok() {
         current = wanted;
     }
-    // Another door may want as many.
-    usize::try_from(current.saturating_sub(RESERVED).max(RESERVED) / 2).unwrap_or(usize::MAX)
+    usize::try_from(current.saturating_sub(RESERVED).max(RESERVED)).unwrap_or(usize::MAX)
+}
+
+/// How many connections one door may have at most, of so many: others may want as many.
+pub(crate) fn of_one(all: usize) -> usize {
+    all / DOORS
+}
+
+/// How many connections the last door may have, of so many: its part, or what the others leave.
+pub(crate) fn of_last(all: usize, others: usize) -> usize {
+    of_one(all).max(all.saturating_sub(others))
 }
 
 #[cfg(test)]
@@ -27,7 +39,13 @@ mod tests {
     #[test]
     fn there_is_room_for_some_connections() {
         let room = raise();
-        assert!(room >= 256 && room <= WANTED as usize / 2, "{room}");
+        assert!(room >= RESERVED as usize && room <= WANTED as usize, "{room}");
+        assert_eq!(of_one(600), 200);
+        assert_eq!(
+            (of_last(600, 500), of_last(600, 100)),
+            (200, 500),
+            "never less than a part, and more where there is"
+        );
         assert_eq!(raise(), room, "asking again changes nothing");
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use larder_door::http::limits::CONNECTIONS_MAX as HTTP_CONNECTIONS_MAX;
 use larder_format::clock::{Clock, SystemClock};
 use larder_format::rng::SystemRng;
 use larder_store::api::StoreError;
@@ -166,12 +167,17 @@ pub async fn run(
 ) -> Result<(), NodeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let descriptors = descriptors::raise();
-    let connections_max = config.connections_max.min(descriptors);
+    let of_one = descriptors::of_one(descriptors);
+    let connections_max = config.connections_max.min(of_one);
     let admission = Admission::open(config.certificates.clone(), connections_max, clock.clone())?;
     // The ports first: they are the quickest thing to fail, and nothing is touched yet.
     let (socket, address) = bind(config.listen).await?;
-    let http = bind_http(&config, descriptors).await?;
-    let redis = bind_redis(&config, descriptors).await?;
+    let http = bind_http(&config, of_one).await?;
+    let redis = bind_redis(
+        &config,
+        descriptors::of_last(descriptors, connections_max + of_one.min(HTTP_CONNECTIONS_MAX)),
+    )
+    .await?;
     let addresses = Addresses {
         grpc: address,
         http: http.as_ref().map(|door| door.address),

@@ -33,8 +33,9 @@ const OUT_KEPT: usize = 4 * GATHER_BYTES;
 /// Largest piece of memory for a long request that a thread keeps for the next one, in bytes.
 const SPARE_KEPT: usize = 1024 * 1024;
 
-/// Most that a request's memory grows at once ahead of its bytes.
+/// Most that a request's memory grows at once ahead of its bytes, and least.
 const AHEAD_MAX: usize = 1024 * 1024;
+const READ_LEAST: usize = 2048;
 
 /// Most bytes thrown away after a connection has ended, so that its client gets to read why.
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -425,11 +426,12 @@ struct Answered {
 impl Partial {
     /// Makes room for what is known to come, ahead of it by a bounded number of bytes only.
     fn make_room(&mut self) {
-        let wanted = self.parser.wanted().saturating_sub(self.bytes.len());
-        let room = self.bytes.capacity() - self.bytes.len();
-        if room < READ_BYTES.min(wanted) || room == 0 {
-            // Growing by half as well: a request of many small arguments is as long as it is only when it is whole.
-            self.bytes.reserve(wanted.min(AHEAD_MAX).max(self.bytes.len() / 2).max(4096));
+        let len = self.bytes.len();
+        let wanted = self.parser.wanted().saturating_sub(len);
+        let room = self.bytes.capacity() - len;
+        if room == 0 || room < wanted.min(len) {
+            // As much again as has come: what was only announced holds nothing.
+            self.bytes.reserve(wanted.min(AHEAD_MAX).min(len.max(READ_LEAST)).max(READ_LEAST));
         }
     }
 }

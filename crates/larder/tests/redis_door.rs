@@ -1,0 +1,302 @@
+//! The Redis door as clients find it: requests in whatever pieces, both protocols, commands about the connection and the
+//! node, messages, notifications about keys, and the settings. Commands on values are compared with a Redis server in
+//! `redis_model.rs`.
+
+#[path = "support/resp.rs"]
+mod resp;
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use resp::{Connection, Reply, address};
+use support::{Home, pause};
+
+fn text(reply: &Reply) -> String {
+    String::from_utf8_lossy(reply.bytes().unwrap_or_default()).into_owned()
+}
+
+fn error(reply: &Reply) -> String {
+    match reply {
+        Reply::Line(b'-', text) => String::from_utf8_lossy(text).into_owned(),
+        other => panic!("no error: {}", other.show()),
+    }
+}
+
+/// All bytes that a fresh connection answers until it is closed; the client has sent all of its own.
+fn answers(address: &str, sent: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(sent).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answered = Vec::new();
+    stream.read_to_end(&mut answered).unwrap();
+    String::from_utf8_lossy(&answered).into_owned()
+}
+
+#[test]
+fn requests_are_understood_in_whatever_pieces_they_come() {
+    let home = Home::up();
+    let door = address(&home);
+    let sent = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nva\r\nl\r\n*2\r\n$3\r\nget\r\n$1\r\nk\r\nPING\r\n\r\nECHO \"a b\"\r\n*0\r\nECHO x\n";
+    let told = "+OK\r\n$5\r\nva\r\nl\r\n+PONG\r\n$3\r\na b\r\n$1\r\nx\r\n";
+    assert_eq!(answers(&door, sent), told, "a client that has said all still gets its answers");
+    let mut client = Connection::to(&door);
+    for byte in sent {
+        client.send(&[*byte]);
+        if byte.is_ascii_uppercase() {
+            pause(1);
+        }
+    }
+    let replies: Vec<_> = (0..5).map(|_| text(&client.reply())).collect();
+    assert_eq!(replies, ["OK", "va\r\nl", "PONG", "a b", "x"], "a byte at a time");
+    // A value of several reads, in a pipeline with others.
+    let long = "v".repeat(3 << 20);
+    let mut pipeline = Vec::new();
+    for at in 0..3 {
+        let words = [b"SET".to_vec(), format!("long{at}").into_bytes(), long.clone().into_bytes()];
+        resp::encode(&words, &mut pipeline);
+        resp::encode(&[b"GET".to_vec(), format!("long{at}").into_bytes()], &mut pipeline);
+    }
+    let mut writer = client.stream.try_clone().unwrap();
+    let sending = std::thread::spawn(move || writer.write_all(&pipeline).unwrap());
+    for _ in 0..3 {
+        assert_eq!(text(&client.reply()), "OK");
+        assert_eq!(text(&client.reply()), long);
+    }
+    sending.join().unwrap();
+}
+
+#[test]
+fn connections_say_what_they_speak_and_who_they_are() {
+    let home = Home::up();
+    let mut client = Connection::to(&address(&home));
+    let hello = client.ask(&["HELLO"]);
+    assert_eq!(hello.parts().unwrap().len(), 14, "a list in the older protocol");
+    let hello = client.ask(&["HELLO", "3", "SETNAME", "me"]);
+    let Reply::Many(b'%', Some(parts)) = &hello else { panic!("{}", hello.show()) };
+    assert_eq!((text(&parts[0]), text(&parts[2])), ("server".into(), "version".into()));
+    assert_eq!(client.ask(&["GET", "nothing"]), Reply::Line(b'_', Vec::new()));
+    assert_eq!(text(&client.ask(&["CLIENT", "GETNAME"])), "me");
+    assert_eq!(text(&client.ask(&["CLIENT", "SETINFO", "LIB-NAME", "tests"])), "OK");
+    let info = text(&client.ask(&["CLIENT", "INFO"]));
+    assert!(
+        info.contains("name=me ") && info.contains("lib-name=tests") && info.contains("resp=3"),
+        "{info}"
+    );
+    let id = client.ask(&["CLIENT", "ID"]).number().unwrap();
+    let other = Connection::to(&address(&home)).ask(&["CLIENT", "LIST"]);
+    assert!(text(&other).contains(&format!("id={id} ")), "{}", text(&other));
+    assert!(error(&client.ask(&["HELLO", "4"])).starts_with("NOPROTO"));
+    assert!(error(&client.ask(&["CLIENT", "SETNAME", "a b"])).contains("cannot contain spaces"));
+    assert!(error(&client.ask(&["CLIENT", "KILL", "x"])).starts_with("ERR unknown subcommand 'KILL'"));
+    assert!(error(&client.ask(&["CLIENT", "SETNAME"])).contains("'client|setname'"));
+    assert_eq!(text(&client.ask(&["RESET"])), "RESET");
+    assert_eq!(client.ask(&["GET", "nothing"]), Reply::Bulk(b'$', None), "the older protocol again");
+    assert_eq!(text(&client.ask(&["SELECT", "0"])), "OK");
+    assert_eq!(error(&client.ask(&["SELECT", "1"])), "ERR DB index is out of range");
+    client.send(b"CLIENT REPLY OFF\r\nPING\r\nCLIENT REPLY ON\r\nCLIENT REPLY SKIP\r\nPING\r\nECHO seen\r\n");
+    assert_eq!((text(&client.reply()), text(&client.reply())), ("OK".into(), "seen".into()));
+    assert!(error(&client.ask(&["NONSENSE", "x"])).starts_with("ERR unknown command 'NONSENSE', Larder has"));
+    assert_eq!(error(&client.ask(&["GET"])), "ERR wrong number of arguments for 'get' command");
+    assert_eq!(text(&client.ask(&["QUIT"])), "OK");
+    assert_eq!(client.stream.read(&mut [0]).unwrap(), 0, "closed");
+}
+
+#[test]
+fn tools_find_what_they_ask_of_the_node() {
+    let home = Home::up();
+    let mut client = Connection::to(&address(&home));
+    client.ask(&["SET", "a", "1"]);
+    let info = text(&client.ask(&["INFO"]));
+    for line in [
+        "redis_version:7.0.",
+        "larder_version:",
+        "loading:0",
+        "role:master",
+        "connected_clients:1",
+        "db0:keys=1",
+    ] {
+        assert!(info.contains(line), "no {line} in {info}");
+    }
+    let stats = text(&client.ask(&["INFO", "commandstats"]));
+    assert!(stats.contains("cmdstat_set:calls=1") && !stats.contains("redis_version"), "{stats}");
+    let count = client.ask(&["COMMAND", "COUNT"]).number().unwrap();
+    assert_eq!(client.ask(&["COMMAND"]).parts().unwrap().len() as i64, count);
+    assert_eq!(client.ask(&["COMMAND", "DOCS"]).parts().unwrap().len() as i64, 2 * count);
+    let get = client.ask(&["COMMAND", "INFO", "get", "nonsense"]);
+    assert_eq!(get.parts().unwrap()[0].parts().unwrap()[1].number(), Some(2));
+    let keys = client.ask(&["COMMAND", "GETKEYS", "MSET", "a", "1", "b", "2"]);
+    let keys: Vec<_> = keys.parts().unwrap().iter().map(text).collect();
+    assert_eq!(keys, ["a", "b"]);
+    let config = client.ask(&["CONFIG", "GET", "save", "append*"]);
+    let config: Vec<_> = config.parts().unwrap().iter().map(text).collect();
+    assert_eq!(config, ["appendonly", "no", "save", ""]);
+    assert_eq!(text(&client.ask(&["CONFIG", "SET", "notify-keyspace-events", "KEA"])), "OK");
+    assert!(error(&client.ask(&["CONFIG", "SET", "maxmemory", "1"])).contains("larder config show"));
+    let time = client.ask(&["TIME"]);
+    let seconds: u64 = text(&time.parts().unwrap()[0]).parse().unwrap();
+    assert!(seconds > 1_700_000_000, "{seconds}");
+    let metrics = home.run(&["status", "--json"]).ends(0).json();
+    assert_eq!(metrics["exposed"][2]["door"], "redis");
+    // The same figures by the other door.
+    let http = support::http::address(&home);
+    let metrics = support::http::get(&http, "/v1/metrics");
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    for line in [
+        r#"larder_requests_total{door="redis",operation="set",outcome="ok"} 1"#,
+        r#"larder_requests_total{door="redis",operation="config",outcome="error"} 1"#,
+        r#"larder_open_connections{door="redis"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
+}
+
+#[test]
+fn messages_reach_whoever_listens_in_both_protocols() {
+    let home = Home::up();
+    let door = address(&home);
+    let (mut old, mut new, mut sender) =
+        (Connection::to(&door), Connection::to(&door), Connection::to(&door));
+    new.ask(&["HELLO", "3"]);
+    let told = old.ask(&["SUBSCRIBE", "news", "news"]);
+    assert_eq!(told.show(), r#"*[$9 "subscribe", $4 "news", :1]"#);
+    assert_eq!(old.reply().show(), told.show(), "the same again is the same");
+    assert_eq!(new.ask(&["PSUBSCRIBE", "n?ws"]).show(), r#">[$10 "psubscribe", $4 "n?ws", :1]"#);
+    assert_eq!(sender.ask(&["PUBLISH", "news", "hello"]).number(), Some(2));
+    assert_eq!(old.reply().show(), r#"*[$7 "message", $4 "news", $5 "hello"]"#);
+    assert_eq!(new.reply().show(), r#">[$8 "pmessage", $4 "n?ws", $4 "news", $5 "hello"]"#);
+    assert_eq!(sender.ask(&["PUBSUB", "CHANNELS"]).show(), r#"*[$4 "news"]"#);
+    assert_eq!(sender.ask(&["PUBSUB", "NUMSUB", "news", "x"]).show(), r#"*[$4 "news", :1, $1 "x", :0]"#);
+    assert_eq!(sender.ask(&["PUBSUB", "NUMPAT"]).number(), Some(1));
+    assert!(error(&old.ask(&["GET", "a"])).starts_with("ERR Can't execute 'get'"));
+    assert_eq!(old.ask(&["PING"]).show(), r#"*[$4 "pong", $0 ""]"#);
+    assert_eq!(
+        new.ask(&["ECHO", "still"]).show(),
+        r#"$5 "still""#,
+        "with the newer protocol all commands go on"
+    );
+    assert_eq!(old.ask(&["UNSUBSCRIBE"]).show(), r#"*[$11 "unsubscribe", $4 "news", :0]"#);
+    assert_eq!(old.ask(&["UNSUBSCRIBE"]).show(), r#"*[$11 "unsubscribe", $nothing, :0]"#);
+    assert_eq!(old.ask(&["GET", "a"]), Reply::Bulk(b'$', None));
+    drop(new);
+    let gone = Instant::now();
+    while sender.ask(&["PUBLISH", "news", "x"]).number() != Some(0) {
+        assert!(gone.elapsed() < Duration::from_secs(5), "whoever has gone listens no more");
+        pause(5);
+    }
+    // An own message comes, too.
+    sender.ask(&["HELLO", "3"]);
+    sender.ask(&["SUBSCRIBE", "own"]);
+    sender.send(b"PUBLISH own x\r\n");
+    let both = [sender.reply().show(), sender.reply().show()];
+    assert!(
+        both.contains(&":1".to_owned()) && both.iter().any(|reply| reply.contains("message")),
+        "{both:?}"
+    );
+}
+
+#[test]
+fn keys_are_told_of_while_somebody_listens() {
+    let home = Home::up();
+    let door = address(&home);
+    let (mut events, mut one, mut client) =
+        (Connection::to(&door), Connection::to(&door), Connection::to(&door));
+    events.ask(&["PSUBSCRIBE", "__keyevent@0__:*"]);
+    one.ask(&["SUBSCRIBE", "__keyspace@0__:k"]);
+    client.ask(&["SET", "k", "v", "PX", "200"]);
+    client.ask(&["SET", "gone", "v"]);
+    client.ask(&["DEL", "gone"]);
+    let mut event = || {
+        let reply = events.reply();
+        let parts = reply.parts().unwrap();
+        (text(&parts[2]).replace("__keyevent@0__:", ""), text(&parts[3]))
+    };
+    let mut seen = vec![event()];
+    while seen.last().unwrap().0 != "expired" {
+        seen.push(event());
+    }
+    let pair = |kind: &str, key: &str| (kind.to_owned(), key.to_owned());
+    for wanted in [pair("set", "k"), pair("set", "gone"), pair("del", "gone"), pair("expired", "k")] {
+        assert!(seen.contains(&wanted), "{wanted:?} in {seen:?}");
+    }
+    let mut about = Vec::new();
+    while about.last().is_none_or(|last| last != "expired") {
+        about.push(text(&one.reply().parts().unwrap()[2]));
+    }
+    assert_eq!(about.first().map(String::as_str), Some("set"));
+}
+
+#[test]
+fn the_door_is_where_it_is_set_to_be() {
+    let home = Home::new();
+    let passphrase = home.path("passphrase");
+    let up = |listen: &str| {
+        home.run(&[
+            "up",
+            "--listen",
+            "127.0.0.1:0",
+            "--redis-listen",
+            listen,
+            "--passphrase-file",
+            passphrase.to_str().unwrap(),
+        ])
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = taken.local_addr().unwrap().to_string();
+    up(&at).ends(4).says("for Redis clients").says("--redis-listen");
+    drop(taken);
+    let open = ["up", "--redis-listen", "0.0.0.0:0", "--set", "redis_auth=none", "--passphrase-file"];
+    home.run(&[&open[..], &[passphrase.to_str().unwrap()]].concat()).ends(2).says("redis_auth to token");
+    up(&at).ends(0);
+    assert_eq!(address(&home), at);
+    assert_eq!(text(&Connection::to(&at).ask(&["PING"])), "PONG");
+    let status = home.run(&["status"]).ends(0).out;
+    assert!(status.contains(&format!("Redis protocol on {at} to every program of this machine")), "{status}");
+    up("off").ends(4).says("redis_listen");
+    home.run(&["down"]).ends(0);
+    assert!(TcpStream::connect(&at).is_err());
+    up("off").ends(0);
+    assert!(TcpStream::connect(&at).is_err());
+    home.run(&["down"]).ends(0);
+    // A namespace that is not there is said to whoever wants a value of it; the connection works.
+    let out = home.run(&[
+        "up",
+        "--set",
+        "redis_namespace=other",
+        "--redis-listen",
+        &at,
+        "--passphrase-file",
+        passphrase.to_str().unwrap(),
+    ]);
+    out.ends(0);
+    let mut client = Connection::to(&at);
+    assert_eq!(text(&client.ask(&["PING"])), "PONG");
+    assert!(error(&client.ask(&["GET", "a"])).contains("no namespace \"other\""));
+    home.run(&["namespace", "create", "other", "--raw", "--memory"]).ends(0);
+    assert_eq!(client.ask(&["GET", "a"]), Reply::Bulk(b'$', None), "it is there now");
+}
+
+#[test]
+fn the_command_line_client_works() {
+    let home = Home::up();
+    let door = address(&home);
+    let (_, port) = door.rsplit_once(':').unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::new("redis-cli").args(["-p", port]).args(arguments).output();
+        match output {
+            Ok(output) => Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "redis-cli: {error}");
+                None
+            }
+        }
+    };
+    let Some(said) = run(&["SET", "greeting", "hello", "EX", "60"]) else { return };
+    assert_eq!(said, "OK");
+    assert_eq!(run(&["-3", "GET", "greeting"]).as_deref(), Some("hello"));
+    assert_eq!(run(&["--no-raw", "TTL", "greeting"]).as_deref(), Some("(integer) 60"));
+    assert_eq!(run(&["--scan", "--pattern", "greet*"]).as_deref(), Some("greeting"));
+}

@@ -1,0 +1,293 @@
+//! Bad input and bad manners at the Redis door: a clear error or an end, bounded memory, and others are served as before.
+
+#[path = "support/resp.rs"]
+mod resp;
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use resp::{Connection, Reply, address};
+use support::{Home, pause};
+
+/// What a connection is told before it is closed.
+fn told(door: &str, sent: &[u8]) -> String {
+    let mut stream = TcpStream::connect(door).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // Whoever is cut off while sending may still read why.
+    let _ = stream.write_all(sent);
+    let mut said = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) => said.extend_from_slice(&buffer[..len]),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            Err(error) => panic!("not closed: {error}; said {}", said.escape_ascii()),
+        }
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+fn resident_mib(home: &Home) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/status", home.pid("node"))).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+#[track_caller]
+fn still_serves(door: &str) {
+    let began = Instant::now();
+    let mut client = Connection::to(door);
+    assert_eq!(client.ask(&["SET", "still", "here"]), Reply::Line(b'+', b"OK".to_vec()));
+    assert_eq!(client.ask(&["GET", "still"]).bytes(), Some(&b"here"[..]));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn what_is_no_request_ends_its_connection_with_a_reason() {
+    let home = Home::up();
+    let door = address(&home);
+    for (sent, words) in [
+        (&b"*2\r\n$3\r\nGET\r\n$-7\r\n"[..], "-ERR Protocol error: invalid bulk length\r\n"),
+        (b"*2\r\n$3\r\nGET\r\n$99999999999\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
+        (b"*2\r\n$3\r\nGET\r\n$10485761\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
+        (b"*1048577\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
+        (b"*-99999999999999999999\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
+        (b"*1\r\n*1\r\n$4\r\nPING\r\n", "-ERR Protocol error: expected '$', got '*'\r\n"),
+        (b"PING\r\nset \"a\r\nPING\r\n", "+PONG\r\n-ERR Protocol error: unbalanced quotes in request\r\n"),
+    ] {
+        assert_eq!(told(&door, sent), words, "{}", sent.escape_ascii());
+    }
+    let endless = vec![b'a'; 70_000];
+    assert_eq!(told(&door, &endless), "-ERR Protocol error: too big inline request\r\n");
+    // A page in a browser makes it send this: nothing in it is carried out.
+    let page = b"POST / HTTP/1.1\r\nHost: x\r\n\r\nSET from page\r\n";
+    assert_eq!(told(&door, page), "");
+    let mut client = Connection::to(&door);
+    assert_eq!(client.ask(&["GET", "from"]), Reply::Bulk(b'$', None));
+    still_serves(&door);
+}
+
+#[test]
+fn announced_lengths_and_unfinished_requests_hold_no_memory() {
+    let home = Home::up();
+    let door = address(&home);
+    still_serves(&door);
+    let before = resident_mib(&home);
+    let mut open = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(&door).unwrap();
+        stream.write_all(b"*1048576\r\n$10485760\r\nabc").unwrap();
+        open.push(stream);
+    }
+    still_serves(&door);
+    let held = resident_mib(&home) - before;
+    assert!(held < 64, "{held} MiB for 200 connections that have sent 25 bytes each");
+    // What does come is held, up to a bound over all connections; who comes beyond is let go.
+    let part = vec![b'v'; 4 << 20];
+    let mut cut = 0;
+    for stream in &mut open {
+        stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+        cut += usize::from(stream.write_all(&part).is_err());
+    }
+    pause(200);
+    for stream in &mut open {
+        stream.set_nonblocking(true).unwrap();
+        cut += usize::from(
+            matches!(stream.read(&mut [0]), Ok(0))
+                || matches!(stream.read(&mut [0]), Err(error) if error.kind() != ErrorKind::WouldBlock),
+        );
+    }
+    assert!(cut > 50, "{cut} of 200 were let go");
+    let held = resident_mib(&home) - before;
+    assert!(held < 700, "{held} MiB of 800 sent");
+    drop(open);
+    still_serves(&door);
+}
+
+#[test]
+fn a_client_that_never_reads_is_in_nobodys_way() {
+    let home = Home::up();
+    let door = address(&home);
+    let mut setting = Connection::to(&door);
+    let value = "v".repeat(1 << 20);
+    setting.ask(&["SET", "large", &value]);
+    let before = resident_mib(&home);
+    let mut greedy = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(&door).unwrap();
+        stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        // Two gigabytes of answers, asked for at once; sending stops when nobody reads at the other end.
+        let asked = b"GET large\r\n".repeat(2048);
+        let _ = stream.write_all(&asked);
+        greedy.push(stream);
+    }
+    pause(300);
+    let held = resident_mib(&home).saturating_sub(before);
+    assert!(held < 200, "{held} MiB for answers that nobody takes");
+    still_serves(&door);
+    // Whoever reads late gets all of it, in order.
+    let late = greedy.pop().unwrap();
+    late.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut late = late.take(8 * ((1 << 20) + 12));
+    let mut got = Vec::new();
+    late.read_to_end(&mut got).unwrap();
+    assert!(got.starts_with(b"$1048576\r\nvvv") && got.ends_with(b"v\r\n"));
+    assert!(got.iter().filter(|byte| **byte == b'$').count() == 8);
+}
+
+#[test]
+fn one_answer_and_one_transaction_have_bounds() {
+    let home = Home::up();
+    let mut client = Connection::to(&address(&home));
+    let value = "v".repeat(8 << 20);
+    client.ask(&["SET", "large", &value]);
+    let many: Vec<&str> = std::iter::once("MGET").chain(std::iter::repeat_n("large", 100)).collect();
+    let Reply::Line(b'-', words) = client.ask(&many) else { panic!("800 MB in one answer") };
+    assert!(String::from_utf8_lossy(&words).contains("ask for less at once"));
+    assert_eq!(client.ask(&["STRLEN", "large"]).number(), Some(8 << 20), "the connection goes on");
+    client.ask(&["MULTI"]);
+    for at in 0..12 {
+        let reply = client.ask(&["SET", "other", &value]);
+        assert_eq!(reply.is_error(), at >= 7, "{at}: {}", reply.show());
+    }
+    assert!(client.ask(&["EXEC"]).show().starts_with("-EXECABORT"));
+    assert_eq!(client.ask(&["EXISTS", "other"]).number(), Some(0));
+}
+
+#[test]
+fn subscriptions_have_bounds_and_a_listener_that_does_not_listen_is_let_go() {
+    let home = Home::up();
+    let door = address(&home);
+    still_serves(&door);
+    let before = resident_mib(&home);
+    let mut greedy = Connection::to(&door);
+    let mut refused = 0;
+    // A million of them.
+    for block in 0..100 {
+        let mut words = vec![b"SUBSCRIBE".to_vec()];
+        words.extend((0..10_000).map(|at| format!("channel:{block}:{at}").into_bytes()));
+        let mut bytes = Vec::new();
+        resp::encode(&words, &mut bytes);
+        greedy.send(&bytes);
+        for _ in 0..10_000 {
+            if greedy.reply().is_error() {
+                refused += 1;
+                break;
+            }
+        }
+    }
+    assert!(refused > 90, "{refused}");
+    let held = resident_mib(&home).saturating_sub(before);
+    assert!(held < 150, "{held} MiB for subscriptions");
+    let long = "n".repeat(9_000);
+    assert!(Connection::to(&door).ask(&["SUBSCRIBE", &long]).show().contains("too long"));
+    drop(greedy);
+    let mut deaf = Connection::to(&door);
+    deaf.ask(&["SUBSCRIBE", "loud"]);
+    let mut sender = Connection::to(&door);
+    let message = "m".repeat(1 << 20);
+    let mut reached = 0;
+    while sender.ask(&["PUBLISH", "loud", &message]).number() == Some(1) {
+        reached += 1;
+        assert!(reached < 200, "{reached} MiB for one listener");
+    }
+    assert!(reached >= 30, "{reached}");
+    let waited = Instant::now();
+    while sender.ask(&["PUBSUB", "NUMSUB", "loud"]).parts().unwrap()[1].number() != Some(0) {
+        assert!(waited.elapsed() < Duration::from_secs(10), "it is let go");
+        pause(10);
+    }
+    still_serves(&door);
+}
+
+#[test]
+fn half_closed_connections_are_answered_and_ended() {
+    let home = Home::up();
+    let door = address(&home);
+    let mut stream = TcpStream::connect(&door).unwrap();
+    stream.write_all(b"PING\r\n*2\r\n$4\r\nECHO\r\n$10\r\nhal").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "+PONG\r\n", "what was whole is answered, what was not is forgotten");
+    let mut listener = TcpStream::connect(&door).unwrap();
+    listener.write_all(b"SUBSCRIBE a\r\n").unwrap();
+    listener.shutdown(Shutdown::Write).unwrap();
+    let mut said = String::new();
+    listener.read_to_string(&mut said).unwrap();
+    assert!(said.contains("subscribe"));
+    assert_eq!(Connection::to(&door).ask(&["PUBSUB", "CHANNELS"]).show(), "*[]");
+}
+
+/// A connection from one of loopback's many addresses.
+fn connect_from(last: u8, door: SocketAddr) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddr::new(IpAddr::from([127, 0, 1, last]), 0)).unwrap();
+    connect(&socket, &door).unwrap();
+    TcpStream::from(socket)
+}
+
+#[test]
+fn very_many_connects_are_served_one_after_the_other() {
+    let home = Home::up();
+    let door = address(&home);
+    let at: SocketAddr = door.parse().unwrap();
+    still_serves(&door);
+    let before = resident_mib(&home);
+    let began = Instant::now();
+    let (count, each) = (4_000_u32, Duration::from_micros(1_200));
+    for number in 0..count {
+        let mut stream = connect_from((number % 8) as u8 + 1, at);
+        if number % 2 == 0 {
+            stream.write_all(b"PING\r\n").unwrap();
+            let mut said = [0; 7];
+            stream.read_exact(&mut said).unwrap();
+            assert_eq!(&said, b"+PONG\r\n");
+        }
+    }
+    let took = began.elapsed();
+    let grown = resident_mib(&home).saturating_sub(before);
+    assert!(grown < 64, "{grown} MiB");
+    assert!(took < 20 * each * count, "{took:?}: far from 50,000 a minute");
+    still_serves(&door);
+}
+
+#[test]
+fn ten_thousand_idle_connections_take_little() {
+    // Two descriptors each, one here and one there.
+    const COUNT: usize = 10_000;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    if limit.maximum.is_some_and(|max| max < COUNT as u64 + 200) {
+        println!("NOT RUN: fewer than {COUNT} descriptors are allowed");
+        return;
+    }
+    rustix::process::setrlimit(
+        rustix::process::Resource::Nofile,
+        rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum },
+    )
+    .unwrap();
+    let home = Home::up();
+    let door = address(&home);
+    let at: SocketAddr = door.parse().unwrap();
+    still_serves(&door);
+    let before = resident_mib(&home);
+    let open: Vec<TcpStream> = (0..COUNT)
+        .map(|number| {
+            let mut stream = connect_from((number % 8) as u8 + 1, at);
+            stream.write_all(b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n").unwrap();
+            let mut said = [0; 5];
+            stream.read_exact(&mut said).unwrap();
+            assert_eq!(&said, b"$-1\r\n");
+            stream
+        })
+        .collect();
+    let held = resident_mib(&home);
+    println!("{COUNT} idle connections: {} MiB in all, {} MiB of them", held, held - before);
+    assert!(held < 200, "{held} MiB");
+    still_serves(&door);
+    drop(open);
+}

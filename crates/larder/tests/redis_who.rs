@@ -1,0 +1,166 @@
+//! Who may do what at the Redis door: tokens by AUTH and HELLO, what they are limited to, revocation, and TLS with
+//! certificates.
+
+#[path = "support/resp.rs"]
+mod resp;
+mod support;
+
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use resp::{Connection, Reply, address};
+use support::Home;
+
+fn up(settings: &[&str]) -> Home {
+    let home = Home::new();
+    let passphrase = home.path("passphrase");
+    let mut arguments = vec!["up", "--listen", "127.0.0.1:0", "--passphrase-file", passphrase.to_str().unwrap()];
+    for setting in settings {
+        arguments.extend(["--set", setting]);
+    }
+    home.run(&arguments).ends(0);
+    home
+}
+
+/// A token's id and text.
+fn token(home: &Home, grants: &[&str]) -> (String, String) {
+    let made = home.run(&[&["token", "create", "--json"], grants].concat()).ends(0).json();
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    (text("id"), text("token"))
+}
+
+fn is_ok(reply: &Reply) -> bool {
+    *reply == Reply::Line(b'+', b"OK".to_vec())
+}
+
+#[test]
+fn whoever_has_no_token_gets_no_further_than_saying_who_it_is() {
+    let home = up(&["redis_auth=token"]);
+    let door = address(&home);
+    let (id, secret) = token(&home, &["--right", "write"]);
+    let mut client = Connection::to(&door);
+    assert_eq!(client.ask(&["GET", "a"]).show(), "-NOAUTH Authentication required.");
+    assert_eq!(client.ask(&["PING"]).show(), "-NOAUTH Authentication required.");
+    assert!(client.ask(&["HELLO", "3"]).show().starts_with("-NOAUTH HELLO must be called"));
+    assert!(client.ask(&["AUTH", &id, "larder_wrong"]).show().starts_with("-WRONGPASS"));
+    assert!(client.ask(&["AUTH", "other", &secret]).show().starts_with("-WRONGPASS"));
+    assert!(is_ok(&client.ask(&["AUTH", &id, &secret])));
+    assert!(is_ok(&client.ask(&["SET", "a", "1"])));
+    assert!(client.ask(&["CLIENT", "INFO"]).show().contains(&format!("user={id}")));
+    client.ask(&["RESET"]);
+    assert_eq!(client.ask(&["GET", "a"]).show(), "-NOAUTH Authentication required.", "RESET forgets who it was");
+    // With the greeting, and with the token alone.
+    assert!(matches!(Connection::to(&door).ask(&["HELLO", "3", "AUTH", &id, &secret]), Reply::Many(b'%', _)));
+    assert!(is_ok(&Connection::to(&door).ask(&["AUTH", &secret])));
+    assert!(is_ok(&Connection::to(&door).ask(&["AUTH", "default", &secret])));
+    // Somebody unknown cannot make the node read much.
+    let mut stranger = Connection::to(&door);
+    stranger.send(b"*100\r\n");
+    assert_eq!(stranger.reply().show(), "-ERR Protocol error: unauthenticated multibulk length");
+    let mut stranger = Connection::to(&door);
+    stranger.send(b"*3\r\n$4\r\nAUTH\r\n$100000\r\n");
+    assert_eq!(stranger.reply().show(), "-ERR Protocol error: unauthenticated bulk length");
+    // Nor try for ever.
+    let mut guesser = Connection::to(&door);
+    let mut guesses = 0;
+    loop {
+        guesser.send(b"AUTH x y\r\n");
+        guesses += 1;
+        if guesses == 8 {
+            break;
+        }
+        guesser.reply();
+    }
+    guesser.reply();
+    assert_eq!(guesser.stream.read(&mut [0]).unwrap(), 0, "closed after {guesses}");
+    let log = std::fs::read_to_string(home.home().join("state/node.log")).unwrap_or_default();
+    assert!(!log.contains(&secret), "a token is never logged");
+}
+
+#[test]
+fn a_token_goes_as_far_as_it_says_and_no_longer_than_it_is_good() {
+    let home = up(&["redis_auth=token"]);
+    let door = address(&home);
+    let (_, writer) = token(&home, &["--right", "write"]);
+    let (reading, reader) = token(&home, &["--right", "read", "--prefix", "app:"]);
+    let mut client = Connection::to(&door);
+    client.ask(&["AUTH", &writer]);
+    assert!(is_ok(&client.ask(&["MSET", "app:1", "one", "other", "two"])));
+    let mut limited = Connection::to(&door);
+    limited.ask(&["AUTH", &reader]);
+    assert_eq!(limited.ask(&["GET", "app:1"]).bytes(), Some(&b"one"[..]));
+    for refused in [&["GET", "other"][..], &["SET", "app:1", "x"], &["KEYS", "*"], &["MGET", "app:1", "other"]] {
+        assert!(limited.ask(refused).show().starts_with("-NOPERM"), "{refused:?}");
+    }
+    assert_eq!(limited.ask(&["KEYS", "app:*"]).parts().unwrap().len(), 1);
+    // What may not be done may not be queued, and a transaction with it does nothing.
+    limited.ask(&["MULTI"]);
+    assert!(limited.ask(&["SET", "app:1", "x"]).show().starts_with("-NOPERM"));
+    assert!(limited.ask(&["EXEC"]).show().starts_with("-EXECABORT"));
+    // A namespace of one's own is database 0.
+    home.run(&["namespace", "create", "own", "--raw", "--memory"]).ends(0);
+    let (_, elsewhere) = token(&home, &["--right", "write", "--namespace", "own"]);
+    let mut other = Connection::to(&door);
+    other.ask(&["AUTH", &elsewhere]);
+    assert!(is_ok(&other.ask(&["SET", "app:1", "mine"])));
+    assert_eq!(limited.ask(&["GET", "app:1"]).bytes(), Some(&b"one"[..]), "each its own");
+    other.ask(&["SUBSCRIBE", "news"]);
+    assert_eq!(client.ask(&["PUBLISH", "news", "x"]).number(), Some(0), "channels as well");
+    // Revoked: whoever is connected goes within a second, also one that only listens.
+    let mut listening = Connection::to(&door);
+    listening.ask(&["AUTH", &reader]);
+    listening.ask(&["SUBSCRIBE", "app:news"]);
+    let began = Instant::now();
+    home.run(&["token", "revoke", &reading]).ends(0);
+    assert_eq!(limited.stream.read(&mut [0]).unwrap(), 0);
+    assert_eq!(listening.stream.read(&mut [0]).unwrap(), 0);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}, the command included", began.elapsed());
+    assert!(Connection::to(&door).ask(&["AUTH", &reader]).show().starts_with("-WRONGPASS"));
+    assert_eq!(client.ask(&["GET", "other"]).bytes(), Some(&b"two"[..]), "others go on");
+    // Its time is up.
+    let (_, short) = token(&home, &["--right", "read", "--expires", "2s"]);
+    let mut ending = Connection::to(&door);
+    assert!(is_ok(&ending.ask(&["AUTH", &short])));
+    let began = Instant::now();
+    assert_eq!(ending.stream.read(&mut [0]).unwrap(), 0);
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn certificates_speak_for_their_holders() {
+    let home = up(&["redis_auth=certificate"]);
+    let door = address(&home);
+    let (_, port) = door.rsplit_once(':').unwrap();
+    let status = home.run(&["status"]).ends(0).out;
+    assert!(status.contains("Redis protocol over TLS") && status.contains("certificate needed"), "{status}");
+    let folder = home.home().join("config/certificates");
+    let reader = home.path("reader");
+    home.run(&["ca", "issue", "reader", "--rights", "read", "--to", reader.to_str().unwrap()]).ends(0);
+    let run = |certificate: &Option<(String, String)>, arguments: &[&str]| {
+        let mut command = Command::new("redis-cli");
+        command.args(["-p", port, "--tls", "--cacert"]).arg(folder.join("authority.pem"));
+        if let Some((certificate, key)) = certificate {
+            command.args(["--cert", certificate, "--key", key]);
+        }
+        let said = command.args(arguments).output().unwrap();
+        String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).trim().to_owned()
+    };
+    if Command::new("redis-cli").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "redis-cli is not installed");
+        return;
+    }
+    let of = |folder: &Path| {
+        let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        Some((file("client.pem"), file("client.key")))
+    };
+    let (own, theirs) = (of(&folder), of(&reader));
+    assert_eq!(run(&own, &["SET", "a", "1"]), "OK");
+    assert_eq!(run(&own, &["-3", "GET", "a"]), "1");
+    assert!(!run(&None, &["GET", "a"]).contains('1'), "no certificate, no value");
+    assert_eq!(run(&theirs, &["GET", "a"]), "1");
+    assert!(run(&theirs, &["SET", "a", "2"]).starts_with("NOPERM"));
+    // A plain client hears nothing that it could take for an answer.
+    assert!(!Command::new("redis-cli").args(["-p", port, "PING"]).output().is_ok_and(|out| out.stdout == b"PONG\n"));
+}
