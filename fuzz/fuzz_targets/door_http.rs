@@ -4,9 +4,13 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
+use larder_door::http::conditions::Conditions;
+use larder_door::http::events::Cursor;
 use larder_door::http::origin::Hosts;
-use larder_door::http::target::{self, Asked};
-use larder_door::http::{forms, percent, suspicion};
+use larder_door::http::ranges::{Ranges, Wanted};
+use larder_door::http::target;
+use larder_door::http::{forms, idempotency, percent, suspicion};
+use larder_format::record::Version;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -27,14 +31,26 @@ fuzz_target!(|data: &[u8]| {
             headers.append(name, value);
         }
     }
+    let _ = Cursor::parse(body);
+    let _ = idempotency::read(&headers);
+    if let Ok(Some(conditions)) = Conditions::read(&headers) {
+        let _ = (conditions.look(None), conditions.look(Some(Version::from_u64(7))), conditions.as_one());
+    }
+    let (len, version) = (body.len() as u64, Version::from_u64(7));
+    match Ranges::read(&headers).map_or(Wanted::Whole, |ranges| ranges.of(len, version)) {
+        Wanted::Part(part) => assert!(part.start < part.end && part.end <= len),
+        Wanted::Parts(parts) => assert!(parts.iter().all(|part| part.start < part.end && part.end <= len)),
+        Wanted::Whole | Wanted::Nothing => {}
+    }
     let authority = uri.authority().map(http::uri::Authority::as_str);
     let _ = Hosts::default().check(&method, Version::HTTP_11, authority, &headers);
     match target::decode(&method, uri.path(), uri.query()) {
-        Ok(Asked::Get { key, .. } | Asked::Put { key, .. } | Asked::Delete { key }) => {
-            let again = percent::decode(&percent::encode(key.as_bytes()));
-            assert_eq!(again.as_deref(), Ok(key.as_bytes()));
+        Ok(asked) => {
+            if let Some(key) = asked.key() {
+                let again = percent::decode(&percent::encode(key.as_bytes()));
+                assert_eq!(again.as_deref(), Ok(key.as_bytes()));
+            }
         }
-        Ok(_) => {}
         Err(_) => {
             let _ = suspicion::look(&method, &uri);
         }

@@ -27,6 +27,8 @@ from sealed import CHILD_DIRECTORY, DIRECTORY, FILE, SUITE, SYMLINK, VAULT_HEADE
 from sealed import derive_key, namespace_id, need, statement_hash
 
 SYSTEM = 0
+# What keys of tokens' records in the system namespace begin with.
+TOKENS = b"token/"
 KEY_LEN, VERSION_KEY_LEN = 32, 40
 OPEN = 1
 KIND_NAMES = {FILE: "file", SYMLINK: "link"}
@@ -56,7 +58,9 @@ class Entry:
 def namespaces(records):
     """Settings of every namespace: {name: "memory" or "disk"}."""
     found = {}
-    for record in records.get(SYSTEM, {}).values():
+    for key, record in records.get(SYSTEM, {}).items():
+        if key.startswith(TOKENS):
+            continue
         f = Fields(record.body)
         need(f.u8() in (1, 2), "namespace settings of another format")
         name, privacy, on_disk = f.text(), f.u8(), f.u8()

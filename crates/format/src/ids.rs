@@ -117,6 +117,32 @@ impl BlobId {
     }
 }
 
+impl OperationId {
+    /// Bytes at the start of an id that [`OperationId::named`] made which its name alone decides.
+    pub const NAME_LEN: usize = 8;
+
+    /// The id of an operation that a client gave a name, and the parts of what it asks. The same name with other parts
+    /// makes an id that begins alike, by which such a mistake is noticed.
+    #[must_use]
+    pub fn named(name: &[u8], parts: &[&[u8]]) -> Self {
+        let mut asked = blake3::Hasher::new_derive_key("larder 2026 operation request");
+        for part in parts {
+            asked.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        let mut id = [0; Self::LEN];
+        let named = blake3::derive_key("larder 2026 operation name", name);
+        id[..Self::NAME_LEN].copy_from_slice(&named[..Self::NAME_LEN]);
+        id[Self::NAME_LEN..].copy_from_slice(&asked.finalize().as_bytes()[..Self::LEN - Self::NAME_LEN]);
+        Self(id)
+    }
+
+    /// Whether two ids are of one name and not of one request.
+    #[must_use]
+    pub fn is_named_as(&self, other: &Self) -> bool {
+        self != other && self.0[..Self::NAME_LEN] == other.0[..Self::NAME_LEN]
+    }
+}
+
 /// A namespace, by the hash of its name: the same name means the same namespace on every node without
 /// anyone having to hand out numbers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,6 +190,15 @@ pub struct Incarnation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_name_for_two_requests_is_noticed() {
+        let id = |name: &str, parts: &[&[u8]]| OperationId::named(name.as_bytes(), parts);
+        let put = id("a", &[b"put", b"body"]);
+        assert_eq!(put, id("a", &[b"put", b"body"]));
+        assert!(put.is_named_as(&id("a", &[b"put", b"bod", b"y"])));
+        assert!(!put.is_named_as(&put) && !put.is_named_as(&id("b", &[b"put", b"body"])));
+    }
 
     #[test]
     fn text_form_round_trips_and_rejects_what_is_not_hex() {

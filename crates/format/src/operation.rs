@@ -168,6 +168,9 @@ pub enum Refusal {
     /// Too many operations with ids on this record at once.
     #[error("too many operations with ids on this record at once; try again later")]
     TooManyOperations,
+    /// An operation of this name, and remembered still, asked something else.
+    #[error("this name was given to another request on the same key; choose another")]
+    NameReused,
     /// The value is an ordinary one, and take was asked.
     #[error("this value cannot be taken; read it instead")]
     NotTakeable,
@@ -184,6 +187,7 @@ impl Refusal {
             // The first attempt under this id may have taken effect: only a read can tell.
             Refusal::DeadlinePassed => Kind::Unknown,
             Refusal::NotAfter | Refusal::TooManyOperations | Refusal::ClockAhead => Kind::Retry,
+            Refusal::NameReused => Kind::Conflict,
             Refusal::DeadlineTooFar { .. }
             | Refusal::BornExpired
             | Refusal::ExpiryTooFar { .. }

@@ -12,6 +12,8 @@ pub enum Reason {
     Kind(Kind),
     /// An I/O error that is none of those kinds (for instance a failing disk under a local file).
     Io,
+    /// What was measured is not what was required.
+    Unmet,
     /// ctrl-C, or a request to stop.
     Interrupted,
     /// Whoever read our standard output has had enough.
@@ -60,6 +62,11 @@ pub const TABLE: &[Row] = &[
     },
     Row { code: 11, names: &["too_new"], meaning: "written by a newer Larder: upgrade" },
     Row {
+        code: 12,
+        names: &["unmet"],
+        meaning: "what was measured is not what was required (`larder bench`)",
+    },
+    Row {
         code: 130,
         names: &["interrupted"],
         meaning: "interrupted (ctrl-C or a stop signal); no file is half done, the same command again goes on (a folder under a new name: with `-T`)",
@@ -72,6 +79,7 @@ impl Reason {
         match self {
             Reason::Kind(kind) => kind.name(),
             Reason::Io => "io",
+            Reason::Unmet => "unmet",
             Reason::Interrupted => "interrupted",
             Reason::BrokenPipe => "broken_pipe",
         }
@@ -81,6 +89,7 @@ impl Reason {
     pub fn code(self) -> u8 {
         match self {
             Reason::BrokenPipe => 0,
+            Reason::Unmet => 12,
             Reason::Interrupted => 130,
             Reason::Io => 1,
             Reason::Kind(kind) => match kind {
@@ -134,7 +143,8 @@ mod tests {
 
     #[test]
     fn every_kind_is_in_the_table_under_its_own_code() {
-        let reasons = KINDS.iter().map(|k| Reason::Kind(*k)).chain([Reason::Io, Reason::Interrupted]);
+        let reasons =
+            KINDS.iter().map(|k| Reason::Kind(*k)).chain([Reason::Io, Reason::Unmet, Reason::Interrupted]);
         for reason in reasons {
             let row = TABLE.iter().find(|row| row.names.contains(&reason.name()));
             assert_eq!(row.map(|row| row.code), Some(reason.code()), "{}", reason.name());

@@ -44,6 +44,11 @@ impl Failure {
         }
     }
 
+    /// What was measured is not what was required.
+    pub fn unmet(message: impl Into<String>) -> Self {
+        Self { reason: Reason::Unmet, message: message.into(), hint: None, node_is_full: false }
+    }
+
     /// Somebody pressed ctrl-C or asked the process to stop.
     pub fn interrupted() -> Self {
         Self {

@@ -39,7 +39,10 @@ fn both_ways_answer_alike_to_the_order_of_headers() {
     ] {
         assert_eq!(put(&door, path, value).status, 201, "{path}");
     }
+    assert_eq!(put(&door, "/v1/data/secret?reads=3", b"v").status, 201);
     for (path, status) in [
+        ("/v1/data/secret", 409),
+        ("/raw/get/secret", 409),
         ("/v1/data/small", 200),
         ("/data/small", 200),
         ("/raw/get/small", 200),
@@ -58,6 +61,12 @@ fn both_ways_answer_alike_to_the_order_of_headers() {
         assert_eq!(short.status, status, "{path}: {short:?}");
         assert!(fixed(&short) == fixed(&long), "{path}: {:?} {:?}", short.headers, long.headers);
     }
+    let [short, long] = both_ways(&door, "/v1/data/small");
+    let tag = short.header("etag");
+    assert!(
+        tag.len() > 10 && tag == long.header("etag") && short.header("accept-ranges") == "bytes",
+        "{short:?}"
+    );
     let [short, long] = both_ways(&door, "/v1/data/large");
     assert!(short.body == large && long.body == large);
 }

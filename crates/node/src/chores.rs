@@ -20,6 +20,12 @@ use crate::registers::Registers;
 use crate::time::NodeTime;
 use crate::tokens::Tokens;
 
+/// How often values in memory whose time is up are removed. What memory they held is free a little later.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Values looked at before yielding: some milliseconds of work, and never more than a hundred or so under one lock.
+const SWEEP_PORTION: usize = 8192;
+
 /// How often expired records are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -83,6 +89,7 @@ pub(crate) fn start(chores: Chores) -> Running {
     let (stop, stopped) = watch::channel(false);
     let chores = Arc::new(chores);
     let tasks = vec![
+        every(SWEEP_INTERVAL, stopped.clone(), chores.clone(), Chores::sweep),
         every(EXPIRY_INTERVAL, stopped.clone(), chores.clone(), Chores::expire),
         every(LEASE_INTERVAL, stopped.clone(), chores.clone(), Chores::settle_leases),
         every(SUSPECT_INTERVAL, stopped.clone(), chores.clone(), Chores::look_at_suspects),
@@ -127,7 +134,16 @@ fn every(
 }
 
 impl Chores {
-    /// Removes expired records. Answers whether there may be more.
+    /// Removes values in memory whose time is up. They were all written since the start, so that no clock that was
+    /// wrong before can have ended them.
+    fn sweep(&self) -> Result<bool, StoreError> {
+        let swept = self.registers.values().sweep(self.time.now(), SWEEP_PORTION);
+        self.metrics.chores.expired_memory.add(swept.removed);
+        Ok(swept.more)
+    }
+
+    /// Removes expired records: all on disk, and those in memory that are more than a value and its end. Answers
+    /// whether there may be more.
     fn expire(&self) -> Result<bool, StoreError> {
         let now = self.time.now();
         let mut more = false;
@@ -135,7 +151,10 @@ impl Chores {
             if !self.registers.may_free(class) {
                 continue;
             }
-            let due = self.registers.table(class).due(now, EXPIRY_PORTION);
+            let due = match class {
+                Class::Memory => self.registers.values().due_records(now, EXPIRY_PORTION),
+                Class::Disk => self.log.due(now, EXPIRY_PORTION),
+            };
             more |= due.len() == EXPIRY_PORTION;
             if class == Class::Disk && !due.is_empty() {
                 // What is forgotten by this time must not be asked about by an earlier one.

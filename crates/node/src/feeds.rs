@@ -13,8 +13,9 @@ use std::time::Duration;
 use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
 use larder_format::namespace::Class;
+use larder_format::record::Version;
 use larder_store::api::{Durability, StoreError};
-use larder_store::feed::{Feed, Lost, Position};
+use larder_store::feed::{EventKind, Feed, Lost, Position};
 use larder_store::log::LogStore;
 use larder_wire::answer::Failure;
 use larder_wire::v1;
@@ -33,8 +34,11 @@ const GATHER: Duration = Duration::from_millis(1);
 /// How long to wait while the disk has no room.
 const STALL_PAUSE: Duration = Duration::from_millis(200);
 
-/// Bytes of keys sent in one page, at least one event.
-const PAGE_KEY_BYTES_MAX: usize = 256 << 10;
+/// Bytes of events in one page, as they are held; one look at the ring more than that at most.
+const PAGE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes an event takes beside its key while it is held.
+const EVENT_BYTES: usize = 96;
 
 /// Both feeds and who watches them.
 pub struct Feeds {
@@ -62,8 +66,40 @@ struct Told {
 pub(crate) struct WatchAsk {
     pub(crate) namespace: NamespaceId,
     pub(crate) prefix: bytes::Bytes,
+    /// Only these keys, if there are any.
+    pub(crate) keys: Vec<bytes::Bytes>,
     pub(crate) key_len_max: usize,
     pub(crate) cursor: Option<Position>,
+}
+
+impl WatchAsk {
+    fn wants(&self, event: &larder_store::feed::Event<'_>) -> bool {
+        event.namespace == self.namespace
+            && event.key.starts_with(&self.prefix)
+            && event.key.len() <= self.key_len_max
+            && (self.keys.is_empty() || self.keys.iter().any(|key| key == event.key))
+    }
+}
+
+/// What happened to a record that somebody watches.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) kind: EventKind,
+    pub(crate) key: bytes::Bytes,
+    pub(crate) version: Version,
+    pub(crate) sequence: u64,
+}
+
+/// What there is to tell at a time.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) events: Vec<Event>,
+    /// Everything up to here has been told.
+    pub(crate) at: Position,
+    /// Changes before this page were lost: look at everything anew.
+    pub(crate) reset: bool,
+    /// All that had happened when the watch began (or began anew) has been told.
+    pub(crate) caught_up: bool,
 }
 
 /// A watcher's place.
@@ -197,8 +233,13 @@ async fn is_durable(durability: &Durability, sequence: u64) -> bool {
 }
 
 impl Watching {
-    /// The next page; waits until there is something to say. `None` when the node stops.
+    /// The next page as gRPC tells it; `None` when the node stops.
     pub(crate) async fn next(&mut self) -> Option<v1::WatchPage> {
+        self.page().await.map(message)
+    }
+
+    /// The next page; waits until there is something to say. `None` when the node stops.
+    pub(crate) async fn page(&mut self) -> Option<Page> {
         loop {
             let told = *self.told.borrow_and_update();
             if told.closing {
@@ -218,28 +259,34 @@ impl Watching {
         }
     }
 
+    /// Where the watch is: all that was wanted up to here has been told.
+    pub(crate) fn at(&self) -> Position {
+        self.at
+    }
+
     /// What the ring has for this watcher, up to a number.
-    fn look(&mut self, through: u64) -> v1::WatchPage {
+    fn look(&mut self, through: u64) -> Page {
         let feeds = self.feeds.clone();
         let feed = &feeds.of(self.class).feed;
         let mut events = Vec::new();
         let mut bytes = 0;
         let mut reset = std::mem::take(&mut self.reset);
         loop {
-            let ask = &self.ask;
             let looked = feed.look(self.at, through, |event| {
-                let wanted = event.namespace == ask.namespace
-                    && event.key.starts_with(&ask.prefix)
-                    && event.key.len() <= ask.key_len_max;
-                if wanted {
-                    bytes += event.key.len();
-                    events.push(message(&event));
+                if self.ask.wants(&event) {
+                    bytes += EVENT_BYTES + event.key.len();
+                    events.push(Event {
+                        kind: event.change.kind,
+                        key: bytes::Bytes::copy_from_slice(event.key),
+                        version: event.change.version,
+                        sequence: event.sequence,
+                    });
                 }
             });
             match looked {
                 Ok(looked) => {
                     self.at.sequence = looked.through;
-                    if looked.more && bytes < PAGE_KEY_BYTES_MAX {
+                    if looked.more && bytes < PAGE_BYTES_MAX {
                         continue;
                     }
                 }
@@ -250,8 +297,7 @@ impl Watching {
                 }
             }
             self.caught_up &= !reset;
-            let cursor = Some(v1::WatchCursor { life: self.at.life, sequence: self.at.sequence });
-            return v1::WatchPage { events, cursor, reset, caught_up: false };
+            return Page { events, at: self.at, reset, caught_up: false };
         }
     }
 }
@@ -263,19 +309,26 @@ impl Drop for Watching {
     }
 }
 
-fn message(event: &larder_store::feed::Event<'_>) -> v1::WatchEvent {
-    use larder_store::feed::EventKind;
-    let kind = match event.change.kind {
-        // gRPC tells both by one name.
-        EventKind::Created | EventKind::Changed => v1::ChangeKind::Changed,
-        EventKind::Deleted => v1::ChangeKind::Deleted,
-        EventKind::Expired => v1::ChangeKind::Expired,
+fn message(page: Page) -> v1::WatchPage {
+    let event = |event: Event| {
+        let kind = match event.kind {
+            // gRPC tells both by one name.
+            EventKind::Created | EventKind::Changed => v1::ChangeKind::Changed,
+            EventKind::Deleted => v1::ChangeKind::Deleted,
+            EventKind::Expired => v1::ChangeKind::Expired,
+        };
+        v1::WatchEvent {
+            kind: kind.into(),
+            key: event.key,
+            version: event.version.to_u64(),
+            sequence: event.sequence,
+        }
     };
-    v1::WatchEvent {
-        kind: kind.into(),
-        key: bytes::Bytes::copy_from_slice(event.key),
-        version: event.change.version.to_u64(),
-        sequence: event.sequence,
+    v1::WatchPage {
+        events: page.events.into_iter().map(event).collect(),
+        cursor: Some(v1::WatchCursor { life: page.at.life, sequence: page.at.sequence }),
+        reset: page.reset,
+        caught_up: page.caught_up,
     }
 }
 

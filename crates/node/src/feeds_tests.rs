@@ -45,7 +45,8 @@ fn remove(store: &dyn RecordStore, key: &str, round: u64) {
 }
 
 fn ask(prefix: &'static str, cursor: Option<Position>) -> WatchAsk {
-    WatchAsk { namespace: NS, prefix: Bytes::from_static(prefix.as_bytes()), key_len_max: 100, cursor }
+    let prefix = Bytes::from_static(prefix.as_bytes());
+    WatchAsk { namespace: NS, prefix, keys: Vec::new(), key_len_max: 100, cursor }
 }
 
 fn told(page: &v1::WatchPage) -> Vec<(String, v1::ChangeKind, u64)> {

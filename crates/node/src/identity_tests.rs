@@ -51,6 +51,39 @@ fn certificates_from_before_have_all_rights_and_what_is_not_understood_is_refuse
 }
 
 #[test]
+fn a_token_is_limited_to_keys_and_denials_say_so() {
+    let token = Identity {
+        proof: Proof::Token(TokenId([0xab; 8])),
+        name: "ci".to_owned(),
+        serial: Serial::of_token(TokenId([0; 8])),
+        right: Right::Write,
+        namespaces: Some(vec!["raw".to_owned()]),
+        prefixes: Some(vec![Bytes::from_static(b"a:"), Bytes::from_static(b"b:")]),
+        not_before_ms: 0,
+        not_after_ms: u64::MAX,
+    };
+    assert_eq!(token.serial.as_str(), "0000000000000000");
+    let raw = NamespaceId::of("raw");
+    for (key, may) in
+        [(&b"a:"[..], true), (b"a:1", true), (b"b:1", true), (b"a", false), (b"", false), (b"c:", false)]
+    {
+        assert_eq!(token.check_key(Right::Write, raw, key).is_ok(), may, "{key:?}");
+        assert_eq!(token.check_named_prefix(Right::Read, "raw", key).is_ok(), may, "{key:?}");
+    }
+    assert!(
+        token.check_somewhere(Right::Write, "raw").is_ok() && token.check_named(Right::Read, "raw").is_err()
+    );
+    assert!(token.check_key(Right::Write, NamespaceId::of("cache"), b"a:").is_err());
+    assert!(token.check_somewhere(Right::Read, "cache").is_err());
+    let failure = token.check_key(Right::Read, raw, b"c").unwrap_err();
+    assert_eq!(failure.kind, Kind::Denied);
+    for words in ["token abababababababab (\"ci\")", "begin with a: or b:", "larder token create --prefix"] {
+        assert!(failure.message.contains(words), "{failure}");
+    }
+    assert!(token.check(Right::Admin).unwrap_err().message.contains("larder token create"));
+}
+
+#[test]
 fn every_right_includes_those_before_it_and_denials_name_what_is_missing() {
     for (at, right) in Right::ALL.into_iter().enumerate() {
         let identity = parsed(&[&format!("larder:rights/{right}"), "larder:namespace/files"]).unwrap();

@@ -8,12 +8,13 @@ use larder_format::clock::Hlc;
 use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
 use larder_format::limits::NAMESPACES_MAX;
-use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
+use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder, WhenFull};
 use larder_format::record::{Ballot, Content, Expiry, Key, Live, RecordSlot, RecordState, Version};
 use larder_format::slot::Slot;
 use larder_format::token::record::TOKEN_RECORD_PREFIX;
 use larder_store::api::{Address, Current, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
 use larder_store::log::LogStore;
+use larder_store::memory::MemoryTable;
 use larder_wire::answer::Failure;
 use parking_lot::RwLock;
 
@@ -23,6 +24,7 @@ use crate::registers::store_failure;
 /// All namespaces, by id.
 pub struct Namespaces {
     disk: Arc<LogStore>,
+    memory: Arc<MemoryTable>,
     known: RwLock<HashMap<NamespaceId, Arc<Namespace>>>,
 }
 
@@ -33,7 +35,7 @@ impl Namespaces {
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read, [`StoreError::Damaged`] if they make no sense.
-    pub fn load(disk: Arc<LogStore>) -> Result<Self, StoreError> {
+    pub fn load(disk: Arc<LogStore>, memory: Arc<MemoryTable>) -> Result<Self, StoreError> {
         let mut known = HashMap::new();
         let mut request = ScanRequest {
             prefix: bytes::Bytes::new(),
@@ -53,6 +55,7 @@ impl Namespaces {
                 let settings =
                     Namespace::decode(live.body).map_err(|e| damaged_settings(&key, &e.to_string()))?;
                 disk.used().of(settings.id()).set_limit(settings.quota_bytes);
+                memory.set_evicts(settings.id(), settings.when_full == WhenFull::Evict);
                 known.insert(settings.id(), Arc::new(settings));
             }
             match page.next {
@@ -60,7 +63,7 @@ impl Namespaces {
                 None => break,
             }
         }
-        Ok(Self { disk, known: RwLock::new(known) })
+        Ok(Self { disk, memory, known: RwLock::new(known) })
     }
 
     /// The settings of a namespace.
@@ -131,7 +134,7 @@ impl Namespaces {
         find(&self.known.read(), name).cloned()
     }
 
-    /// Changes lifetimes and quota of a namespace, for what is written from now on; answers when that is durable.
+    /// Changes lifetimes, quota and what happens when memory is full, for what is written from now on; answers when that is durable.
     ///
     /// # Errors
     /// [`Kind::NotFound`]; [`Kind::Retry`] if it is not any more what it was `before`; [`Kind::Invalid`] for what is not
@@ -150,11 +153,11 @@ impl Namespaces {
             ttl_default_ms: None,
             ttl_max_ms: None,
             quota_bytes: None,
+            when_full: WhenFull::Refuse,
             ..of.clone()
         };
         if fixed(existing) != fixed(&settings) {
-            let message =
-                "of a namespace only lifetimes and quota can be changed: what is in it was stored as it is";
+            let message = "of a namespace only lifetimes, quota and when_full can be changed: what is in it was stored as it is";
             return Err(Failure::new(Kind::Invalid, message));
         }
         let ticket = self.store(&settings, now, Next::StoreInto)?;
@@ -217,6 +220,7 @@ impl Namespaces {
         };
         let ticket = self.disk.update(settings_address(&key), store).map_err(store_failure)?;
         self.disk.used().of(settings.id()).set_limit(settings.quota_bytes);
+        self.memory.set_evicts(settings.id(), settings.when_full == WhenFull::Evict);
         Ok(ticket)
     }
 }

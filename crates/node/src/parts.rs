@@ -84,7 +84,7 @@ impl Parts {
         // A version is a time too: one that was told must not be given out again.
         let high = RecordStore::time(log.as_ref()).max(log.newest_version().0);
         let time = Arc::new(NodeTime::resume(clock, high));
-        let namespaces = Arc::new(Namespaces::load(log.clone())?);
+        let namespaces = Arc::new(Namespaces::load(log.clone(), memory.clone())?);
         let tokens = Arc::new(Tokens::load(log.clone(), time.clone())?);
         let max = config.value_len_max;
         let registers =
@@ -151,6 +151,7 @@ impl Parts {
             namespaces: self.namespaces.clone(),
             tokens: self.tokens.clone(),
             health: self.health.clone(),
+            feeds: self.feeds.clone(),
             sources: self.sources(),
             proxies: self.proxies.clone(),
         }

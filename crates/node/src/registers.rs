@@ -3,25 +3,26 @@
 //! A request is resolved (namespace, slot, absolute expiry), decided by `larder_mesh::single` under the
 //! record's shard lock, and answered when all it did or saw is durable.
 
+mod decide;
+
 use std::sync::Arc;
 
 use larder_format::clock::Hlc;
 use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
-use larder_format::limits::{HEAD_LEN_MAX, OPERATION_DEADLINE_MS_MAX, SCAN_PAGE_RECORDS_MAX, VALUE_LEN_MAX};
+use larder_format::limits::{HEAD_LEN_MAX, SCAN_PAGE_RECORDS_MAX, VALUE_LEN_MAX};
 use larder_format::namespace::{Class, LifetimeRequest, Namespace, Privacy};
-use larder_format::operation::{Found, Identity, Lifetime, Operation, Outcome, Put};
-use larder_format::record::{Ballot, Content, Expiry, Key, RecordMeta, RecordSlot, RecordState, Version};
+use larder_format::operation::{Found, Lifetime, Operation, Outcome, Put};
+use larder_format::record::{Ballot, Content, Expiry, Key, RecordSlot, RecordState};
 use larder_format::sealed;
-use larder_mesh::single::{self, Applied, Context};
-use larder_store::api::{
-    Address, Current, Next, QuotaOf, RecordStore, ScanRequest, StoreError, Ticket, Want,
-};
+use larder_mesh::single::{self, Context};
+use larder_store::api::{Address, Next, QuotaOf, RecordStore, ScanRequest, StoreError, Ticket, Want};
 use larder_store::log::LogStore;
 use larder_store::memory::MemoryTable;
 use larder_wire::answer::{Failure, Limit};
 use larder_wire::request::{Ask, AskPut, RecordRequest};
 
+use self::decide::{Ids, apply, removal_of_expired};
 use crate::metrics::Cells;
 use crate::namespaces::{Namespaces, slot_of};
 use crate::quota::Claim;
@@ -191,6 +192,11 @@ impl Registers {
     /// # Errors
     /// [`Failure`]; then nothing was changed.
     pub fn begin(&self, request: RecordRequest) -> Result<(Outcome, Ticket), Failure> {
+        self.begin_by(request, Ids::Random)
+    }
+
+    /// As [`Registers::begin`]; ids say where the request's comes from.
+    fn begin_by(&self, request: RecordRequest, ids: Ids) -> Result<(Outcome, Ticket), Failure> {
         self.pulse.beat();
         let namespace = self.namespaces.get(request.namespace)?;
         self.counts.add(count_at(namespace.class, operation_at(&request.ask)), 1);
@@ -216,7 +222,7 @@ impl Registers {
                 // Under the record's lock: what this may still rely on (a lease, say), nobody has given up by a
                 // later time before.
                 let context = Context::at(self.time.now()).with_ttl_max_ms(namespace.ttl_max_ms);
-                let applied = apply(current, &operation, request.identity.as_ref(), context)?;
+                let applied = apply(current, &operation, request.identity.as_ref(), (ids, context))?;
                 outcome = Some(applied.outcome);
                 let next = match applied.next {
                     // What this answer treats as expired must never be seen again, not even after a restart
@@ -361,9 +367,22 @@ impl Registers {
     /// # Errors
     /// [`Failure`]; of kind [`Kind::Closed`] if the store stopped meanwhile, and then the outcome is unknown.
     pub async fn apply(&self, request: RecordRequest) -> Result<Outcome, Failure> {
+        self.apply_by(request, Ids::Random).await
+    }
+
+    /// As [`Registers::apply`], of an operation that the client gave a name (`OperationId::named`): if the name was
+    /// given to another request, this one is refused.
+    ///
+    /// # Errors
+    /// As [`Registers::apply`]; [`Kind::Conflict`] for such a name.
+    pub(crate) async fn apply_named(&self, request: RecordRequest) -> Result<Outcome, Failure> {
+        self.apply_by(request, Ids::Named).await
+    }
+
+    async fn apply_by(&self, request: RecordRequest, ids: Ids) -> Result<Outcome, Failure> {
         self.room().await?;
         let told = if matches!(request.ask, Ask::Get { .. }) { read_failure } else { store_failure };
-        let (outcome, ticket) = self.begin(request)?;
+        let (outcome, ticket) = self.begin_by(request, ids)?;
         ticket.await.map_err(told)?;
         Ok(outcome)
     }
@@ -440,56 +459,6 @@ fn resolve_put(
         head: put.head,
         body: put.body,
     })
-}
-
-/// The rules of the register with what the store has at hand: the small part first, all of it if need be.
-fn apply(
-    current: &mut dyn Current,
-    operation: &Operation,
-    identity: Option<&Identity>,
-    context: Context,
-) -> Result<Applied, StoreError> {
-    let context = context.with_floor(Version::from_u64(current.floor().round));
-    let known = current.meta();
-    let small = known.as_ref().map_or(single::Current::Absent, single::Current::Meta);
-    if let Ok(applied) = single::apply(small, operation, identity, &context) {
-        return Ok(applied);
-    }
-    let state = current.load()?;
-    let whole = state.as_ref().map_or(single::Current::Absent, single::Current::State);
-    single::apply(whole, operation, identity, &context).map_err(|_| undecided())
-}
-
-/// What becomes of a record whose time is up; nothing if it is not.
-fn removal_of_expired(current: &mut dyn Current, context: Context) -> Result<Next, StoreError> {
-    let Some(meta) = current.meta() else { return Ok(Next::Keep) };
-    if meta.is_live(context.now) {
-        return Ok(Next::Keep);
-    }
-    if let Ok(next) = single::sweep(single::Current::Meta(&meta), &context) {
-        return Ok(store_next(next));
-    }
-    let state = match current.load() {
-        Ok(state) => state,
-        // What it remembers cannot be read, but no deadline in it lies this far after its end.
-        Err(StoreError::Damaged { .. }) if is_long_over(&meta, context.now) => {
-            let floor = Ballot { round: meta.version.to_u64(), proposer: 0 };
-            return Ok(Next::Remove { floor });
-        }
-        Err(error) => return Err(error),
-    };
-    let whole = state.as_ref().map_or(single::Current::Absent, single::Current::State);
-    single::sweep(whole, &context).map(store_next).map_err(|_| undecided())
-}
-
-/// Whether every operation that changed the record has passed its deadline, whatever it is.
-fn is_long_over(meta: &RecordMeta, now: Hlc) -> bool {
-    let changed_ms = meta.version.0.ms();
-    now.ms() > changed_ms.saturating_add(OPERATION_DEADLINE_MS_MAX)
-}
-
-fn undecided() -> StoreError {
-    StoreError::Invalid { what: "a record could not be decided from its whole state".into() }
 }
 
 fn store_next(next: single::Next) -> Next {

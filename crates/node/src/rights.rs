@@ -55,6 +55,18 @@ impl Registers {
         self.apply(self.permitted(who, request)?).await
     }
 
+    /// As [`Registers::apply_as`], of an operation that the client gave a name.
+    ///
+    /// # Errors
+    /// As [`Registers::apply_as`]; [`Kind::Conflict`] for a name that was given to another request.
+    pub(crate) async fn apply_named_as(
+        &self,
+        who: &Identity,
+        request: RecordRequest,
+    ) -> Result<Outcome, Failure> {
+        self.apply_named(self.permitted(who, request)?).await
+    }
+
     /// The request as this identity may make it.
     fn permitted(&self, who: &Identity, mut request: RecordRequest) -> Result<RecordRequest, Failure> {
         who.check_key(needed(&request.ask), request.namespace, request.key.as_bytes())?;
@@ -103,7 +115,11 @@ impl Registers {
                     return Err(denied(who, "shorten the lifetime of what is there"));
                 }
                 if !self.is_kept(found)? {
-                    return Err(denied(who, "replace what is not kept as a version first"));
+                    let what = match found.namespace.privacy {
+                        Privacy::Sealed => "replace what is not kept as a version first",
+                        Privacy::Raw => "replace what is there",
+                    };
+                    return Err(denied(who, what));
                 }
                 Ok(Ask::Put(AskPut { condition: Condition::Version(version), ..put }))
             }

@@ -25,7 +25,7 @@ use larder_format::record::{Ballot, Content, Expiry, Key, Live, RecordSlot, Reco
 use larder_format::rng::{Rng, SystemRng};
 use larder_format::slot::Slot;
 use larder_format::token::record::{TOKEN_RECORD_PREFIX, is_token_name};
-use larder_format::token::{BadToken, Grant, RootKey, Token, TokenRecord};
+use larder_format::token::{Grant, RootKey, Token, TokenRecord};
 use larder_store::api::{Address, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
 use larder_store::log::LogStore;
 use larder_wire::answer::Failure;
@@ -132,13 +132,7 @@ impl Tokens {
     /// [`Kind::Denied`] for whatever is no good token here.
     pub fn check(&self, text: &[u8], now: Hlc) -> Result<Identity, Failure> {
         let text = std::str::from_utf8(text).map_err(|_| wrong())?;
-        let token = Token::parse(text).map_err(|bad| match bad {
-            BadToken::Bytes(larder_format::codec::DecodeError::TooNew { .. }) => Failure::new(
-                Kind::Denied,
-                "this token is of a newer program than this node; upgrade the node",
-            ),
-            _ => wrong(),
-        })?;
+        let token = Token::parse(text).map_err(|_| wrong())?;
         let known = self.known.read().get(&token.id()).cloned().ok_or_else(wrong)?;
         let grant = known.record.grant_of(&token).ok_or_else(wrong)?;
         // Only now: whoever gets here has a token that was good once.
@@ -373,7 +367,10 @@ fn identity(record: &TokenRecord, grant: Grant) -> Identity {
 
 /// The one answer to every token that is not good and never was, here.
 fn wrong() -> Failure {
-    Failure::new(Kind::Denied, "this is no token of this node, or it was revoked")
+    Failure::new(
+        Kind::Denied,
+        "this is no token that this node knows: it was revoked, is another node's, or of a newer program",
+    )
 }
 
 fn record_key(id: TokenId) -> Key {

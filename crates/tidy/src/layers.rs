@@ -18,6 +18,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("larder-client", &["larder-seal", "larder-wire", "larder-format"]),
     ("larder-sim", &["larder-mesh", "larder-store", "larder-format"]),
     ("larder-tidy", &[]),
+    ("larder-load", &["larder-format"]),
     (
         "larder",
         &[
@@ -28,6 +29,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "larder-mesh",
             "larder-wire",
             "larder-door",
+            "larder-load",
             "larder-format",
         ],
     ),

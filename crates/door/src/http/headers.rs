@@ -20,6 +20,9 @@ pub const X_TTL: HeaderName = HeaderName::from_static("x-ttl");
 /// Says that a lifetime was shortened or lengthened to what is allowed.
 pub const X_TTL_CLAMPED: HeaderName = HeaderName::from_static("x-ttl-clamped");
 
+/// How often a value may still be taken.
+pub const X_READS_LEFT: HeaderName = HeaderName::from_static("x-reads-left");
+
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// Values are whatever somebody stored: no browser runs them, guesses at them, keeps them or shows them in a page of

@@ -67,3 +67,16 @@ pub const PAGE_KEYS_DEFAULT: usize = 100;
 
 /// Most keys of one page of a listing.
 pub const PAGE_KEYS_MAX: usize = 1000;
+
+/// Most keys of one watch. More are watched by their prefix.
+pub const WATCH_KEYS_MAX: usize = 64;
+
+/// Memory that one stream of events is counted with, in bytes: what it holds while its reader is slow (one look at the
+/// changes, and that as text).
+pub const WATCH_BYTES: usize = 512 * 1024;
+
+/// Memory for all streams of events together, in bytes: 1,024 of them, a quarter of these for one caller.
+pub const WATCHES_BYTES_MAX: usize = 1024 * WATCH_BYTES;
+
+/// How often a stream without events says that it is alive: well within the minute after which proxies give up.
+pub const WATCH_HEARTBEAT: Duration = Duration::from_secs(15);

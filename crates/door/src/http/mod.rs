@@ -1,19 +1,25 @@
 //! The HTTP door's requests and answers as plain data. What is here never blocks a lawful key: any bytes may be a
 //! key, and only what no route takes is looked at with suspicion.
 //!
-//! [`plain`] reads the most frequent request without more ado. [`target`] says what is asked ([`percent`], [`query`], [`lifetime`], [`forms`] read its parts); [`origin`] keeps
-//! other sites' pages out; [`suspicion`] tells probes from slips; [`problem`] and [`headers`] are for answers;
-//! [`limits`] has every number.
+//! [`plain`] reads the most frequent request without more ado. [`target`] says what is asked ([`percent`], [`query`],
+//! [`lifetime`], [`forms`] read its parts), [`conditions`], [`ranges`] and [`idempotency`] what its headers add;
+//! [`origin`] keeps other sites' pages out; [`suspicion`] tells probes from slips; [`problem`], [`headers`] and [`events`]
+//! are for answers; [`openapi`] describes it all; [`limits`] has every number.
 
+pub mod conditions;
+pub mod events;
 pub mod forms;
 pub mod headers;
+pub mod idempotency;
 pub mod lifetime;
 pub mod limits;
+pub mod openapi;
 pub mod origin;
 pub mod percent;
 pub mod plain;
 pub mod problem;
 pub mod query;
+pub mod ranges;
 pub mod suspicion;
 pub mod target;
 

@@ -1,12 +1,51 @@
-//! What a request asks for, from its method, path and query. One table of routes; whatever is in none of them is
-//! [`Unroutable`], and only then [`super::suspicion`] looks at it.
+//! What a request asks for, from its method, path and query. Whatever no route takes is [`Unroutable`], and only then
+//! [`super::suspicion`] looks at it. [`ROUTES`] lists all, for the door's description and its tests.
 
 use bytes::Bytes;
 use http::Method;
+use larder_format::limits::TAKES_MAX;
 use larder_format::record::Key;
 
-use super::limits::{PAGE_KEYS_DEFAULT, PAGE_KEYS_MAX};
+use super::events::Cursor;
+use super::limits::{PAGE_KEYS_DEFAULT, PAGE_KEYS_MAX, WATCH_KEYS_MAX};
+use super::problem::{self, Problem};
 use super::{Bad, lifetime, percent, query};
+
+/// Methods of paths that are only read.
+const READS: &str = "GET, HEAD";
+
+/// Methods of a value.
+const VALUE: &str = "GET, HEAD, PUT, DELETE";
+
+/// Methods of a path that ends like an action: with all but `POST` it is that of a value whose key ends so.
+const VALUE_OR_ACTION: &str = "GET, HEAD, PUT, DELETE, POST";
+
+/// Every path with the methods it takes, as `Allow` lists them. An action on a value is what stands after the last slash
+/// of a `POST`.
+pub const ROUTES: &[(&str, &str)] = &[
+    ("/v1/data/{key}", VALUE),
+    ("/v1/data/{key}/take", "POST"),
+    ("/v1/data/{key}/touch", "POST"),
+    ("/v1/data/{key}/persist", "POST"),
+    ("/v1/data/{key}/increment", "POST"),
+    ("/v1/keys", READS),
+    ("/v1/watch", READS),
+    ("/v1/health", READS),
+    ("/v1/status", READS),
+    ("/v1/topology", READS),
+    ("/v1/metrics", READS),
+    ("/v1/openapi.json", READS),
+    ("/v1/problems", READS),
+    ("/v1/problems/{name}", READS),
+    ("/data/{key}", VALUE),
+    ("/raw/put", "POST"),
+    ("/raw/get/{key}", READS),
+    ("/health", READS),
+    ("/status", READS),
+    ("/metrics", READS),
+    ("/metrics/json", READS),
+    ("/metrics/human", READS),
+];
 
 /// In which form metrics are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +76,34 @@ pub enum Asked {
         ttl_ms: Option<u64>,
         /// A JSON body is an envelope with the value in it, not the value.
         may_be_json: bool,
+        /// How often the value may be taken, where it may not be read.
+        reads: Option<u32>,
+    },
+    /// To read a value that may only be taken, using up one read.
+    Take {
+        /// Which.
+        key: Key,
+    },
+    /// To change how long a value lives.
+    Touch {
+        /// Which.
+        key: Key,
+        /// Lifetime in the query, in milliseconds.
+        ttl_ms: Option<u64>,
+    },
+    /// To let a value live for ever.
+    Persist {
+        /// Which.
+        key: Key,
+    },
+    /// To add to a value that is a number.
+    Increment {
+        /// Which.
+        key: Key,
+        /// What to add.
+        by: i64,
+        /// Lifetime in the query, in milliseconds.
+        ttl_ms: Option<u64>,
     },
     /// To delete a value.
     Delete {
@@ -47,6 +114,12 @@ pub enum Asked {
     PutRaw,
     /// Keys.
     Keys(Page),
+    /// What happens to values, as it happens.
+    Watch(Watch),
+    /// The door's own description.
+    OpenApi,
+    /// What problems there are, or one of them.
+    Problems(Option<&'static Problem>),
     /// Whether the node serves. `v1`: with its name.
     Health {
         /// Newer form.
@@ -63,6 +136,23 @@ pub enum Asked {
     Metrics(MetricsForm),
 }
 
+impl Asked {
+    /// The value it is about, if it is about a single one that it names.
+    #[must_use]
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Asked::Get { key, .. }
+            | Asked::Put { key, .. }
+            | Asked::Take { key }
+            | Asked::Touch { key, .. }
+            | Asked::Persist { key }
+            | Asked::Increment { key, .. }
+            | Asked::Delete { key } => Some(key),
+            _ => None,
+        }
+    }
+}
+
 /// One page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
@@ -72,6 +162,17 @@ pub struct Page {
     pub limit: usize,
     /// Where the page before ended; empty for the first.
     pub cursor: Bytes,
+}
+
+/// What somebody watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    /// Only keys that begin with this.
+    pub prefix: Bytes,
+    /// Only these, if there are any.
+    pub keys: Vec<Bytes>,
+    /// After this.
+    pub cursor: Option<Cursor>,
 }
 
 /// A request that no route takes.
@@ -117,39 +218,43 @@ pub fn decode(method: &Method, path: &str, query: Option<&str>) -> Result<Asked,
         return value(method, rest, query, true);
     }
     if let Some(rest) = path.strip_prefix("/raw/get/") {
-        only(method, "GET, HEAD", |m| *m == Method::GET || *m == Method::HEAD)?;
+        reads(method)?;
         query::read(query, [])?;
         return Ok(Asked::Get { key: key(percent::decode(rest)?)?, as_json: true });
     }
     if path == "/raw/put" {
-        only(method, "POST", |m| *m == Method::POST)?;
+        if *method != Method::POST {
+            return Err(Unroutable::Method { allow: "POST" });
+        }
         query::read(query, [])?;
         return Ok(Asked::PutRaw);
     }
+    let known = |name| problem::named(name).map(Some).ok_or(Unroutable::NoRoute);
     let asked = match path {
-        "/v1/keys" => None,
-        "/health" => Some(Asked::Health { v1: false }),
-        "/v1/health" => Some(Asked::Health { v1: true }),
-        "/status" => Some(Asked::Status { v1: false }),
-        "/v1/status" => Some(Asked::Status { v1: true }),
-        "/v1/topology" => Some(Asked::Topology),
-        "/metrics" | "/v1/metrics" => Some(Asked::Metrics(MetricsForm::Prometheus)),
-        "/metrics/json" => Some(Asked::Metrics(MetricsForm::Json)),
-        "/metrics/human" => Some(Asked::Metrics(MetricsForm::Human)),
-        _ => return Err(Unroutable::NoRoute),
+        "/v1/keys" => Asked::Keys(page(reads(method).map(|()| query)?)?),
+        "/v1/watch" => Asked::Watch(watch(reads(method).map(|()| query)?)?),
+        "/health" => Asked::Health { v1: false },
+        "/v1/health" => Asked::Health { v1: true },
+        "/status" => Asked::Status { v1: false },
+        "/v1/status" => Asked::Status { v1: true },
+        "/v1/topology" => Asked::Topology,
+        "/v1/openapi.json" => Asked::OpenApi,
+        "/v1/problems" => Asked::Problems(None),
+        "/metrics" | "/v1/metrics" => Asked::Metrics(MetricsForm::Prometheus),
+        "/metrics/json" => Asked::Metrics(MetricsForm::Json),
+        "/metrics/human" => Asked::Metrics(MetricsForm::Human),
+        _ => Asked::Problems(known(path.strip_prefix(problem::PATH).ok_or(Unroutable::NoRoute)?)?),
     };
-    only(method, "GET, HEAD", |m| *m == Method::GET || *m == Method::HEAD)?;
-    match asked {
-        Some(asked) => {
-            query::read(query, [])?;
-            Ok(asked)
-        }
-        None => Ok(Asked::Keys(page(query)?)),
+    reads(method)?;
+    if !matches!(asked, Asked::Keys(_) | Asked::Watch(_)) {
+        query::read(query, [])?;
     }
+    Ok(asked)
 }
 
-fn only(method: &Method, allow: &'static str, fits: impl Fn(&Method) -> bool) -> Result<(), Unroutable> {
-    if fits(method) { Ok(()) } else { Err(Unroutable::Method { allow }) }
+fn reads(method: &Method) -> Result<(), Unroutable> {
+    let fits = *method == Method::GET || *method == Method::HEAD;
+    if fits { Ok(()) } else { Err(Unroutable::Method { allow: READS }) }
 }
 
 fn value(method: &Method, rest: &str, query: Option<&str>, may_be_json: bool) -> Result<Asked, Unroutable> {
@@ -159,26 +264,97 @@ fn value(method: &Method, rest: &str, query: Option<&str>, may_be_json: bool) ->
             query::read(query, [])?;
             Ok(Asked::Get { key: asked_key()?, as_json: false })
         }
-        Method::PUT => {
+        Method::PUT if may_be_json => {
             let [ttl] = query::read(query, ["ttl"])?;
-            let ttl_ms = ttl.map(|text| lifetime::parse(&String::from_utf8_lossy(&text))).transpose()?;
-            Ok(Asked::Put { key: asked_key()?, ttl_ms, may_be_json })
+            Ok(Asked::Put { key: asked_key()?, ttl_ms: ttl_ms(ttl)?, may_be_json, reads: None })
+        }
+        Method::PUT => {
+            let [ttl, reads] = query::read(query, ["ttl", "reads"])?;
+            let reads = reads.map(|text| takes(&text)).transpose()?;
+            Ok(Asked::Put { key: asked_key()?, ttl_ms: ttl_ms(ttl)?, may_be_json, reads })
         }
         Method::DELETE => {
             query::read(query, [])?;
             Ok(Asked::Delete { key: asked_key()? })
         }
-        _ => Err(Unroutable::Method { allow: "GET, HEAD, PUT, DELETE" }),
+        _ => match rest.rsplit_once('/').filter(|(_, action)| !may_be_json && ACTIONS.contains(action)) {
+            Some((rest, action)) if *method == Method::POST => on_value(rest, action, query),
+            Some(_) => Err(Unroutable::Method { allow: VALUE_OR_ACTION }),
+            None => Err(Unroutable::Method { allow: VALUE }),
+        },
     }
+}
+
+/// What can be done to a value by `POST`.
+const ACTIONS: [&str; 4] = ["take", "touch", "persist", "increment"];
+
+fn on_value(rest: &str, action: &str, query: Option<&str>) -> Result<Asked, Unroutable> {
+    let asked_key = || key(percent::decode(rest)?);
+    match action {
+        "take" => {
+            query::read(query, [])?;
+            Ok(Asked::Take { key: asked_key()? })
+        }
+        "touch" => {
+            let [ttl] = query::read(query, ["ttl"])?;
+            Ok(Asked::Touch { key: asked_key()?, ttl_ms: ttl_ms(ttl)? })
+        }
+        "persist" => {
+            query::read(query, [])?;
+            Ok(Asked::Persist { key: asked_key()? })
+        }
+        _ => {
+            let [by, ttl] = query::read(query, ["by", "ttl"])?;
+            let by = by.map_or(Ok(1), |text| step(&text))?;
+            Ok(Asked::Increment { key: asked_key()?, by, ttl_ms: ttl_ms(ttl)? })
+        }
+    }
+}
+
+fn ttl_ms(text: Option<Vec<u8>>) -> Result<Option<u64>, Bad> {
+    text.map(|text| lifetime::parse(&String::from_utf8_lossy(&text))).transpose()
+}
+
+fn takes(text: &[u8]) -> Result<u32, Bad> {
+    number(text)
+        .filter(|reads| (1..=TAKES_MAX).contains(reads))
+        .ok_or_else(|| Bad::new(format!("reads must be a whole number from 1 to {TAKES_MAX}")))
+}
+
+fn step(text: &[u8]) -> Result<i64, Bad> {
+    whole(text).ok_or_else(|| Bad::new("by must be a whole number of 64 bits, for instance 1 or -5"))
+}
+
+/// A whole number of 64 bits in decimal digits, as counters are stored: one way of writing each.
+#[must_use]
+pub fn whole(text: &[u8]) -> Option<i64> {
+    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (number.to_string().as_bytes() == text).then_some(number)
+}
+
+fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    let digits = text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
+}
+
+fn watch(query: Option<&str>) -> Result<Watch, Bad> {
+    let ([prefix, cursor], keys) = query::read_with_list(query, ["prefix", "cursor"], "key")?;
+    if prefix.is_some() && !keys.is_empty() {
+        return Err(Bad::new("either prefix or key: a watch is of some keys or of all with a prefix"));
+    }
+    if keys.len() > WATCH_KEYS_MAX {
+        return Err(Bad::new(format!("a watch is of at most {WATCH_KEYS_MAX} keys; watch their prefix")));
+    }
+    let keys = keys.into_iter().map(|bytes| Ok(key(bytes)?.to_bytes())).collect::<Result<_, Bad>>()?;
+    let cursor = cursor.map(|text| Cursor::parse(&text)).transpose()?;
+    Ok(Watch { prefix: prefix.unwrap_or_default().into(), keys, cursor })
 }
 
 fn page(query: Option<&str>) -> Result<Page, Bad> {
     let [prefix, limit, cursor] = query::read(query, ["prefix", "limit", "cursor"])?;
     let limit = match limit {
         None => PAGE_KEYS_DEFAULT,
-        Some(text) => std::str::from_utf8(&text)
-            .ok()
-            .and_then(|text| text.parse().ok())
+        Some(text) => number(&text)
             .filter(|limit| (1..=PAGE_KEYS_MAX).contains(limit))
             .ok_or_else(|| Bad::new(format!("limit must be a number from 1 to {PAGE_KEYS_MAX}")))?,
     };

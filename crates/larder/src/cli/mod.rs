@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod attr;
+pub mod bench;
 pub mod ca;
 pub mod cat;
 pub mod completions;
@@ -167,6 +168,8 @@ enum Verb {
     Token(token::Args),
     /// The authority: certificates for other devices, people and programs
     Ca(ca::Args),
+    /// Load on a server of the Redis protocol or HTTP; measures, and verifies what it reads
+    Bench(bench::Args),
     /// Type commands one after the other, with a working folder, history and completion
     Shell(shell::Args),
     /// What a shell needs to complete commands and paths of the vault
@@ -303,6 +306,7 @@ fn dispatch(cli: Cli, output: Output, working_folder: Option<VaultPath>) -> Outc
         Verb::Namespace(args) => namespace::run(&context, &args),
         Verb::Token(args) => token::run(&context, &args),
         Verb::Ca(args) => ca::run(&context, &args),
+        Verb::Bench(args) => bench::run(&context, &args),
         Verb::Shell(args) => shell::run(&context, cli.global.home.as_deref(), &args),
         Verb::Completions(args) => completions::run(&context, &args),
         Verb::Man(args) => man::run(&context, &args, Cli::command()),

@@ -30,7 +30,7 @@ impl Several {
         let of_all = match failure.reason() {
             Reason::Interrupted | Reason::BrokenPipe => true,
             Reason::Kind(kind) => matches!(kind, Kind::Closed | Kind::Locked | Kind::TooNew | Kind::Bug),
-            Reason::Io => false,
+            Reason::Io | Reason::Unmet => false,
         };
         if of_all {
             return Err(failure);

@@ -6,6 +6,7 @@ mod folders;
 mod machine;
 mod node;
 mod settings;
+mod tokens;
 mod vault;
 
 use larder_format::error::Kind;
@@ -87,6 +88,9 @@ pub fn look(context: &Context) -> Vec<Finding> {
     settings::look(context, &mut findings);
     certificates::look(context, &mut findings);
     let node = node::look(context, &mut findings);
+    if node.is_some() {
+        tokens::look(context, &mut findings);
+    }
     vault::look(context, node.as_ref(), &mut findings);
     findings
 }

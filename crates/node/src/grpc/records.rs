@@ -177,6 +177,7 @@ impl v1::records_server::Records for RecordsService {
         let ask = WatchAsk {
             namespace: NamespaceId(message.namespace),
             prefix: message.prefix,
+            keys: Vec::new(),
             key_len_max: longest_key(message.key_len_max),
             cursor: message.cursor.map(|at| Position { life: at.life, sequence: at.sequence }),
         };

@@ -1,11 +1,14 @@
 //! Answers: one shape for values, documents and errors, with the headers that every answer has.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{
+    ACCEPT_RANGES, ALLOW, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, RETRY_AFTER,
+};
 use http::{Response, StatusCode};
 use larder_door::Refusal;
-use larder_door::http::{headers, problem};
+use larder_door::http::{conditions, headers, problem, ranges};
 use larder_format::error::Kind;
+use larder_format::record::Version;
 use larder_wire::answer::Failure;
 
 use super::content::Content;
@@ -23,10 +26,22 @@ pub(crate) fn content(status: StatusCode, content_type: &'static str, body: Cont
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let all = answer.headers_mut();
-    all.reserve(12);
+    all.reserve(16);
     all.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers::secure(all);
     answer
+}
+
+/// A value's bytes, or some of them.
+pub(crate) fn value(status: StatusCode, body: Content) -> Answer {
+    let mut answer = content(status, "application/octet-stream", body);
+    answer.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    answer
+}
+
+/// Says which version an answer is about.
+pub(crate) fn tag(headers: &mut HeaderMap, version: Version) {
+    headers.insert(ETAG, conditions::tag_value(version));
 }
 
 /// An answer of one JSON document, with a line end for people at terminals.
@@ -42,36 +57,79 @@ pub(crate) fn empty(status: StatusCode) -> Answer {
     answer
 }
 
-/// An error.
-pub(crate) fn error(status: StatusCode, kind: &str, detail: &str) -> Answer {
-    bytes(status, problem::CONTENT_TYPE, problem::document(status, kind, detail))
+/// An error of a kind that the table of problems has, with its status.
+pub(crate) fn problem(name: &'static str, detail: &str) -> Answer {
+    let known = problem::named(name).and_then(|problem| StatusCode::from_u16(problem.status).ok());
+    let status = known.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    bytes(status, problem::CONTENT_TYPE, problem::document(status, name, detail))
+}
+
+/// What the table of problems says, of one or of all.
+pub(crate) fn problems(which: Option<&problem::Problem>) -> Answer {
+    let document = match which {
+        Some(problem) => problem.explained(),
+        None => {
+            let all: Vec<_> = problem::PROBLEMS.iter().map(problem::Problem::explained).collect();
+            serde_json::json!({ "problems": all })
+        }
+    };
+    json(StatusCode::OK, &document)
 }
 
 /// An error in the request itself.
 pub(crate) fn bad(detail: &str) -> Answer {
-    error(StatusCode::BAD_REQUEST, Kind::Invalid.name(), detail)
+    problem("invalid", detail)
 }
 
 /// What is not there.
 pub(crate) fn absent() -> Answer {
-    let detail = "there is no value under this key, or its time is up";
-    error(StatusCode::NOT_FOUND, Kind::NotFound.name(), detail)
+    problem("not_found", "there is no value under this key, or its time is up")
+}
+
+/// A value that may only be taken was to be read.
+pub(crate) fn only_taken() -> Answer {
+    let detail = "this value can only be taken: POST to its path followed by /take, which uses up one read; \
+                  nothing was used up now";
+    problem("only_taken", detail)
+}
+
+/// A condition that does not hold; which version there is instead.
+pub(crate) fn precondition_failed(current: Option<Version>) -> Answer {
+    let detail = match current {
+        Some(_) => {
+            "the condition does not hold: there is another version, or one at all; nothing was changed"
+        }
+        None => "the condition does not hold: there is no value under this key; nothing was changed",
+    };
+    let mut answer = problem("precondition_failed", detail);
+    if let Some(version) = current {
+        tag(answer.headers_mut(), version);
+    }
+    answer
+}
+
+/// Bytes were asked for that the value does not have.
+pub(crate) fn no_such_range(len: u64) -> Answer {
+    let detail = format!("the value has only {len} bytes");
+    let mut answer = problem("range_not_satisfiable", &detail);
+    if let Ok(value) = HeaderValue::try_from(ranges::content_range_of_none(len)) {
+        answer.headers_mut().insert(CONTENT_RANGE, value);
+    }
+    answer
 }
 
 /// The wrong method for this path.
 pub(crate) fn wrong_method(allow: &'static str) -> Answer {
-    let detail = format!("this path takes {allow}");
-    let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, Kind::Invalid.name(), &detail);
+    let mut answer = problem("method_not_allowed", &format!("this path takes {allow}"));
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     answer
 }
 
 /// A refusal.
 pub(crate) fn refusal(refusal: Refusal) -> Answer {
-    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    let mut answer = error(status, refusal.name(), &refusal.to_string());
+    let mut answer = problem(refusal.name(), &refusal.to_string());
     if let Some(seconds) = refusal.retry_after_s() {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        retry_after(&mut answer, seconds);
     }
     if refusal.closes() {
         close(&mut answer);
@@ -79,28 +137,21 @@ pub(crate) fn refusal(refusal: Refusal) -> Answer {
     answer
 }
 
+/// Says when to come again, in seconds.
+pub(crate) fn retry_after(answer: &mut Answer, seconds: u64) {
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+}
+
 /// Ends the connection after this answer.
 pub(crate) fn close(answer: &mut Answer) {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
-/// The one table from kinds of failure to HTTP statuses.
+/// A failure: its kind names the problem.
 pub(crate) fn failure(failure: &Failure) -> Answer {
-    let status = match failure.kind {
-        Kind::Invalid => StatusCode::BAD_REQUEST,
-        Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::Conflict => StatusCode::CONFLICT,
-        Kind::Full => StatusCode::INSUFFICIENT_STORAGE,
-        Kind::Denied | Kind::Locked => StatusCode::FORBIDDEN,
-        Kind::Retry | Kind::Closed => StatusCode::SERVICE_UNAVAILABLE,
-        // It may or may not have happened: what was asked is accepted and not yet known to be done.
-        Kind::Unknown => StatusCode::ACCEPTED,
-        Kind::TooNew => StatusCode::NOT_IMPLEMENTED,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    let mut answer = error(status, failure.kind.name(), &failure.message);
+    let mut answer = problem(failure.kind.name(), &failure.message);
     if failure.kind == Kind::Retry {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(1_u64));
+        retry_after(&mut answer, 1);
     }
     answer
 }
@@ -120,4 +171,36 @@ pub(crate) fn in_full(refusal: Refusal) -> Vec<u8> {
     .into_bytes();
     out.extend_from_slice(&body);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_failure_and_every_refusal_has_its_status() {
+        let kinds = [
+            (Kind::Invalid, 400),
+            (Kind::NotFound, 404),
+            (Kind::Conflict, 409),
+            (Kind::Full, 507),
+            (Kind::Damaged, 500),
+            (Kind::Denied, 403),
+            (Kind::Locked, 403),
+            (Kind::Retry, 503),
+            // It may or may not have happened: what was asked is accepted and not yet known to be done.
+            (Kind::Unknown, 202),
+            (Kind::TooNew, 501),
+            (Kind::Closed, 503),
+            (Kind::Io, 500),
+            (Kind::Bug, 500),
+        ];
+        for (kind, status) in kinds {
+            assert_eq!(failure(&Failure::new(kind, "x")).status(), status, "{kind}");
+        }
+        for refused in [Refusal::Crowded, Refusal::Busy, Refusal::Malformed, Refusal::BodyTooLarge { max: 1 }]
+        {
+            assert_eq!(refusal(refused).status(), refused.status());
+        }
+    }
 }

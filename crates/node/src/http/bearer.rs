@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use larder_door::refusal::Limited;
 use larder_door::{Caller, Refusal, Standing};
@@ -116,7 +115,7 @@ impl Shared {
             ),
             Unknown::Wrong(words) => (words.as_str(), "Bearer realm=\"larder\", error=\"invalid_token\""),
         };
-        let mut answer = answer::error(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+        let mut answer = answer::problem("unauthorized", detail);
         answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         answer
     }

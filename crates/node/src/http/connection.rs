@@ -73,8 +73,11 @@ where
     let end = drive(&shared, &mut io, guest, &watched).await;
     match end {
         End::Done(result) => {
-            if let Err(error) = &result {
-                count(&shared, &watched, error);
+            let refusal = result.as_ref().err().and_then(|error| count(&shared, &watched, error));
+            if let Some(refusal) = refusal.filter(|_| io.take_unsaid()) {
+                // Phases are over: what is written now is sent.
+                watched.begin_answer();
+                let _ = tokio::time::timeout(LAST_WORDS_MAX, io.write_all(&answer::in_full(refusal))).await;
             }
             let _ = io.shutdown().await;
             linger(&mut io).await;
@@ -82,6 +85,7 @@ where
         End::Over(Phase::Head) => {
             shared.metrics.http.refused(Refusal::TooSlow);
             let words = answer::in_full(Refusal::TooSlow);
+            watched.begin_answer();
             let _ = tokio::time::timeout(LAST_WORDS_MAX, io.write_all(&words)).await;
             let _ = tokio::time::timeout(LAST_WORDS_MAX, io.shutdown()).await;
         }
@@ -161,17 +165,21 @@ impl Ends<'_> {
     }
 }
 
-/// Counts what was no HTTP. `hyper` has answered it already, as far as it could.
-fn count(shared: &Shared, watched: &Watched, error: &hyper::Error) {
-    if error.is_parse_too_large() {
-        shared.metrics.http.refused(Refusal::HeadTooLarge);
+/// Counts what was no HTTP, and says what to answer to it.
+fn count(shared: &Shared, watched: &Watched, error: &hyper::Error) -> Option<Refusal> {
+    tracing::debug!(%error, "connection ended");
+    let refusal = if error.is_parse_too_large() {
+        Refusal::HeadTooLarge
     } else if error.is_parse() {
-        shared.metrics.http.refused(Refusal::Malformed);
         if let Some(suspicion) = suspicion::look_at_bytes(&watched.start()) {
             shared.metrics.http.suspicious(suspicion);
         }
-    }
-    tracing::debug!(%error, "connection ended");
+        Refusal::Malformed
+    } else {
+        return None;
+    };
+    shared.metrics.http.refused(refusal);
+    Some(refusal)
 }
 
 /// Reads what a client still sends, for a moment, so that it gets to read its answer.

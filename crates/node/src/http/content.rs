@@ -1,6 +1,7 @@
 //! Bodies of answers. A long text in JSON is escaped a part at a time while it is sent: escaped, it may be six times as
 //! long as the value, and a client that does not read would make the node hold that.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::events::Events;
 use super::memory::Share;
 
 /// Bytes of a text that are escaped at a time.
@@ -19,6 +21,16 @@ pub(crate) enum Content {
     Whole(Bytes),
     /// A text within a JSON document.
     Text(Box<Text>),
+    /// There already, in pieces of what is held anyway.
+    Pieces(Box<Pieces>),
+    /// What happens, as it happens: nobody knows how much that will be.
+    Events(Box<Events>),
+}
+
+/// Pieces to be sent one after the other.
+pub(crate) struct Pieces {
+    pieces: VecDeque<Bytes>,
+    left: u64,
 }
 
 /// A text within a JSON document.
@@ -43,19 +55,34 @@ impl Content {
         Self::Whole(Bytes::from_owner(Held { bytes, _share: share }))
     }
 
-    /// Bytes still to come.
+    /// These pieces in their order.
+    pub(super) fn pieces(pieces: VecDeque<Bytes>) -> Self {
+        let left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self::Pieces(Box::new(Pieces { pieces, left }))
+    }
+
+    /// Bytes still to come, as far as they are known.
     pub(super) fn len(&self) -> u64 {
         match self {
             Content::Whole(bytes) => bytes.len() as u64,
             Content::Text(text) => text.left,
+            Content::Pieces(pieces) => pieces.left,
+            Content::Events(_) => 0,
         }
     }
 
-    /// The next part; empty at the end.
+    /// Whether it goes on until one of both sides ends it.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self, Content::Events(_))
+    }
+
+    /// The next part; empty at the end. Events are not asked for this way.
     pub(super) fn next(&mut self) -> Bytes {
         match self {
             Content::Whole(bytes) => std::mem::take(bytes),
             Content::Text(text) => text.next(),
+            Content::Pieces(pieces) => pieces.next(),
+            Content::Events(_) => Bytes::new(),
         }
     }
 }
@@ -75,6 +102,16 @@ impl Text {
         }
         self.left = self.left.saturating_sub(part.len() as u64);
         part
+    }
+}
+
+impl Pieces {
+    fn next(&mut self) -> Bytes {
+        // An empty one would be taken for the end.
+        let next = std::iter::from_fn(|| self.pieces.pop_front()).find(|piece| !piece.is_empty());
+        let piece = next.unwrap_or_default();
+        self.left = self.left.saturating_sub(piece.len() as u64);
+        piece
     }
 }
 
@@ -111,24 +148,37 @@ impl Body for Content {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let part = self.get_mut().next();
+        let content = self.get_mut();
+        let part = match content {
+            Content::Events(events) => std::task::ready!(events.poll_part(cx)),
+            content => content.next(),
+        };
         Poll::Ready((!part.is_empty()).then(|| Ok(Frame::data(part))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.len() == 0
+        !self.is_stream() && self.len() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.len())
+        if self.is_stream() { SizeHint::default() } else { SizeHint::with_exact(self.len()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_are_sent_in_order_without_the_empty_ones() {
+        let pieces = ["", "ab", "", "c"].map(|piece| Bytes::from_static(piece.as_bytes()));
+        let mut content = Content::pieces(pieces.into());
+        assert_eq!(content.len(), 3);
+        assert_eq!((content.next(), content.next(), content.len()), ("ab".into(), "c".into(), 0));
+        assert!(content.is_end_stream() && content.next().is_empty());
+    }
 
     #[test]
     fn a_text_in_parts_is_what_it_is_in_one() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use larder_door::connections::{Caps, Connections, Place};
 use larder_door::http::limits::{
     ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_NETWORK_MAX, JSON_EXTRA_BYTES_MAX,
+    WATCHES_BYTES_MAX,
 };
 use larder_door::http::origin::Hosts;
 use larder_door::proxies::Proxies;
@@ -25,6 +26,7 @@ use super::watch::Watch;
 use super::{answer, connection, tls};
 use crate::admission::Admission;
 use crate::config::HttpConfig;
+use crate::feeds::Feeds;
 use crate::lanes::Lanes;
 use crate::metrics::Sources;
 use crate::namespaces::Namespaces;
@@ -47,6 +49,7 @@ pub(crate) struct DoorParts {
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) health: Arc<Health>,
+    pub(crate) feeds: Arc<Feeds>,
     pub(crate) sources: Sources,
     pub(crate) proxies: Arc<Proxies>,
 }
@@ -83,6 +86,8 @@ impl Door {
             proxies: parts.proxies,
             bodies: Memory::new(BODIES_BYTES_MAX, longest_body),
             answers: Memory::new(ANSWERS_BYTES_MAX, 0),
+            watches: Memory::new(WATCHES_BYTES_MAX, 0),
+            feeds: parts.feeds,
             space: OnceLock::new(),
             config: self.config,
             node_id: NodeId(parts.sources.log.id().0),

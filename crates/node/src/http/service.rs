@@ -8,11 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::{Body, Incoming};
 use larder_door::http::origin::Hosts;
-use larder_door::http::suspicion;
 use larder_door::http::target::{self, Asked, Unroutable};
+use larder_door::http::{openapi, suspicion};
 use larder_door::proxies::Proxies;
 use larder_door::{Caller, Limiter, Refusal};
 use larder_format::error::Kind;
@@ -23,11 +24,15 @@ use larder_wire::answer::Failure;
 
 use super::answer::{self, Answer};
 use super::bearer::{self, Asker};
+use super::increment::AddAsked;
 use super::memory::Memory;
 use super::operation;
-use super::values::{PutHead, is_json};
+use super::put::{PutHead, is_json};
+use super::touch::NewLifetime;
+use super::values::Reading;
 use super::watch::{Phase, Watched};
 use crate::config::HttpConfig;
+use crate::feeds::Feeds;
 use crate::identity::{Identity, Right};
 use crate::metrics::{Metrics, Sources};
 use crate::namespaces::Namespaces;
@@ -60,14 +65,20 @@ pub(crate) struct Shared {
     pub(super) bodies: Memory,
     /// Memory for answers that are built.
     pub(super) answers: Memory,
+    /// Memory for streams of events.
+    pub(super) watches: Memory,
+    pub(super) feeds: Arc<Feeds>,
     pub(super) space: OnceLock<Space>,
 }
 
 /// An answer, or one that has to be waited for.
 pub(super) enum Begun {
     Now(Answer),
-    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Later(Later),
 }
+
+/// An answer that has to be waited for.
+pub(super) type Later = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 impl Shared {
     /// The namespace; looked up by name once, since one that a door serves never goes, and none changes what it is. Its
@@ -92,6 +103,14 @@ impl Shared {
             return Err(Failure::new(Kind::Denied, message));
         }
         Ok(self.space.get_or_init(|| Space { id: settings.id(), settings }))
+    }
+
+    /// The namespace's settings as they are now: lifetimes may have been changed.
+    ///
+    /// # Errors
+    /// As the list of namespaces has it.
+    pub(super) fn settings(&self, space: &Space) -> Result<Arc<Namespace>, Failure> {
+        self.namespaces.get(space.id)
     }
 
     /// What a request's head alone decides: whether it is ours, who asks, and whether it may ask so much.
@@ -155,6 +174,9 @@ impl Shared {
         let Some(identity) = identity else { return Ok(()) };
         let (needed, namespace) = (needed(asked), self.config.namespace.as_str());
         match about(asked) {
+            About::Keys(keys) => {
+                keys.iter().try_for_each(|key| identity.check_named_prefix(needed, namespace, key))
+            }
             About::Key(key) => identity.check_named_prefix(needed, namespace, key.as_bytes()),
             About::Prefix(prefix) => identity.check_named_prefix(needed, namespace, prefix),
             About::SomeKey => identity.check_somewhere(needed, namespace),
@@ -163,24 +185,54 @@ impl Shared {
     }
 
     fn carry_out(self: &Arc<Self>, asker: Asker, asked: Asked, request: Request<Incoming>) -> Begun {
-        let (shared, Asker { caller, identity: who }) = (self.clone(), asker);
+        if takes_no_body(&asked) && has_body(request.method(), request.headers(), request.body()) {
+            let mut answer = answer::bad("this takes no body; what it needs to know stands in the query");
+            answer::close(&mut answer);
+            return Begun::Now(answer);
+        }
+        let shared = self.clone();
         match asked {
-            Asked::Get { key, as_json } => self.get(key, as_json),
-            Asked::Put { key, ttl_ms, may_be_json } => {
+            Asked::Get { key, as_json } => match Reading::of(request.method(), request.headers(), as_json) {
+                Ok(reading) => self.get(key, reading),
+                Err(bad) => Begun::Now(answer::bad(&bad.0)),
+            },
+            Asked::Put { key, ttl_ms, may_be_json, reads } => {
                 let is_json = may_be_json && is_json(request.headers());
-                let head = PutHead { who, key: Some(key), ttl_ms, is_json };
-                Begun::Later(Box::pin(shared.put_or_refuse(caller, head, request)))
+                let head = PutHead { who: asker.identity, key: Some(key), ttl_ms, is_json, reads };
+                Begun::Later(Box::pin(shared.put_or_refuse(asker.caller, head, request)))
             }
             Asked::PutRaw => {
-                let head = PutHead { who, key: None, ttl_ms: None, is_json: true };
-                Begun::Later(Box::pin(shared.put_or_refuse(caller, head, request)))
+                let head =
+                    PutHead { who: asker.identity, key: None, ttl_ms: None, is_json: true, reads: None };
+                Begun::Later(Box::pin(shared.put_or_refuse(asker.caller, head, request)))
             }
-            Asked::Delete { key } => Begun::Later(Box::pin(shared.delete(who, key))),
-            Asked::Keys(page) => Begun::Later(Box::pin(shared.keys(caller, page))),
+            Asked::Keys(page) => Begun::Later(Box::pin(shared.keys(asker.caller, page))),
             Asked::Health { v1 } => Begun::Now(self.health(v1)),
             Asked::Status { v1 } => Begun::Now(self.status(v1)),
             Asked::Topology => Begun::Now(self.topology()),
-            Asked::Metrics(form) => Begun::Later(Box::pin(shared.metrics(caller, form))),
+            Asked::Metrics(form) => Begun::Later(Box::pin(shared.metrics(asker.caller, form))),
+            Asked::OpenApi => {
+                Begun::Now(answer::bytes(StatusCode::OK, "application/json", openapi::DOCUMENT))
+            }
+            Asked::Problems(which) => Begun::Now(answer::problems(which)),
+            asked => Begun::Later(shared.carry_out_later(asker, asked, request.into_parts().0.headers)),
+        }
+    }
+
+    /// What waits for something and has no body.
+    fn carry_out_later(self: Arc<Self>, asker: Asker, asked: Asked, headers: HeaderMap) -> Later {
+        let Asker { caller, identity: who } = asker;
+        match asked {
+            Asked::Delete { key } => Box::pin(self.delete(who, key, headers)),
+            Asked::Take { key } => Box::pin(self.take(who, key, headers)),
+            Asked::Touch { key, ttl_ms } => Box::pin(self.touch(who, key, NewLifetime::Ttl(ttl_ms), headers)),
+            Asked::Persist { key } => Box::pin(self.touch(who, key, NewLifetime::Never, headers)),
+            Asked::Increment { key, by, ttl_ms } => {
+                Box::pin(self.increment(who, key, AddAsked { by, ttl_ms }, headers))
+            }
+            Asked::Watch(asked) => Box::pin(self.watch(caller, asked, headers)),
+            // The others have begun already.
+            _ => Box::pin(std::future::ready(answer::problem("bug", "this request was routed to nobody"))),
         }
     }
 
@@ -210,8 +262,8 @@ impl Shared {
         }
         let mut answer = match unroutable {
             Unroutable::NoRoute => {
-                let detail = "there is nothing here; values are under /v1/data/KEY, and docs/doors/http.md has all paths";
-                answer::error(StatusCode::NOT_FOUND, Kind::NotFound.name(), detail)
+                let detail = "there is nothing here; values are under /v1/data/KEY, and /v1/openapi.json has all paths";
+                answer::problem("no_route", detail)
             }
             Unroutable::Method { allow } => answer::wrong_method(allow),
             Unroutable::Bad(bad) => answer::bad(&bad.0),
@@ -243,10 +295,17 @@ fn has_body(method: &Method, headers: &HeaderMap, body: &Incoming) -> bool {
 /// before away, for which adding is not enough: the register looks at that, under the record's lock.
 fn needed(asked: &Asked) -> Right {
     match asked {
-        Asked::Put { .. } | Asked::PutRaw => Right::AppendOnly,
-        Asked::Delete { .. } => Right::Write,
+        Asked::Put { .. }
+        | Asked::PutRaw
+        | Asked::Touch { .. }
+        | Asked::Persist { .. }
+        | Asked::Increment { .. } => Right::AppendOnly,
+        Asked::Delete { .. } | Asked::Take { .. } => Right::Write,
         Asked::Get { .. }
         | Asked::Keys(_)
+        | Asked::Watch(_)
+        | Asked::OpenApi
+        | Asked::Problems(_)
         | Asked::Health { .. }
         | Asked::Status { .. }
         | Asked::Topology
@@ -254,10 +313,20 @@ fn needed(asked: &Asked) -> Right {
     }
 }
 
+/// Actions on a value: all that there is to say of them stands in path and query.
+fn takes_no_body(asked: &Asked) -> bool {
+    matches!(
+        asked,
+        Asked::Take { .. } | Asked::Touch { .. } | Asked::Persist { .. } | Asked::Increment { .. }
+    )
+}
+
 /// What somebody must have rights on.
 enum About<'a> {
     /// This key of the namespace.
     Key(&'a Key),
+    /// These.
+    Keys(&'a [Bytes]),
     /// All keys of it that begin so.
     Prefix(&'a [u8]),
     /// A key that the body names: the register looks at it.
@@ -269,10 +338,23 @@ enum About<'a> {
 /// What is asked about. Every kind is named here, so that a new one is not open to everybody.
 fn about(asked: &Asked) -> About<'_> {
     match asked {
-        Asked::Get { key, .. } | Asked::Put { key, .. } | Asked::Delete { key } => About::Key(key),
+        Asked::Get { key, .. }
+        | Asked::Put { key, .. }
+        | Asked::Take { key }
+        | Asked::Touch { key, .. }
+        | Asked::Persist { key }
+        | Asked::Increment { key, .. }
+        | Asked::Delete { key } => About::Key(key),
         Asked::Keys(page) => About::Prefix(&page.prefix),
+        Asked::Watch(watch) if watch.keys.is_empty() => About::Prefix(&watch.prefix),
+        Asked::Watch(watch) => About::Keys(&watch.keys),
         Asked::PutRaw => About::SomeKey,
-        Asked::Health { .. } | Asked::Status { .. } | Asked::Topology | Asked::Metrics(_) => About::Node,
+        Asked::OpenApi
+        | Asked::Problems(_)
+        | Asked::Health { .. }
+        | Asked::Status { .. }
+        | Asked::Topology
+        | Asked::Metrics(_) => About::Node,
     }
 }
 
@@ -290,13 +372,20 @@ pub(super) enum Answering {
     Now(Option<Answer>),
     /// Waited for, then counted.
     Later {
-        future: Pin<Box<dyn Future<Output = Answer> + Send>>,
+        future: Later,
         shared: Arc<Shared>,
         watched: Arc<Watched>,
         operation: usize,
         began: Duration,
         is_head: bool,
     },
+}
+
+fn begin_answer(watched: &Watched, answer: &Answer, is_head: bool) {
+    watched.begin_answer();
+    if answer.body().is_stream() && !is_head {
+        watched.begin_stream();
+    }
 }
 
 impl Future for Answering {
@@ -312,7 +401,7 @@ impl Future for Answering {
             Answering::Later { future, shared, watched, operation, began, is_head } => {
                 future.as_mut().poll(cx).map(|answer| {
                     shared.count(*operation, *began, &answer, *is_head);
-                    watched.begin_answer();
+                    begin_answer(watched, &answer, *is_head);
                     Ok(answer)
                 })
             }
@@ -333,7 +422,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         match shared.begin(self, request, self.watched.take_fragment()) {
             (operation, Begun::Now(answer)) => {
                 shared.count(operation, began, &answer, is_head);
-                self.watched.begin_answer();
+                begin_answer(&self.watched, &answer, is_head);
                 Answering::Now(Some(answer))
             }
             (operation, Begun::Later(future)) => {

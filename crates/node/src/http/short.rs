@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use larder_door::Caller;
 use larder_door::http::target::{self, Asked};
-use larder_door::http::{headers, lifetime, plain};
+use larder_door::http::{conditions, headers, lifetime, plain};
 use larder_format::namespace::Class;
 use larder_format::operation::{Found, Outcome};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -23,6 +23,7 @@ use super::answer::{self, Answer};
 use super::bearer::Asker;
 use super::content::Content;
 use super::service::Shared;
+use super::values::Reading;
 use super::watch::{Watched, WatchedIo};
 use super::{operation, values};
 use crate::identity::Identity;
@@ -78,7 +79,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Short<'_, T> {
                 let body = match read {
                     Read::Value(found) => {
                         write_start(&mut out, &mut start);
-                        write_lifetime(&mut out, &found, self.shared.time.latest().ms());
+                        write_about(&mut out, &found, self.shared.time.latest().ms());
                         Content::Whole(found.body)
                     }
                     Read::Other(answer) => write_head(&mut out, answer),
@@ -147,7 +148,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Short<'_, T> {
                 Read::Value(found)
             }
             outcome => {
-                let answer = shared.got(outcome, as_json);
+                let answer = shared.got(outcome, &Reading::plain(as_json));
                 shared.count(operation, began, &answer, false);
                 Read::Other(answer)
             }
@@ -164,15 +165,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Short<'_, T> {
 /// Begins the answer to a read that found a value: the same bytes each time, made once for a connection.
 fn write_start(out: &mut Vec<u8>, start: &mut Vec<u8>) {
     if start.is_empty() {
-        write_head(start, answer::bytes(StatusCode::OK, "application/octet-stream", Bytes::new()));
+        write_head(start, answer::value(StatusCode::OK, Content::Whole(Bytes::new())));
     }
     out.extend_from_slice(start);
 }
 
-/// The headers about a value's lifetime, as [`Shared::lifetime_headers`] sets them.
-fn write_lifetime(out: &mut Vec<u8>, found: &Found, now_ms: u64) {
+/// The headers about a value, as [`Shared::got`] sets them.
+fn write_about(out: &mut Vec<u8>, found: &Found, now_ms: u64) {
     let created_ms = found.version.0.ms();
-    out.extend_from_slice(b"x-created-at: ");
+    out.extend_from_slice(b"etag: ");
+    conditions::write_tag(out, found.version);
+    out.extend_from_slice(b"\r\nx-created-at: ");
     out.extend_from_slice(&headers::rfc3339_bytes(created_ms));
     out.extend_from_slice(b"\r\n");
     if let Some(end_ms) = found.expiry.ms() {

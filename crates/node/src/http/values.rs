@@ -1,66 +1,65 @@
-//! Values of the raw namespace: read, written and deleted through the register as any record is.
+//! Reading values of the raw namespace: whole, in part, or only if they are others than the client has.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::body::Incoming;
-use larder_door::http::headers::{self, X_CREATED_AT, X_ORIGINAL_TTL, X_REMAINING_TTL, X_TTL, X_TTL_CLAMPED};
-use larder_door::http::limits::{JSON_EXTRA_BYTES_MAX, SMALL_BYTES_MAX};
-use larder_door::http::{forms, lifetime, percent};
-use larder_door::{Caller, Refusal};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+use larder_door::http::conditions::{Conditions, Verdict};
+use larder_door::http::headers::{self, X_CREATED_AT, X_ORIGINAL_TTL, X_REMAINING_TTL};
+use larder_door::http::limits::SMALL_BYTES_MAX;
+use larder_door::http::ranges::{self, Ranges, Wanted};
+use larder_door::http::{Bad, lifetime};
 use larder_format::clock::Hlc;
-use larder_format::error::Kind;
 use larder_format::ids::NamespaceId;
-use larder_format::limits::TTL_MS_MAX;
-use larder_format::namespace::{Class, LifetimeRequest, Namespace};
-use larder_format::operation::{Condition, Found, Outcome};
+use larder_format::namespace::Class;
+use larder_format::operation::{Found, Outcome};
 use larder_format::record::{Expiry, Key, Version};
 use larder_format::rng::{Rng, SystemRng};
 use larder_wire::answer::Failure;
-use larder_wire::request::{Ask, AskPut, RecordRequest};
+use larder_wire::request::{Ask, RecordRequest};
 use serde_json::json;
 
 use super::answer::{self, Answer};
-use super::body;
 use super::content::Content;
 use super::service::{Begun, Shared};
-use crate::identity::Identity;
-
-/// Shortest lifetime that can be asked for, in milliseconds: what a client can write with three decimals.
-const TTL_MS_MIN: u64 = 1;
-
-/// A write, as the head of its request says.
-pub(super) struct PutHead {
-    /// Who writes; `None` where the door lets in whoever reaches it.
-    pub(super) who: Option<Arc<Identity>>,
-    /// Under which key; `None`: the body may say, or one is chosen.
-    pub(super) key: Option<Key>,
-    /// Lifetime in the query, in milliseconds.
-    pub(super) ttl_ms: Option<u64>,
-    /// The body is a JSON document with the value in it.
-    pub(super) is_json: bool,
-}
-
-/// Whether a body is declared as JSON.
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
-}
-
-fn request(namespace: &Namespace, key: Key, ask: Ask) -> RecordRequest {
-    RecordRequest { tag: 0, namespace: namespace.id(), key, identity: None, ask }
-}
 
 /// The request that reads a value.
 pub(super) fn read(namespace: NamespaceId, key: Key) -> RecordRequest {
     RecordRequest { tag: 0, namespace, key, identity: None, ask: Ask::Get { head_only: false } }
 }
 
+/// How a value is to be read.
+#[derive(Default)]
+pub(super) struct Reading {
+    /// As `{"data":text,"ttl":seconds}`.
+    pub(super) as_json: bool,
+    conditions: Option<Conditions>,
+    ranges: Option<Ranges>,
+}
+
+impl Reading {
+    /// What the path and the headers say together. Only a `GET` of plain bytes can be of a part.
+    ///
+    /// # Errors
+    /// [`Bad`].
+    pub(super) fn of(method: &Method, headers: &HeaderMap, as_json: bool) -> Result<Self, Bad> {
+        let in_parts = *method == Method::GET && !as_json;
+        let ranges = if in_parts { Ranges::read(headers) } else { None };
+        Ok(Self { as_json, conditions: Conditions::read(headers)?, ranges })
+    }
+
+    /// As the short way reads: without any headers that matter.
+    pub(super) fn plain(as_json: bool) -> Self {
+        Self { as_json, ..Self::default() }
+    }
+}
+
 impl Shared {
     /// Reads a value: at once where nothing has to be waited for.
-    pub(super) fn get(self: &Arc<Self>, key: Key, as_json: bool) -> Begun {
+    pub(super) fn get(self: &Arc<Self>, key: Key, reading: Reading) -> Begun {
         let space = match self.space() {
             Ok(space) => space,
             Err(failure) => return Begun::Now(answer::failure(&failure)),
@@ -69,263 +68,155 @@ impl Shared {
         if space.settings.class == Class::Memory {
             // What is in memory is there as soon as it is seen.
             let outcome = self.registers.begin(request).map(|(outcome, _)| outcome);
-            return Begun::Now(self.got(outcome, as_json));
+            return Begun::Now(self.got(outcome, &reading));
         }
         let shared = self.clone();
         Begun::Later(Box::pin(async move {
             let outcome = shared.registers.apply(request).await;
-            shared.got(outcome, as_json)
+            shared.got(outcome, &reading)
         }))
     }
 
-    pub(super) fn got(&self, outcome: Result<Outcome, Failure>, as_json: bool) -> Answer {
-        match outcome {
-            Ok(Outcome::Found(found)) if found.takes_left.is_some() => {
-                let detail = "this value can only be taken, which this door cannot do";
-                answer::error(StatusCode::CONFLICT, Kind::Conflict.name(), detail)
-            }
-            Ok(Outcome::Found(found)) if as_json => self.as_json(&found),
-            Ok(Outcome::Found(found)) => {
-                let mut answer = answer::bytes(StatusCode::OK, "application/octet-stream", found.body);
-                self.lifetime_headers(answer.headers_mut(), found.version, found.expiry);
-                answer
-            }
-            Ok(_) => answer::absent(),
-            Err(failure) => answer::failure(&failure),
+    pub(super) fn got(&self, outcome: Result<Outcome, Failure>, reading: &Reading) -> Answer {
+        let found = match outcome {
+            Ok(Outcome::Found(found)) => found,
+            Ok(_) => return answer::absent(),
+            Err(failure) => return answer::failure(&failure),
+        };
+        // Conditions are of no account where nothing would be shown without them.
+        if found.takes_left.is_some() {
+            return answer::only_taken();
         }
-    }
-
-    /// As the original's raw form: a text and the seconds it still lives.
-    fn as_json(&self, found: &Found) -> Answer {
-        let small = found.body.len() <= SMALL_BYTES_MAX;
-        let Ok(text) = std::str::from_utf8(&found.body) else {
-            let detail = "the value is not text, which this form cannot show; read it under /data/";
-            return answer::error(StatusCode::CONFLICT, Kind::Conflict.name(), detail);
+        let verdict = reading.conditions.as_ref().map_or(Verdict::Hold, |c| c.look(Some(found.version)));
+        let mut answer = match verdict {
+            Verdict::Failed => return answer::precondition_failed(Some(found.version)),
+            Verdict::Unmodified => answer::empty(StatusCode::NOT_MODIFIED),
+            Verdict::Hold if reading.as_json => match as_json(&found, self.time.now()) {
+                Some(answer) => answer,
+                None => {
+                    let detail = "the value is not text, which this form cannot show; read it under /data/";
+                    return answer::problem("not_text", detail);
+                }
+            },
+            Verdict::Hold => match &reading.ranges {
+                None => answer::value(StatusCode::OK, Content::Whole(found.body)),
+                Some(ranges) => match in_parts(&found, ranges) {
+                    Some(answer) => answer,
+                    None => return answer::no_such_range(found.body.len() as u64),
+                },
+            },
         };
-        let now_ms = self.time.now().ms();
-        let remaining_s = found.expiry.ms().map(|end| end.saturating_sub(now_ms).div_ceil(1000));
-        let mut answer = if small {
-            answer::json(StatusCode::OK, &json!({ "data": text, "ttl": remaining_s }))
-        } else {
-            let after = format!("\",\"ttl\":{}}}\n", json!(remaining_s));
-            let body = Content::text(Bytes::from_static(b"{\"data\":\""), found.body.clone(), after.into());
-            answer::content(StatusCode::OK, "application/json", body)
-        };
+        // What is shown as JSON changes with time: it has no tag of its own.
+        if !reading.as_json {
+            answer::tag(answer.headers_mut(), found.version);
+        }
         self.lifetime_headers(answer.headers_mut(), found.version, found.expiry);
         answer
     }
 
-    fn lifetime_headers(&self, headers: &mut HeaderMap, version: Version, expiry: Expiry) {
+    /// When a value was written, for how long, and how long that still is.
+    pub(super) fn lifetime_headers(&self, headers: &mut HeaderMap, version: Version, expiry: Expiry) {
         let created_ms = version.0.ms();
         headers.insert(X_CREATED_AT, headers::rfc3339_value(created_ms));
         if let Some(end_ms) = expiry.ms() {
             headers.insert(X_ORIGINAL_TTL, lifetime::show_value(end_ms.saturating_sub(created_ms)));
+        }
+        self.remaining_header(headers, expiry);
+    }
+
+    /// How long a value still lives.
+    pub(super) fn remaining_header(&self, headers: &mut HeaderMap, expiry: Expiry) {
+        if let Some(end_ms) = expiry.ms() {
             // The request has just been given a time by which it was decided.
             let left_ms = end_ms.saturating_sub(self.time.latest().ms());
             headers.insert(X_REMAINING_TTL, HeaderValue::from(left_ms.div_ceil(1000)));
         }
     }
+}
 
-    /// Writes a value.
-    pub(super) async fn put(
-        self: Arc<Self>,
-        caller: &Caller,
-        head: PutHead,
-        headers: HeaderMap,
-        incoming: Incoming,
-    ) -> Result<Answer, Refusal> {
-        let space = match self.space() {
-            Ok(space) => space,
-            Err(failure) => return Ok(answer::failure(&failure)),
-        };
-        let max = self.config.value_len_max as u64;
-        let body_max = if head.is_json { max * 2 + JSON_EXTRA_BYTES_MAX } else { max };
-        body::check_length(&headers, &incoming, body_max).map_err(|_| Refusal::BodyTooLarge { max })?;
-        let received = body::read(incoming, body_max, caller, &self.bodies).await?;
-        self.metrics.http.received(received.bytes.len() as u64);
-        let (raw, who) = (head.key.is_none(), head.who.clone());
-        let (data, key, ttl_ms) = match self.parts(head, &headers, &received.bytes) {
-            Ok(parts) => parts,
-            Err(bad) => return Ok(answer::bad(&bad.0)),
-        };
-        if data.len() as u64 > max {
-            return Err(Refusal::BodyTooLarge { max });
+/// As the original's raw form: a text and the seconds it still lives. `None`: it is no text.
+fn as_json(found: &Found, now: Hlc) -> Option<Answer> {
+    let text = std::str::from_utf8(&found.body).ok()?;
+    let remaining_s = found.expiry.ms().map(|end| end.saturating_sub(now.ms()).div_ceil(1000));
+    if found.body.len() <= SMALL_BYTES_MAX {
+        return Some(answer::json(StatusCode::OK, &json!({ "data": text, "ttl": remaining_s })));
+    }
+    let after = format!("\",\"ttl\":{}}}\n", json!(remaining_s));
+    let body = Content::text(Bytes::from_static(b"{\"data\":\""), found.body.clone(), after.into());
+    Some(answer::content(StatusCode::OK, "application/json", body))
+}
+
+/// What was asked for of a value. `None`: it has none of that.
+fn in_parts(found: &Found, asked: &Ranges) -> Option<Answer> {
+    let len = found.body.len() as u64;
+    Some(match asked.of(len, found.version) {
+        Wanted::Whole => answer::value(StatusCode::OK, Content::Whole(found.body.clone())),
+        Wanted::Nothing => return None,
+        Wanted::Part(part) => {
+            let mut answer =
+                answer::value(StatusCode::PARTIAL_CONTENT, Content::Whole(slice(&found.body, &part)));
+            set(&mut answer, CONTENT_RANGE, ranges::content_range(&part, len));
+            answer
         }
-        // As it is now: lifetimes may have been changed.
-        let settings = match self.namespaces.get(space.id) {
-            Ok(settings) => settings,
-            Err(failure) => return Ok(answer::failure(&failure)),
-        };
-        let (lifetime, clamped) = match within(&settings, ttl_ms, self.config.clamp_ttl) {
-            Ok(lifetime) => lifetime,
-            Err(why) => return Ok(answer::bad(&why)),
-        };
-        let put = AskPut { lifetime, body: data, ..AskPut::default() };
-        let shown_key = shown(&key);
-        let outcome = self.apply(who.as_deref(), request(&space.settings, key, Ask::Put(put))).await;
-        Ok(match outcome {
-            Ok(Outcome::Written { version, expiry }) => {
-                let status = if raw { StatusCode::OK } else { StatusCode::CREATED };
-                self.written(status, shown_key, version, expiry, clamped)
-            }
-            Ok(Outcome::Conflict { .. }) => {
-                let why = "somebody else has just put a value there, which adding alone may not replace";
-                answer::failure(&Failure::new(Kind::Conflict, why))
-            }
-            Ok(other) => {
-                answer::failure(&Failure::new(Kind::Bug, format!("a write was answered with {other:?}")))
-            }
-            Err(failure) => answer::failure(&failure),
-        })
-    }
-
-    /// Value, key and lifetime of a write.
-    fn parts(
-        &self,
-        head: PutHead,
-        headers: &HeaderMap,
-        body: &Bytes,
-    ) -> Result<(Bytes, Key, Option<u64>), larder_door::http::Bad> {
-        let mut in_headers = headers.get_all(X_TTL).iter();
-        let in_header = match in_headers.next() {
-            Some(_) if in_headers.next().is_some() => {
-                return Err(larder_door::http::Bad::new("the header X-TTL is there twice"));
-            }
-            Some(value) => Some(lifetime::parse(value.to_str().unwrap_or("?"))?),
-            None => None,
-        };
-        let (data, key, in_body) = match head.key {
-            None => {
-                let (value, key) = forms::raw(body)?;
-                (value.data, key.map_or_else(chosen_key, Ok)?, value.ttl_ms)
-            }
-            Some(key) if head.is_json => {
-                let value = forms::data(body)?;
-                (value.data, key, value.ttl_ms)
-            }
-            Some(key) => (body.clone(), key, None),
-        };
-        Ok((data, key, head.ttl_ms.or(in_body).or(in_header)))
-    }
-
-    fn written(
-        &self,
-        status: StatusCode,
-        (name, key): (&str, String),
-        version: Version,
-        expiry: Expiry,
-        clamped: bool,
-    ) -> Answer {
-        let ttl_ms = expiry.ms().map(|end| end.saturating_sub(version.0.ms()));
-        let document = json!({
-            name: key,
-            "ttl": ttl_ms.map(seconds),
-            "created_at": headers::rfc3339(version.0.ms()),
-            "expires_at": expiry.ms().map(headers::rfc3339),
-        });
-        let mut answer = answer::json(status, &document);
-        self.lifetime_headers(answer.headers_mut(), version, expiry);
-        if clamped {
-            answer.headers_mut().insert(X_TTL_CLAMPED, HeaderValue::from_static("true"));
+        Wanted::Parts(parts) => {
+            // Random, so that no value can have it in it on purpose.
+            let random: [u8; 16] = SystemRng.array();
+            let boundary: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+            let pieces = pieces(&found.body, &parts, &boundary);
+            let mut answer = answer::value(StatusCode::PARTIAL_CONTENT, Content::pieces(pieces));
+            set(&mut answer, CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"));
+            answer
         }
-        answer
-    }
+    })
+}
 
-    /// Carries out a request for somebody, if it may; for anybody where the door asks nobody who it is.
-    async fn apply(&self, who: Option<&Identity>, request: RecordRequest) -> Result<Outcome, Failure> {
-        match who {
-            Some(who) => self.registers.apply_as(who, request).await,
-            None => self.registers.apply(request).await,
-        }
-    }
-
-    /// Deletes a value.
-    pub(super) async fn delete(self: Arc<Self>, who: Option<Arc<Identity>>, key: Key) -> Answer {
-        let space = match self.space() {
-            Ok(space) => space,
-            Err(failure) => return answer::failure(&failure),
-        };
-        let ask = Ask::Delete { condition: Condition::Any };
-        match self.apply(who.as_deref(), request(&space.settings, key, ask)).await {
-            Ok(Outcome::Deleted { .. }) => answer::empty(StatusCode::NO_CONTENT),
-            Ok(_) => answer::absent(),
-            Err(failure) => answer::failure(&failure),
-        }
+fn set(answer: &mut Answer, name: http::HeaderName, text: String) {
+    if let Ok(value) = HeaderValue::try_from(text) {
+        answer.headers_mut().insert(name, value);
     }
 }
 
-/// A key in an answer: under another name where it is not text and so percent-encoded.
-fn shown(key: &Key) -> (&'static str, String) {
-    match std::str::from_utf8(key.as_bytes()) {
-        Ok(text) => ("key", text.to_owned()),
-        Err(_) => ("key_percent_encoded", percent::encode(key.as_bytes())),
+/// These bytes of a value; all that a [`Wanted`] names are within it.
+fn slice(body: &Bytes, part: &Range<u64>) -> Bytes {
+    let at = |end: u64| usize::try_from(end).unwrap_or(body.len()).min(body.len());
+    body.slice(at(part.start)..at(part.end))
+}
+
+/// Several parts as one body, without copying them.
+fn pieces(body: &Bytes, parts: &[Range<u64>], boundary: &str) -> VecDeque<Bytes> {
+    let mut pieces = VecDeque::with_capacity(2 * parts.len() + 1);
+    let mut line = "";
+    for part in parts {
+        let range = ranges::content_range(part, body.len() as u64);
+        let head = format!(
+            "{line}--{boundary}\r\ncontent-type: application/octet-stream\r\ncontent-range: {range}\r\n\r\n"
+        );
+        pieces.extend([head.into(), slice(body, part)]);
+        line = "\r\n";
     }
+    pieces.push_back(format!("\r\n--{boundary}--\r\n").into());
+    pieces
 }
 
-/// Milliseconds as a JSON number of seconds, whole where it is.
-fn seconds(ms: u64) -> serde_json::Value {
-    if ms.is_multiple_of(1000) { (ms / 1000).into() } else { (ms as f64 / 1000.0).into() }
-}
-
-/// A key for a value that came without one: unguessable, because whoever knows it can read it.
-fn chosen_key() -> Result<Key, larder_door::http::Bad> {
-    let random: [u8; 16] = SystemRng.array();
-    let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    larder_door::http::target::key(format!("raw-{text}").into_bytes())
-}
-
-/// A lifetime within what the namespace allows, and whether it had to be changed for that.
-///
-/// # Errors
-/// Words that name the limits.
-fn within(space: &Namespace, ttl_ms: Option<u64>, clamp: bool) -> Result<(LifetimeRequest, bool), String> {
-    let Some(ttl_ms) = ttl_ms else { return Ok((LifetimeRequest::Default, false)) };
-    let max_ms = space.ttl_max_ms.unwrap_or(TTL_MS_MAX);
-    if (TTL_MS_MIN..=max_ms).contains(&ttl_ms) {
-        return Ok((LifetimeRequest::Ttl(ttl_ms), false));
-    }
-    if clamp {
-        return Ok((LifetimeRequest::Ttl(ttl_ms.clamp(TTL_MS_MIN, max_ms)), true));
-    }
-    Err(format!(
-        "the lifetime asked for is out of range: it must be {} to {} seconds; nothing was stored",
-        lifetime::show(TTL_MS_MIN),
-        lifetime::show(max_ms)
-    ))
-}
-
-/// The time of a moment in hybrid time, for tests and about pages.
+/// The time of a moment in hybrid time, for pages about the node.
 pub(super) fn moment(time: Hlc) -> String {
     headers::rfc3339(time.ms())
 }
 
 #[cfg(test)]
 mod tests {
-    use larder_format::namespace::{Privacy, ScanOrder};
-
     use super::*;
 
     #[test]
-    fn lifetimes_are_refused_with_the_limits_or_clamped_and_said() {
-        let mut space = Namespace::new("raw", Privacy::Raw, Class::Memory, ScanOrder::Hash);
-        (space.ttl_default_ms, space.ttl_max_ms) = (Some(3_600_000), Some(604_800_000));
-        assert_eq!(within(&space, None, false), Ok((LifetimeRequest::Default, false)));
-        assert_eq!(within(&space, Some(60_000), false), Ok((LifetimeRequest::Ttl(60_000), false)));
-        let why = within(&space, Some(604_800_001), false).unwrap_err();
-        assert!(why.contains("0.001 to 604800 seconds"), "{why}");
-        assert!(within(&space, Some(0), false).is_err());
-        assert_eq!(within(&space, Some(u64::MAX), true), Ok((LifetimeRequest::Ttl(604_800_000), true)));
-        assert_eq!(within(&space, Some(0), true), Ok((LifetimeRequest::Ttl(1), true)));
-    }
-
-    #[test]
-    fn json_is_what_says_so() {
-        let with = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(text));
-            is_json(&headers)
-        };
-        assert!(with("application/json") && with("Application/JSON; charset=utf-8"));
-        assert!(!with("text/json") && !with("application/jsonlines") && !is_json(&HeaderMap::new()));
+    fn several_parts_are_one_body_that_says_where_each_belongs() {
+        let text: Vec<u8> = pieces(&Bytes::from_static(b"0123456789"), &[0..2, 8..10], "B")
+            .iter()
+            .flat_map(|piece| piece.to_vec())
+            .collect();
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "--B\r\ncontent-type: application/octet-stream\r\ncontent-range: bytes 0-1/10\r\n\r\n01\r\n\
+             --B\r\ncontent-type: application/octet-stream\r\ncontent-range: bytes 8-9/10\r\n\r\n89\r\n--B--\r\n"
+        );
     }
 }

@@ -28,6 +28,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// Bytes kept of a connection's start, to tell other protocols by.
 const START_LEN: usize = 16;
 
+/// Most bytes kept of what a client sends behind a request whose answer is a stream.
+const AHEAD_LEN_MAX: usize = 4096;
+
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -78,6 +81,8 @@ pub(super) struct Watched {
     /// When the answer began that is being sent, and how many bytes were taken since then.
     answering_since: AtomicU32,
     taken: AtomicU64,
+    /// The answer is a stream: it goes on as long as its reader takes what there is.
+    streaming: AtomicBool,
     /// The request line that came last has a `#`, which decoding drops.
     fragment: AtomicBool,
     over: AtomicBool,
@@ -105,6 +110,11 @@ impl Watched {
         self.taken.store(0, Ordering::Relaxed);
     }
 
+    /// The answer that has begun is a stream, and the last of this connection.
+    pub(super) fn begin_stream(&self) {
+        self.streaming.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the request that has come has a `#` in its target; asked once.
     pub(super) fn take_fragment(&self) -> bool {
         self.fragment.swap(false, Ordering::Relaxed)
@@ -112,7 +122,8 @@ impl Watched {
 
     /// Whether the client takes its answer too slowly, on average.
     fn is_slow(&self, now: u32) -> bool {
-        if !matches!(self.phase(), Phase::Answering | Phase::Stalled) {
+        let streams = self.streaming.load(Ordering::Relaxed);
+        if streams || !matches!(self.phase(), Phase::Answering | Phase::Stalled) {
             return false;
         }
         let lasted = now.saturating_sub(self.answering_since.load(Ordering::Relaxed));
@@ -200,6 +211,7 @@ impl Watch {
             since: AtomicU32::new(self.ticks.0.load(Ordering::Relaxed)),
             answering_since: AtomicU32::new(0),
             taken: AtomicU64::new(0),
+            streaming: AtomicBool::new(false),
             fragment: AtomicBool::new(false),
             over: AtomicBool::new(false),
             stopping: AtomicBool::new(all.stopping),
@@ -254,11 +266,13 @@ pub(super) struct WatchedIo<T> {
     back: Bytes,
     /// The request line has been looked at.
     line_seen: bool,
+    /// Something was said about a head that is none.
+    unsaid: bool,
 }
 
 impl<T> WatchedIo<T> {
     pub(super) fn new(inner: T, watched: Arc<Watched>) -> Self {
-        Self { inner, watched, back: Bytes::new(), line_seen: false }
+        Self { inner, watched, back: Bytes::new(), line_seen: false, unsaid: false }
     }
 
     /// Looks for a `#` in what came of a request line. Decoding drops it and what follows, and that would be another key.
@@ -267,6 +281,12 @@ impl<T> WatchedIo<T> {
         let seen = bytes[begins..].iter().find(|byte| b"#\n".contains(byte));
         self.line_seen = seen.is_some();
         self.watched.fragment.store(seen == Some(&b'#'), Ordering::Relaxed);
+    }
+
+    /// Whether `hyper` has answered, in its own words, something that is no request. They are not sent: the door has
+    /// better ones. It is at a head then, which is otherwise never a time for writing.
+    pub(super) fn take_unsaid(&mut self) -> bool {
+        std::mem::take(&mut self.unsaid)
     }
 
     /// Lets bytes that were read be read again, once.
@@ -308,6 +328,28 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedIo<T> {
     }
 }
 
+impl<T: AsyncRead + Unpin> WatchedIo<T> {
+    /// Looks whether the reader of a stream has gone, and sees to it that whoever drives the connection is woken when
+    /// it goes. What it sends meanwhile is kept for later.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        let mut buffer = [0; 512];
+        loop {
+            let mut into = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut self.inner).poll_read(cx, &mut into) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Ready(Ok(())) if into.filled().is_empty() => {
+                    return Err(std::io::ErrorKind::ConnectionAborted.into());
+                }
+                Poll::Ready(Ok(())) if self.back.len() + into.filled().len() > AHEAD_LEN_MAX => {
+                    return Err(std::io::ErrorKind::InvalidData.into());
+                }
+                Poll::Ready(Ok(())) => self.back = [&self.back, into.filled()].concat().into(),
+            }
+        }
+    }
+}
+
 impl<T: AsyncWrite + Unpin> WatchedIo<T> {
     /// What became of a part of an answer: bytes taken end a stall, none begin one.
     fn note_write<R>(&self, result: &Poll<std::io::Result<R>>, len: impl Fn(&R) -> usize) {
@@ -324,12 +366,16 @@ impl<T: AsyncWrite + Unpin> WatchedIo<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedIo<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
+        if self.watched.phase() == Phase::Head {
+            self.unsaid = true;
+            return Poll::Ready(Ok(buf.len()));
+        }
         let result = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.note_write(&result, |len| *len);
         result
@@ -338,9 +384,13 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedIo<T> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let result = Pin::new(&mut self.inner).poll_flush(cx);
         self.note_write(&result, |()| 0);
-        // Flushed only when all of the answer was taken.
-        if matches!(result, Poll::Ready(Ok(()))) && self.watched.phase() == Phase::Answering {
+        // Flushed only when all of the answer was taken. A stream is never told to its end.
+        let streams = self.watched.streaming.load(Ordering::Relaxed);
+        if matches!(result, Poll::Ready(Ok(()))) && self.watched.phase() == Phase::Answering && !streams {
             self.watched.enter(Phase::Idle);
+        }
+        if streams {
+            self.poll_gone(cx)?;
         }
         result
     }
@@ -354,6 +404,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedIo<T> {
         cx: &mut Context<'_>,
         bufs: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
+        if self.watched.phase() == Phase::Head {
+            self.unsaid = true;
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         self.note_write(&result, |len| *len);
         result
@@ -394,6 +448,21 @@ mod tests {
         watched.taken.store(40 * ANSWER_BYTES_PER_SECOND_MIN, Ordering::Relaxed);
         watched.look(50);
         assert!(!is_over(), "as fast as is needed");
+    }
+
+    #[test]
+    fn a_stream_may_be_silent_and_slow_but_not_stuck() {
+        let watch = Watch::default();
+        let watched = watch.begin();
+        watched.begin_answer();
+        watched.begin_stream();
+        watched.look(10_000);
+        assert!(!watched.is_over(), "silent");
+        watched.enter(Phase::Stalled);
+        watched.look(30);
+        assert!(!watched.is_over());
+        watched.look(31);
+        assert!(watched.is_over(), "takes nothing of what there is");
     }
 
     #[test]

@@ -199,6 +199,12 @@ impl Sources {
                 memory.accounted_bytes,
             ),
             gauge(storage, "larder_memory_cap_bytes", "The cap on those; 0: none", memory.cap_bytes),
+            counter(
+                storage,
+                "larder_memory_evicted_total",
+                "Values let go before their time because the cap was reached, where their namespace says so",
+                self.registers.values().evicted(),
+            ),
         ]
     }
 

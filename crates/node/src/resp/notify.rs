@@ -119,7 +119,13 @@ fn may_concern(name: &[u8], is_pattern: bool) -> bool {
 
 /// Tells of values whose time was up, until it is aborted or the node stops.
 async fn follow(topology: Arc<Topology>, feeds: Arc<Feeds>, namespace: NamespaceId) {
-    let ask = WatchAsk { namespace, prefix: Bytes::new(), key_len_max: KEY_LEN_MAX, cursor: None };
+    let ask = WatchAsk {
+        namespace,
+        prefix: Bytes::new(),
+        keys: Vec::new(),
+        key_len_max: KEY_LEN_MAX,
+        cursor: None,
+    };
     let mut watching = match feeds.watch(Class::Memory, ask) {
         Ok(watching) => watching,
         Err(failure) => {

@@ -165,9 +165,12 @@ impl<'t> Locked<'t> {
     ) -> Result<(), StoreError> {
         let (number, at) = self.at(key);
         let (table, shard) = self.shard_mut(number);
+        // Looked at only where somebody wants to know.
+        let is_new = table.shared.feed.is_on() && shard.find(&at).is_none();
         table
             .change(number, shard, &at, |table, shard| table.put_plain(shard, &at, value, version, expiry))?;
-        self.tell(number, &at, EventKind::Changed, version);
+        let kind = if is_new { EventKind::Created } else { EventKind::Changed };
+        self.tell(number, &at, kind, version);
         Ok(())
     }
 

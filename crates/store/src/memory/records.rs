@@ -142,6 +142,35 @@ impl MemoryTable {
         shard.put_outside(&self.shared, at, outside, version, expiry)
     }
 
+    /// As [`RecordStore::due`], without the values that [`MemoryTable::sweep`] removes.
+    #[must_use]
+    pub fn due_records(&self, high: Hlc, limit: usize) -> Vec<(NamespaceId, Slot, Key)> {
+        self.list_due(limit, |shard, each| shard.each_due_record(high, each))
+    }
+
+    fn list_due(
+        &self,
+        limit: usize,
+        each_due: impl Fn(&Shard, &mut dyn FnMut(u64, Entry<'_>) -> bool) -> bool,
+    ) -> Vec<(NamespaceId, Slot, Key)> {
+        let mut soonest = Vec::new();
+        for place in &self.places {
+            let shard = place.shard.lock();
+            let mut listed = 0;
+            let _enough = each_due(&shard, &mut |ms, entry| {
+                let key = Key::new(Bytes::copy_from_slice(entry.key()));
+                soonest.extend(key.ok().map(|key| (ms, self.shared.spaces.namespace(entry.space()), key)));
+                listed += 1;
+                listed < limit
+            });
+        }
+        soonest.sort_by_key(|(ms, ..)| *ms);
+        soonest.truncate(limit);
+        // A record's place in memory does not depend on its slot.
+        let of_raw = |key: &Key| Slot::of_raw(key.as_bytes());
+        soonest.into_iter().map(|(_, namespace, key)| (namespace, of_raw(&key), key)).collect()
+    }
+
     fn promise(&self, shard: &mut Shard, at: &At<'_>, ballots: Ballots) -> Result<(), StoreError> {
         let (number, state) = match shard.get(at) {
             None => (None, None),
@@ -212,26 +241,7 @@ impl RecordStore for MemoryTable {
     }
 
     fn due(&self, high: Hlc, limit: usize) -> Vec<(NamespaceId, Slot, Key)> {
-        let mut soonest = Vec::new();
-        for place in &self.places {
-            let shard = place.shard.lock();
-            if shard.records == 0 {
-                continue;
-            }
-            let mut listed = 0;
-            shard.each_due(&self.shared, high, |ms, entry| {
-                let key = Key::new(Bytes::copy_from_slice(entry.key()));
-                soonest.extend(key.ok().map(|key| (ms, self.shared.spaces.namespace(entry.space()), key)));
-                listed += 1;
-                listed < limit
-            });
-        }
-        soonest.sort_by_key(|(ms, ..)| *ms);
-        soonest.truncate(limit);
-        // A record's place in memory does not depend on its slot.
-        let listed =
-            soonest.into_iter().map(|(_, namespace, key)| (namespace, Slot::of_raw(key.as_bytes()), key));
-        listed.collect()
+        self.list_due(limit, |shard, each| shard.each_due(&self.shared, high, each))
     }
 
     fn raise_time(&self, high: Hlc) -> Result<Ticket, StoreError> {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use larder_format::clock::Hlc;
 use parking_lot::MutexGuard;
 
-use super::entry::{Entry, Kind, Space};
+use super::entry::{Entry, Space};
 use super::shard::{Found, Shard, Shared};
 use super::wheel;
 use super::{MemoryTable, Place};
@@ -177,30 +177,37 @@ impl Shard {
         evicted
     }
 
-    /// Entries of values that are due, soonest first or nearly so.
-    pub(super) fn each_due(&self, shared: &Shared, now: Hlc, mut each: impl FnMut(u64, Entry<'_>) -> bool) {
-        let records = self.due_records.range(..=(now.ms(), u32::MAX));
-        for (ms, handle) in records {
-            if !each(*ms, self.arena.entry(*handle)) {
-                break;
-            }
+    /// Entries of whole records that are due, soonest first, until `each` says that it is enough; answers whether it did.
+    pub(super) fn each_due_record(&self, now: Hlc, each: &mut dyn FnMut(u64, Entry<'_>) -> bool) -> bool {
+        let mut due = self.due_records.range(..=(now.ms(), u32::MAX));
+        due.any(|(ms, handle)| !each(*ms, self.arena.entry(*handle)))
+    }
+
+    /// Entries of all kinds that are due, soonest first or nearly so.
+    pub(super) fn each_due(
+        &self,
+        shared: &Shared,
+        now: Hlc,
+        each: &mut dyn FnMut(u64, Entry<'_>) -> bool,
+    ) -> bool {
+        if self.each_due_record(now, each) {
+            return true;
         }
         if self.lacks_timers {
-            return self.arena.each_live(|_, entry| {
+            self.arena.each_live(|_, entry| {
                 if let Some(ms) = entry.expiry().ms().filter(|ms| *ms <= now.ms()) {
                     each(ms, entry);
                 }
             });
+            return false;
         }
         // Ends within the tick that has begun are filed under the next.
-        for (tick, hash) in self.wheel.due(wheel::tick_at(now.ms()) + 1) {
-            let Some(found) = self.timed(shared, tick, hash) else { continue };
+        self.wheel.due(wheel::tick_at(now.ms()) + 1).any(|(tick, hash)| {
+            let Some(found) = self.timed(shared, tick, hash) else { return false };
             let entry = self.arena.entry(found.handle);
-            let due = entry.expiry().ms().filter(|ms| *ms <= now.ms() && entry.kind() != Kind::Record);
-            if due.is_some_and(|ms| !each(ms, entry)) {
-                break;
-            }
-        }
+            let due = entry.expiry().ms().filter(|ms| *ms <= now.ms());
+            due.is_some_and(|ms| !each(ms, entry))
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! `larder namespace create`: a new namespace. What it is never changes afterwards.
 
-use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
+use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder, WhenFull};
 
-use super::{Ttl, find, known, lifetimes, own_name, parse_ttl};
+use super::{Ttl, find, known, lifetimes, own_name, parse_ttl, parse_when_full};
 use crate::cli::Context;
 use crate::cli::quota::set::{Limit, parse as parse_quota, words};
 use crate::failure::{Failure, Outcome};
@@ -39,6 +39,9 @@ pub struct Args {
     /// Most bytes it may hold
     #[arg(long, value_name = "SIZE|none", value_parser = parse_quota, default_value = "none")]
     quota: Limit,
+    /// What happens to a write when memory is full: refuse it, or evict what ends soonest
+    #[arg(long, value_name = "refuse|evict", value_parser = parse_when_full, default_value = "refuse")]
+    when_full: WhenFull,
     /// In which order it is listed [default: hash in memory, key on disk]
     #[arg(long, value_name = "ORDER", value_parser = ["hash", "key"])]
     order: Option<String>,
@@ -64,6 +67,7 @@ impl Args {
             ttl_default_ms,
             ttl_max_ms,
             quota_bytes: self.quota.0,
+            when_full: self.when_full,
             ..Namespace::new(&self.name, privacy, class, scan_order)
         };
         check_ttl(&settings)?;

@@ -54,7 +54,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         Ok(remote.delete_namespace(&args.name, args.force).await?)
     });
     let records = deleted.map_err(|failure| match failure.kind() {
-        Some(Kind::Conflict) if !args.force => failure.hint(format!(
+        Some(Kind::Conflict) if failure.message().contains("is not empty") => failure.hint(format!(
             "larder namespace show {} says what is in it; larder namespace delete --force {} deletes that, too",
             args.name, args.name
         )),

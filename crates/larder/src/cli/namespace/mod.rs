@@ -9,7 +9,7 @@ mod show;
 
 use larder_client::remote::Remote;
 use larder_client::vault::{FILES, KEYS, VALUES};
-use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder, is_name};
+use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder, WhenFull, is_name};
 use larder_wire::v1::{NamespaceUsage, RawDoor};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -40,7 +40,7 @@ enum Verb {
     List,
     /// All that is known of one
     Show(show::Args),
-    /// Change lifetimes or quota, for what is written from now on
+    /// Change lifetimes, quota or what happens when memory is full, for what is written from now on
     Set(set::Args),
     /// Delete an empty namespace, or with --force one with all that is in it
     Delete(delete::Args),
@@ -70,6 +70,20 @@ fn parse_ttl(text: &str) -> Result<Ttl, String> {
     }
     let length = duration::lifetime(text).map_err(|e| format!("{e}, or none"))?;
     Ok(Ttl(u64::try_from(length.as_millis()).ok()))
+}
+
+fn parse_when_full(text: &str) -> Result<WhenFull, String> {
+    [WhenFull::Refuse, WhenFull::Evict]
+        .into_iter()
+        .find(|when| when_full(*when) == text)
+        .ok_or_else(|| "refuse or evict".to_owned())
+}
+
+fn when_full(when: WhenFull) -> &'static str {
+    match when {
+        WhenFull::Refuse => "refuse",
+        WhenFull::Evict => "evict",
+    }
 }
 
 /// A name that may be made, changed or deleted here.
@@ -143,6 +157,7 @@ impl Known {
             "ttl_default_ms": settings.ttl_default_ms,
             "ttl_max_ms": settings.ttl_max_ms,
             "quota_bytes": settings.quota_bytes,
+            "when_full": when_full(settings.when_full),
             "records": self.usage.records,
             "used_bytes": crate::cli::quota::used(&self.usage),
             "doors": self.doors.iter().map(|door| json!({ "door": door.protocol, "address": door.address })).collect::<Vec<_>>(),

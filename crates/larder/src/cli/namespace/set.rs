@@ -1,16 +1,16 @@
-//! `larder namespace set`: other lifetimes, another quota. What is there already keeps the lifetime that it has.
+//! `larder namespace set`: other lifetimes, another quota, what happens when memory is full. What is there already keeps the lifetime that it has.
 
-use larder_format::namespace::Namespace;
+use larder_format::namespace::{Namespace, WhenFull};
 
 use super::create::check_ttl;
-use super::{Ttl, find, known, lifetimes, own_name, parse_ttl};
+use super::{Ttl, find, known, lifetimes, own_name, parse_ttl, parse_when_full};
 use crate::cli::Context;
 use crate::cli::quota::set::{Limit, parse as parse_quota, words};
 use crate::failure::Outcome;
 
 /// Flags of `namespace set`.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("change").args(["ttl_default", "ttl_max", "quota"]).required(true).multiple(true))]
+#[command(group = clap::ArgGroup::new("change").args(["ttl_default", "ttl_max", "quota", "when_full"]).required(true).multiple(true))]
 pub struct Args {
     /// Which
     #[arg(value_name = "NAME")]
@@ -24,6 +24,9 @@ pub struct Args {
     /// Most bytes it may hold
     #[arg(long, value_name = "SIZE|none", value_parser = parse_quota)]
     quota: Option<Limit>,
+    /// What happens to a write when memory is full: refuse it, or evict what ends soonest
+    #[arg(long, value_name = "refuse|evict", value_parser = parse_when_full)]
+    when_full: Option<WhenFull>,
 }
 
 /// Changes it.
@@ -38,6 +41,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             ttl_default_ms: args.ttl_default.map_or(before.ttl_default_ms, |ttl| ttl.0),
             ttl_max_ms: args.ttl_max.map_or(before.ttl_max_ms, |ttl| ttl.0),
             quota_bytes: args.quota.map_or(before.quota_bytes, |quota| quota.0),
+            when_full: args.when_full.unwrap_or(before.when_full),
             ..before.clone()
         };
         check_ttl(&settings)?;

@@ -1,6 +1,6 @@
 //! `larder namespace show`: all that is known of one.
 
-use larder_format::namespace::Privacy;
+use larder_format::namespace::{Privacy, WhenFull};
 
 use super::{class, find, known, lifetimes, order, privacy};
 use crate::cli::Context;
@@ -34,13 +34,17 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         .map(|door| format!("{} on {}", clean(&door.protocol), clean(&door.address)))
         .collect();
     context.output.text(&format!(
-        "name      {}\nprivacy   {} ({readable})\nclass     {}\norder     by {}\nlifetime  {}\nquota     {}\nholds     {}\ndoors     {}\n",
+        "name      {}\nprivacy   {} ({readable})\nclass     {}\norder     by {}\nlifetime  {}\nquota     {}\nfull      {}\nholds     {}\ndoors     {}\n",
         clean(&settings.name),
         privacy(settings),
         class(settings),
         order(settings),
         lifetimes(settings),
         words(settings.quota_bytes),
+        match settings.when_full {
+            WhenFull::Refuse => "writes are refused",
+            WhenFull::Evict => "what ends soonest goes first",
+        },
         found.held(),
         if doors.is_empty() { "gRPC only".to_owned() } else { doors.join(", ") },
     ))
