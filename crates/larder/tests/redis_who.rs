@@ -16,7 +16,8 @@ use support::Home;
 fn up(settings: &[&str]) -> Home {
     let home = Home::new();
     let passphrase = home.path("passphrase");
-    let mut arguments = vec!["up", "--listen", "127.0.0.1:0", "--passphrase-file", passphrase.to_str().unwrap()];
+    let mut arguments =
+        vec!["up", "--listen", "127.0.0.1:0", "--passphrase-file", passphrase.to_str().unwrap()];
     for setting in settings {
         arguments.extend(["--set", setting]);
     }
@@ -50,7 +51,11 @@ fn whoever_has_no_token_gets_no_further_than_saying_who_it_is() {
     assert!(is_ok(&client.ask(&["SET", "a", "1"])));
     assert!(client.ask(&["CLIENT", "INFO"]).show().contains(&format!("user={id}")));
     client.ask(&["RESET"]);
-    assert_eq!(client.ask(&["GET", "a"]).show(), "-NOAUTH Authentication required.", "RESET forgets who it was");
+    assert_eq!(
+        client.ask(&["GET", "a"]).show(),
+        "-NOAUTH Authentication required.",
+        "RESET forgets who it was"
+    );
     // With the greeting, and with the token alone.
     assert!(matches!(Connection::to(&door).ask(&["HELLO", "3", "AUTH", &id, &secret]), Reply::Many(b'%', _)));
     assert!(is_ok(&Connection::to(&door).ask(&["AUTH", &secret])));
@@ -91,7 +96,9 @@ fn a_token_goes_as_far_as_it_says_and_no_longer_than_it_is_good() {
     let mut limited = Connection::to(&door);
     limited.ask(&["AUTH", &reader]);
     assert_eq!(limited.ask(&["GET", "app:1"]).bytes(), Some(&b"one"[..]));
-    for refused in [&["GET", "other"][..], &["SET", "app:1", "x"], &["KEYS", "*"], &["MGET", "app:1", "other"]] {
+    for refused in
+        [&["GET", "other"][..], &["SET", "app:1", "x"], &["KEYS", "*"], &["MGET", "app:1", "other"]]
+    {
         assert!(limited.ask(refused).show().starts_with("-NOPERM"), "{refused:?}");
     }
     assert_eq!(limited.ask(&["KEYS", "app:*"]).parts().unwrap().len(), 1);
@@ -162,5 +169,10 @@ fn certificates_speak_for_their_holders() {
     assert_eq!(run(&theirs, &["GET", "a"]), "1");
     assert!(run(&theirs, &["SET", "a", "2"]).starts_with("NOPERM"));
     // A plain client hears nothing that it could take for an answer.
-    assert!(!Command::new("redis-cli").args(["-p", port, "PING"]).output().is_ok_and(|out| out.stdout == b"PONG\n"));
+    assert!(
+        !Command::new("redis-cli")
+            .args(["-p", port, "PING"])
+            .output()
+            .is_ok_and(|out| out.stdout == b"PONG\n")
+    );
 }
