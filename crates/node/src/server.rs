@@ -1,5 +1,6 @@
 //! Puts a node together, runs it, and takes it apart without losing anything.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,14 +157,22 @@ fn raw_doors(config: &NodeConfig, addresses: Addresses) -> Vec<v1::RawDoor> {
 }
 
 /// Runs a node until `shutdown` resolves. `ready` is called once, with the addresses it listens on, when it
-/// answers.
+/// answers. Boxed, so that all of a node is compiled in this crate, and not once more in each that calls it.
 ///
 /// # Errors
 /// [`NodeError`].
-pub async fn run(
+pub fn run<'a>(
     config: NodeConfig,
-    ready: impl FnOnce(Addresses),
-    shutdown: impl Future<Output = ()>,
+    ready: Box<dyn FnOnce(Addresses) + 'a>,
+    shutdown: Pin<Box<dyn Future<Output = ()> + 'a>>,
+) -> Pin<Box<dyn Future<Output = Result<(), NodeError>> + 'a>> {
+    Box::pin(run_until(config, ready, shutdown))
+}
+
+async fn run_until(
+    config: NodeConfig,
+    ready: Box<dyn FnOnce(Addresses) + '_>,
+    shutdown: Pin<Box<dyn Future<Output = ()> + '_>>,
 ) -> Result<(), NodeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let descriptors = descriptors::raise();

@@ -78,7 +78,7 @@ pub struct MemoryTable {
 
 /// A shard, and what of it is seen without its lock. Apart from its neighbours, so that locking one does not slow down
 /// the next.
-#[repr(align(128))]
+#[repr(C, align(128))]
 #[derive(Default)]
 struct Place {
     shard: Mutex<Shard>,

@@ -27,6 +27,12 @@ fn begin(call: &mut Call<'_>) -> Option<Verb> {
     };
     let command = verb.command();
     if !command.takes(call.len()) {
+        if verb == Verb::Exec {
+            // As Redis: a transaction ends with an EXEC that is wrong, too.
+            (call.session.queue, call.session.watched) = (None, None);
+            call.out.error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
+            return Some(verb);
+        }
         call.session.spoil();
         call.wrong_count(command);
         return Some(verb);
@@ -114,8 +120,9 @@ pub(crate) fn carry_out(call: &mut Call<'_>, verb: Verb) {
 
 /// Carries out a command on values, if there is a namespace for it.
 fn value(call: &mut Call<'_>, verb: Verb) {
-    if call.session.space.refusal.is_some() {
-        // It may be there by now.
+    let space = &call.session.space;
+    if space.refusal.is_some() || space.epoch != call.shared.namespaces.epoch() {
+        // It may be there by now, or have other settings, or be gone.
         let again = call.shared.space(&call.session.space.settings.name);
         call.session.space = again;
     }
