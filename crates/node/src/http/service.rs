@@ -122,17 +122,17 @@ impl Shared {
     ) -> Result<Asker, Box<Answer>> {
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
         let checked = self.hosts.check(request.method(), request.version(), authority, request.headers());
-        checked.map_err(|refusal| self.refuse(refusal))?;
+        checked.map_err(|refusal| Box::new(self.refuse(refusal)))?;
         let shown = bearer::header(request.headers());
         let asker = self.asker(caller, by.identity.as_ref(), by.watched.token(), shown);
         let known = asker.as_ref().map_or(caller, |asker| &asker.caller);
-        self.within_rate(known).map_err(|refusal| self.refuse(refusal))?;
+        self.within_rate(known).map_err(|refusal| Box::new(self.refuse(refusal)))?;
         asker.map_err(|unknown| {
             let mut answer = self.challenge(caller, &unknown);
             if has_body(request.method(), request.headers(), request.body()) {
                 answer::close(&mut answer);
             }
-            answer.into()
+            Box::new(answer)
         })
     }
 
