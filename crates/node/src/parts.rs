@@ -148,6 +148,7 @@ impl Parts {
             time: self.time.clone(),
             admission: self.admission.clone(),
             upkeep: self.keeper.counts.clone(),
+            tokens: self.tokens.clone(),
         }
     }
 
