@@ -28,9 +28,9 @@ const SEEDS: u64 = 6;
 /// A node whose Redis door serves a namespace as Redis is: no longest lifetime, and none where nobody asks for one.
 fn unlimited() -> Home {
     let home = Home::new();
-    let settings = "listen = \"127.0.0.1:0\"\nredis_namespace = \"model\"\n";
+    let settings = "format = 1\nlisten = \"127.0.0.1:0\"\nredis_namespace = \"model\"\n";
     std::fs::create_dir_all(home.home().join("config")).unwrap();
-    let file = home.home().join("config/config.toml");
+    let file = home.home().join("config/larder.toml");
     std::fs::File::create(&file)
         .and_then(|mut f| std::io::Write::write_all(&mut f, settings.as_bytes()))
         .unwrap();
@@ -116,6 +116,8 @@ impl Pair {
             b"EXEC" if queued.is_some() && request.arguments.len() == 1 => {
                 return Compare::Each(queued.take().unwrap_or_default());
             }
+            // Wrong ones end it, too.
+            b"EXEC" => *queued = None,
             b"DISCARD" if request.arguments.len() == 1 => *queued = None,
             _ => {}
         }
@@ -209,4 +211,188 @@ fn ask(lines: &[&str]) -> Vec<Asked> {
         Asked { arguments: line.split(' ').map(|word| word.as_bytes().to_vec()).collect(), compare }
     };
     lines.iter().map(one).collect()
+}
+
+/// What Redis 7.0 cannot answer: `IFEQ`, as Valkey 8.1 and Redis 8.4 document it.
+#[test]
+fn newer_options_answer_as_recorded() {
+    let home = unlimited();
+    let mut ours = Connection::to(&resp::address(&home));
+    for (request, expected) in [
+        ("SET k new IFEQ old", "$nothing"),
+        ("EXISTS k", ":0"),
+        ("SET k old", "+OK"),
+        ("SET k new IFEQ other", "$nothing"),
+        ("GET k", "$3 \"old\""),
+        ("SET k new ifeq old", "+OK"),
+        ("GET k", "$3 \"new\""),
+        ("SET k newer IFEQ new GET", "$3 \"new\""),
+        ("SET k newest GET IFEQ wrong", "$5 \"newer\""),
+        ("GET k", "$5 \"newer\""),
+        ("SET none x IFEQ y GET", "$nothing"),
+        ("SET k last IFEQ newer EX 100", "+OK"),
+        ("TTL k", ":100"),
+        ("SET k kept IFEQ last KEEPTTL", "+OK"),
+        ("TTL k", ":100"),
+        ("SET k x IFEQ kept NX", "-ERR syntax error"),
+        ("SET k x XX IFEQ kept", "-ERR syntax error"),
+        ("SET k x IFEQ", "-ERR syntax error"),
+        ("SET k x IFEQ kept IFEQ kept", "-ERR syntax error"),
+        ("GET k", "$4 \"kept\""),
+    ] {
+        let words: Vec<_> = request.split(' ').collect();
+        assert_eq!(ours.ask(&words).show(), expected, "{request}");
+    }
+}
+
+/// What the lists of differences in `docs/doors/redis.md` say of this door, where it can be shown.
+#[test]
+fn what_differs_from_redis_differs_as_documented() {
+    let home = unlimited();
+    let mut ours = Connection::to(&resp::address(&home));
+    let long = "k".repeat(5000);
+    for (words, expected) in [
+        (vec!["SET", "", "v"], "-ERR a key must have 1 to 4096 bytes len=0"),
+        (vec!["SET", &long, "v"], "-ERR a key must have 1 to 4096 bytes len=5000"),
+        (vec!["GET", &long], "$nothing"),
+        (
+            vec!["SET", "k", "v", "PXAT", "281474976710655"],
+            "-ERR invalid expire time in 'set' command: no end is later",
+        ),
+        (vec!["SET", "k", "v", "PXAT", "281474976710654"], "+OK"),
+        (vec!["PEXPIRETIME", "k"], ":281474976710654"),
+        (vec!["LPUSH", "k", "v"], "-ERR unknown command 'LPUSH', Larder has no such command"),
+        (
+            vec!["SETRANGE", "k", "10485760", "v"],
+            "-ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+        ),
+        (vec!["OBJECT", "ENCODING", "k"], "-ERR unknown command 'OBJECT', Larder has no such command"),
+        (vec!["DBSIZE"], ":1"),
+    ] {
+        let reply = ours.ask(&words).show();
+        assert!(reply.starts_with(expected), "{words:?}: {reply}");
+    }
+}
+
+/// In the namespace that `larder up` makes every value has an end.
+#[test]
+fn where_there_is_a_longest_lifetime_every_value_has_one() {
+    let home = Home::up();
+    let mut ours = Connection::to(&resp::address(&home));
+    let mut is = |request: &str, expected: &str| {
+        let words: Vec<_> = request.split(' ').collect();
+        let reply = ours.ask(&words).show();
+        assert!(reply.starts_with(expected), "{request}: {reply}");
+        reply
+    };
+    is("SET k v", "+OK");
+    let ttl = is("TTL k", ":");
+    let ttl: u64 = ttl[1..].parse().unwrap();
+    assert!((3_590..=3_600).contains(&ttl), "an hour by default: {ttl}");
+    is(
+        "SET k v EX 604801",
+        "-ERR invalid expire time in 'set' command: at most 604800000 ms are allowed here",
+    );
+    is(
+        "EXPIRE k 604801",
+        "-ERR invalid expire time in 'expire' command: at most 604800000 ms are allowed here",
+    );
+    is("PERSIST k", "-ERR every value here must have a lifetime, of at most 604800000 ms");
+    is("GETEX k PERSIST", "-ERR every value here must have a lifetime");
+    is("EXPIRE k 604800", ":1");
+    is("INCR n", ":1");
+    is("APPEND s x", ":1");
+    is("MSET a 1 b 2", "+OK");
+    for key in ["n", "s", "a", "b"] {
+        is(&format!("TTL {key}"), ":3");
+    }
+    is("SET k w KEEPTTL", "+OK");
+    is("TTL k", ":604");
+    is("RENAME k moved", "+OK");
+    is("TTL moved", ":604");
+}
+
+/// Keys that stay are met by a SCAN that goes on while others come and go, and RANDOMKEY meets keys that are there.
+#[test]
+fn a_scan_meets_every_key_that_stays() {
+    let home = unlimited();
+    let address = resp::address(&home);
+    let (mut scanning, mut changing) = (Connection::to(&address), Connection::to(&address));
+    for number in 0..500 {
+        changing.ask(&["SET", &format!("stays:{number}"), "v"]);
+    }
+    let mut met = std::collections::BTreeSet::new();
+    let (mut cursor, mut round) = ("0".to_owned(), 0);
+    loop {
+        let reply = scanning.ask(&["SCAN", &cursor, "COUNT", "13", "MATCH", "stays:*"]);
+        let parts = reply.parts().unwrap().to_vec();
+        met.extend(parts[1].parts().unwrap().iter().map(|key| key.bytes().unwrap().to_vec()));
+        for number in 0..20 {
+            changing.ask(&["SET", &format!("comes:{round}:{number}"), "v"]);
+            changing.ask(&["DEL", &format!("comes:{}:{number}", round / 2)]);
+            changing.ask(&["APPEND", &format!("stays:{}", (round * 20 + number) % 500), "more"]);
+        }
+        cursor = String::from_utf8(parts[0].bytes().unwrap().to_vec()).unwrap();
+        round += 1;
+        if cursor == "0" {
+            break;
+        }
+        assert!(round < 2_000, "a scan ends");
+    }
+    assert_eq!(met.len(), 500);
+    let random = scanning.ask(&["RANDOMKEY"]);
+    assert!(random.bytes().is_some());
+    assert_eq!(scanning.ask(&["FLUSHDB"]).show(), "+OK");
+    assert_eq!(scanning.ask(&["RANDOMKEY"]).show(), "$nothing");
+    assert_eq!(scanning.ask(&["DBSIZE"]).show(), ":0");
+}
+
+/// Several connections count and move at once: no step is lost, no transaction is seen by halves.
+#[test]
+fn commands_on_several_keys_are_one_step_for_everybody() {
+    let home = unlimited();
+    let address = resp::address(&home);
+    let mut first = Connection::to(&address);
+    first.ask(&["MSET", "left", "1000", "right", "1000"]);
+    std::thread::scope(|scope| {
+        for lane in 0..4 {
+            let address = address.clone();
+            scope.spawn(move || {
+                let mut mine = Connection::to(&address);
+                for round in 0..100 {
+                    mine.ask(&["INCR", "count"]);
+                    mine.ask(&["MULTI"]);
+                    let (from, to) =
+                        if (lane + round) % 2 == 0 { ("left", "right") } else { ("right", "left") };
+                    mine.ask(&["DECR", from]);
+                    mine.ask(&["INCR", to]);
+                    assert_eq!(mine.ask(&["EXEC"]).parts().unwrap().len(), 2);
+                    let both = mine.ask(&["MGET", "left", "right"]);
+                    let sum: i64 = both
+                        .parts()
+                        .unwrap()
+                        .iter()
+                        .map(|part| {
+                            std::str::from_utf8(part.bytes().unwrap()).unwrap().parse::<i64>().unwrap()
+                        })
+                        .sum();
+                    assert_eq!(sum, 2000);
+                    // The classic: read, and write only if nobody else did.
+                    loop {
+                        mine.ask(&["WATCH", "watched"]);
+                        let before = mine.ask(&["GET", "watched"]);
+                        let before = before
+                            .bytes()
+                            .map_or(0, |text| std::str::from_utf8(text).unwrap().parse().unwrap());
+                        mine.ask(&["MULTI"]);
+                        mine.ask(&["SET", "watched", &(before + 1).to_string()]);
+                        if mine.ask(&["EXEC"]).parts().is_some() {
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(first.ask(&["MGET", "count", "watched"]).show(), "*[$3 \"400\", $3 \"400\"]");
 }

@@ -60,7 +60,7 @@ pub enum Compare {
 impl Compare {
     /// Whether a reply is as good as the other.
     pub fn same(&self, redis: &Reply, ours: &Reply) -> bool {
-        if redis == ours {
+        if redis == ours || (is_shortened(redis) && is_shortened(ours)) {
             return true;
         }
         match (self, redis, ours) {
@@ -84,6 +84,11 @@ impl Compare {
             _ => false,
         }
     }
+}
+
+/// Options that are none are repeated; here not all of a long one, and as text.
+fn is_shortened(reply: &Reply) -> bool {
+    matches!(reply, Reply::Line(b'-', text) if text.starts_with(b"ERR Unsupported option ") && text.len() > 30)
 }
 
 fn sorted(reply: &Reply) -> Option<Vec<&[u8]>> {
@@ -323,11 +328,8 @@ impl Maker {
             }
             11 => ("APPEND", vec![key, self.value()], Bytes),
             12 => ("STRLEN", vec![key], Bytes),
-            _ => match self.dice.below(3) {
-                0 => ("SETRANGE", vec![key, self.offset(), self.value()], Bytes),
-                1 => ("SUBSTR", vec![key, self.place(), self.place()], Bytes),
-                _ => ("GETRANGE", vec![key, self.place(), self.place()], Bytes),
-            },
+            _ if self.dice.one_in(2) => ("SETRANGE", vec![key, self.offset(), self.value()], Bytes),
+            _ => ("GETRANGE", vec![key, self.place(), self.place()], Bytes),
         }
     }
 
@@ -475,7 +477,8 @@ impl Maker {
             11 => ("PING", if self.dice.one_in(2) { vec![self.value()] } else { vec![] }, Bytes),
             12 => ("ECHO", vec![self.value()], Bytes),
             13 => ("SELECT", vec![self.text(&["0", "x", "0"])], Bytes),
-            _ => ("DBSIZE", vec![], Bytes),
+            // Redis counts values that have ended until it meets them.
+            _ => ("DBSIZE", vec![], Compare::Kind),
         }
     }
 }

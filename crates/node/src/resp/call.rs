@@ -84,12 +84,6 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Tells whoever listens that something happened to a key ([`super::notify`]). For commands that change something,
-    /// after they did; costs one look where nobody listens.
-    pub(crate) fn notify(&self, event: &'static str, key: &[u8]) {
-        self.shared.notify.tell(self.session.space.id, event, key);
-    }
-
     /// The same session's next request, as `EXEC` carries out what was queued.
     pub(crate) fn with<'b>(&'b mut self, args: Args<'b>) -> Call<'b> {
         Call { shared: self.shared, session: self.session, args, out: self.out, now: self.now }

@@ -7,28 +7,26 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use larder_door::Refusal;
 use larder_door::http::suspicion::Suspicion;
 use larder_door::resp::limits::{GATHER_BYTES, READ_BYTES, SMALL_BYTES_MAX};
 use larder_door::resp::{Out, Parser, Step};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::call::Call;
 use super::clients::Phase;
 use super::session::Session;
 use super::shared::Shared;
+use super::wire::{OUT_KEPT, Unsent, Wire};
 use super::{dispatch, pubsub};
 use crate::metrics::redis::Run;
 
 /// Steps of one connection before the others of its thread have their turn.
 const STEPS_MAX: usize = 4;
-
-/// Memory for answers that a thread keeps from one batch to the next, in bytes.
-const OUT_KEPT: usize = 4 * GATHER_BYTES;
 
 /// Largest piece of memory for a long request that a thread keeps for the next one, in bytes.
 const SPARE_KEPT: usize = 1024 * 1024;
@@ -66,15 +64,6 @@ struct Partial {
     waiting: bool,
 }
 
-/// What could not be sent yet.
-#[derive(Default)]
-struct Unsent {
-    bytes: Vec<u8>,
-    sent: usize,
-    /// The stream itself still holds some of it.
-    unflushed: bool,
-}
-
 /// How a step ended.
 enum Next {
     /// There may be more to do at once.
@@ -87,11 +76,10 @@ enum Next {
 
 /// A connection.
 pub(super) struct Connection<T> {
-    io: T,
+    wire: Wire<T>,
     shared: Arc<Shared>,
     session: Session,
     partial: Option<Box<Partial>>,
-    unsent: Unsent,
     /// Bytes counted for requests, and for answers.
     counted: (usize, usize),
     /// It has ended; so many bytes more are thrown away.
@@ -101,11 +89,10 @@ pub(super) struct Connection<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     pub(super) fn new(io: T, shared: Arc<Shared>, session: Session) -> Self {
         Self {
-            io,
+            wire: Wire { io, unsent: Unsent::default() },
             shared,
             session,
             partial: None,
-            unsent: Unsent::default(),
             counted: (0, 0),
             lingering: None,
         }
@@ -140,19 +127,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Next {
-        if !self.unsent.bytes.is_empty() || self.unsent.unflushed {
-            match self.send_unsent(cx) {
+        if self.wire.unsent.is_some() {
+            match self.wire.send_unsent(cx, &self.session.client) {
                 Poll::Pending => return Next::Wait,
                 Poll::Ready(Err(_)) => return Next::End,
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => {
+                    let is_partial = self.partial.as_ref().is_some_and(|partial| !partial.waiting);
+                    self.session.client.enter(if is_partial { Phase::Partial } else { Phase::Idle });
+                    self.counted();
+                }
             }
         }
         if self.session.closing || self.session.client.is_stopping() {
             return self.linger(cx);
         }
         if self.session.client.has_mail() {
-            self.unsent.bytes = self.session.client.take_mail();
-            self.shared.sources.metrics.redis.sent(self.unsent.bytes.len());
+            let mail = self.session.client.take_mail();
+            self.shared.sources.metrics.redis.sent(mail.len());
+            self.wire.unsent.bytes = mail;
             return self.counted();
         }
         SCRATCH.with_borrow_mut(|scratch| self.work(cx, scratch))
@@ -165,7 +157,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         out.set_protocol(self.session.client.protocol());
         let Some(mut partial) = self.partial.take() else {
             input.clear();
-            match self.read(cx, input) {
+            match self.wire.read(cx, input) {
                 Poll::Pending => return Next::Wait,
                 Poll::Ready(false) => return Next::End,
                 Poll::Ready(true) => {}
@@ -179,12 +171,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 std::mem::swap(&mut kept.parser, parser);
                 self.keep(kept);
             }
-            *parser = if parser.is_within() { Parser::new() } else { std::mem::take(parser) };
+            if parser.is_within() {
+                *parser = Parser::new();
+            }
             return self.send(cx, out);
         };
         if !partial.waiting {
             partial.make_room();
-            match self.read(cx, &mut partial.bytes) {
+            match self.wire.read(cx, &mut partial.bytes) {
                 Poll::Pending => {
                     self.partial = Some(partial);
                     return Next::Wait;
@@ -213,35 +207,29 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.partial = Some(partial);
     }
 
-    /// Reads what there is; `false`: that is the end.
-    fn read(&mut self, cx: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<bool> {
-        let read = pin!(self.io.read_buf(into));
-        let read: Poll<std::io::Result<usize>> = read.poll(cx);
-        Poll::Ready(ready!(read).is_ok_and(|len| len > 0))
-    }
-
     /// Answers every whole request in these bytes, as long as the answers can be sent.
     fn answer(&mut self, cx: &mut Context<'_>, parser: &mut Parser, bytes: &[u8], out: &mut Out) -> Answered {
-        let shared = self.shared.clone();
+        let Self { wire, shared, session, .. } = self;
+        let shared: &Shared = shared;
         let (began, now) = (shared.sources.time.monotonic(), shared.sources.time.now());
         let metrics = &shared.sources.metrics.redis;
-        if !self.session.is_still_known(&shared, now) {
+        if !session.is_still_known(shared, now) {
             // Without a word: whatever is asked is asked by nobody in particular.
-            self.session.client.cut();
+            session.client.cut();
             return Answered { used: bytes.len(), blocked: false };
         }
         let (mut run, mut used, mut sent, mut last) = (Run::default(), 0, 0, None);
         let mut blocked = false;
-        while used < bytes.len() && !self.session.closing {
+        while used < bytes.len() && !session.closing {
             if out.len() >= GATHER_BYTES {
                 sent += out.len();
-                if !self.flush(cx, out) {
+                if !wire.flush(cx, out, &session.client) {
                     blocked = true;
                     break;
                 }
             }
             let rest = &bytes[used..];
-            match parser.step(rest, shared.bounds(self.session.is_unknown)) {
+            match parser.step(rest, shared.bounds(session.is_unknown)) {
                 Ok(Step::More) => break,
                 Ok(Step::Request(len)) => {
                     used += len;
@@ -250,14 +238,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                         continue;
                     }
                     out.begin();
-                    let refused = shared.limiter.take(&self.session.caller, began);
+                    let refused = shared.limiter.take(&session.caller, began);
                     let verb = if let Err(refusal) = refused {
                         metrics.refused(refusal);
                         out.error(format_args!("ERR {}", refusal_text(refusal)));
                         None
                     } else {
-                        let session = &mut self.session;
-                        dispatch::answer(&mut Call { shared: &shared, session, args, out, now })
+                        dispatch::answer(&mut Call { shared, session, args, out, now })
                     };
                     let has_error = out.finish();
                     metrics.command(&mut run, verb, has_error);
@@ -265,90 +252,35 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     if verb.is_none() && is_http(args.at(0)) {
                         out.take_back();
                         metrics.suspicious(Suspicion::Protocol);
-                        self.session.closing = true;
+                        session.closing = true;
                     }
                 }
                 Err(wrong) => {
                     metrics.refused(Refusal::Malformed);
                     out.begin();
                     out.error(format_args!("ERR Protocol error: {wrong}"));
-                    self.session.closing = true;
+                    session.closing = true;
                 }
             }
         }
         metrics.end(&mut run);
         let took = shared.sources.time.monotonic().saturating_sub(began);
         metrics.batch(took, used, sent + out.len());
-        self.session.note(last);
+        session.note(last);
         Answered { used, blocked }
     }
 
     /// Sends what was answered; what is not taken stays with the connection.
     fn send(&mut self, cx: &mut Context<'_>, out: &mut Out) -> Next {
         if !out.is_empty() {
-            self.flush(cx, out);
+            self.wire.flush(cx, out, &self.session.client);
         }
         if self.is_counted() { self.counted() } else { Next::Again }
     }
 
-    /// Whether all of it was taken.
-    fn flush(&mut self, cx: &mut Context<'_>, out: &mut Out) -> bool {
-        let mut sent = 0;
-        loop {
-            match Pin::new(&mut self.io).poll_write(cx, &out.bytes()[sent..]) {
-                Poll::Ready(Ok(len)) if len > 0 => sent += len,
-                Poll::Pending => break,
-                Poll::Ready(_) => {
-                    // Nobody is there any more.
-                    self.session.client.cut();
-                    out.clear(OUT_KEPT);
-                    return false;
-                }
-            }
-            if sent == out.len() {
-                out.clear(OUT_KEPT);
-                self.unsent.unflushed = Pin::new(&mut self.io).poll_flush(cx).is_pending();
-                return !self.unsent.unflushed;
-            }
-        }
-        self.unsent.sent = 0;
-        self.unsent.bytes.clear();
-        self.unsent.bytes.extend_from_slice(&out.bytes()[sent..]);
-        out.clear(OUT_KEPT);
-        self.session.client.enter(Phase::Stalled);
-        false
-    }
-
-    fn send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        while self.unsent.sent < self.unsent.bytes.len() {
-            let rest = &self.unsent.bytes[self.unsent.sent..];
-            match Pin::new(&mut self.io).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(len)) => {
-                    self.unsent.sent += len;
-                    self.session.client.enter(Phase::Stalled);
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    if self.session.client.is_idle() {
-                        self.session.client.enter(Phase::Stalled);
-                    }
-                    return Poll::Pending;
-                }
-            }
-        }
-        self.unsent = Unsent { unflushed: true, ..Unsent::default() };
-        let flushed = ready!(Pin::new(&mut self.io).poll_flush(cx));
-        self.unsent.unflushed = false;
-        let is_partial = self.partial.as_ref().is_some_and(|partial| !partial.waiting);
-        self.session.client.enter(if is_partial { Phase::Partial } else { Phase::Idle });
-        self.counted();
-        Poll::Ready(flushed)
-    }
-
     fn is_counted(&self) -> bool {
         self.partial.is_some()
-            || !self.unsent.bytes.is_empty()
+            || self.wire.unsent.is_some()
             || self.session.queue.is_some()
             || self.counted != (0, 0)
     }
@@ -357,7 +289,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn counted(&mut self) -> Next {
         let partial = self.partial.as_ref().map_or(0, |p| p.bytes.capacity() + p.parser.held_bytes());
         let large = |bytes: usize| if bytes > SMALL_BYTES_MAX { bytes } else { 0 };
-        let now = (large(partial + self.session.held_bytes()), large(self.unsent.bytes.capacity()));
+        let now = (large(partial + self.session.held_bytes()), large(self.wire.unsent.bytes.capacity()));
         let has_room = self.shared.partial.change(self.counted.0, now.0);
         self.counted.0 = if has_room { now.0 } else { self.counted.0 };
         let has_place = self.shared.unsent.change(self.counted.1, now.1);
@@ -381,13 +313,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
         };
         self.lingering = Some(left);
-        if Pin::new(&mut self.io).poll_shutdown(cx).is_pending() {
+        if Pin::new(&mut self.wire.io).poll_shutdown(cx).is_pending() {
             return Next::Wait;
         }
         SCRATCH.with_borrow_mut(|scratch| {
             while left > 0 {
                 scratch.input.clear();
-                match self.read(cx, &mut scratch.input) {
+                match self.wire.read(cx, &mut scratch.input) {
                     Poll::Pending => {
                         self.lingering = Some(left);
                         return Next::Wait;

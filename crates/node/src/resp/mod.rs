@@ -1,7 +1,7 @@
 //! The Redis door: values in memory of a raw namespace, by the protocol that Redis clients speak.
 //!
 //! The way of a request: [`listener`] accepts and caps connections and [`crate::lanes`] serve them; [`connection`] reads
-//! what has come, parses it where it lies (`larder_door::resp`) and sends all answers at once; [`dispatch`] checks and
+//! (by its [`wire`]) what has come, parses it where it lies (`larder_door::resp`) and sends all answers at once; [`dispatch`] checks and
 //! finds what carries a command out, with a [`call`] in its hand. [`hello`], [`client`], [`server`], [`info`], [`pubsub`]
 //! are about the connection, the node and messages; [`commands`] are about values. [`session`] is a connection's state
 //! ([`queue`]: what `MULTI` holds back, [`watching`]: what `WATCH` named), [`clients`] what others see of it, [`shared`] what all have in common, [`notify`]
@@ -26,5 +26,6 @@ mod server;
 mod session;
 mod shared;
 mod watching;
+mod wire;
 
 pub(crate) use listener::{Door, DoorParts, Open};

@@ -83,7 +83,7 @@ pub(super) fn run(call: &mut Call<'_>, verb: Verb) {
         _ => {
             let values = values(call.shared, &call.session.space, call.now);
             let keys = verb.command().keys;
-            let mut held = if keys.first == keys.last.unsigned_abs() {
+            let mut held = if i16::from(keys.first) == i16::from(keys.last) {
                 values.lock_one(call.args.at(usize::from(keys.first)))
             } else {
                 values.lock_keys(verb.command().keys(call.args))
