@@ -1,9 +1,7 @@
 //! Conditional requests, parts of values, names for changes and counters of the HTTP door, on the real binary.
 
-mod support;
-
-use support::Home;
-use support::http::{Answer, Connection, address, ask, get, metric, put, request};
+use crate::support::Home;
+use crate::support::http::{Answer, Connection, address, ask, get, metric, put, request};
 
 fn tag(answer: &Answer) -> String {
     let tag = answer.header("etag").to_owned();
