@@ -255,11 +255,17 @@ fn what_differs_from_redis_differs_as_documented() {
         (vec!["SET", "", "v"], "-ERR a key must have 1 to 4096 bytes len=0"),
         (vec!["SET", &long, "v"], "-ERR a key must have 1 to 4096 bytes len=5000"),
         (vec!["GET", &long], "$nothing"),
-        (vec!["SET", "k", "v", "PXAT", "281474976710655"], "-ERR invalid expire time in 'set' command: no end is later"),
+        (
+            vec!["SET", "k", "v", "PXAT", "281474976710655"],
+            "-ERR invalid expire time in 'set' command: no end is later",
+        ),
         (vec!["SET", "k", "v", "PXAT", "281474976710654"], "+OK"),
         (vec!["PEXPIRETIME", "k"], ":281474976710654"),
         (vec!["LPUSH", "k", "v"], "-ERR unknown command 'LPUSH', Larder has no such command"),
-        (vec!["SETRANGE", "k", "10485760", "v"], "-ERR string exceeds maximum allowed size (proto-max-bulk-len)"),
+        (
+            vec!["SETRANGE", "k", "10485760", "v"],
+            "-ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+        ),
         (vec!["OBJECT", "ENCODING", "k"], "-ERR unknown command 'OBJECT', Larder has no such command"),
         (vec!["DBSIZE"], ":1"),
     ] {
@@ -283,8 +289,14 @@ fn where_there_is_a_longest_lifetime_every_value_has_one() {
     let ttl = is("TTL k", ":");
     let ttl: u64 = ttl[1..].parse().unwrap();
     assert!((3_590..=3_600).contains(&ttl), "an hour by default: {ttl}");
-    is("SET k v EX 604801", "-ERR invalid expire time in 'set' command: at most 604800000 ms are allowed here");
-    is("EXPIRE k 604801", "-ERR invalid expire time in 'expire' command: at most 604800000 ms are allowed here");
+    is(
+        "SET k v EX 604801",
+        "-ERR invalid expire time in 'set' command: at most 604800000 ms are allowed here",
+    );
+    is(
+        "EXPIRE k 604801",
+        "-ERR invalid expire time in 'expire' command: at most 604800000 ms are allowed here",
+    );
     is("PERSIST k", "-ERR every value here must have a lifetime, of at most 604800000 ms");
     is("GETEX k PERSIST", "-ERR every value here must have a lifetime");
     is("EXPIRE k 604800", ":1");
@@ -350,20 +362,28 @@ fn commands_on_several_keys_are_one_step_for_everybody() {
                 for round in 0..100 {
                     mine.ask(&["INCR", "count"]);
                     mine.ask(&["MULTI"]);
-                    let (from, to) = if (lane + round) % 2 == 0 { ("left", "right") } else { ("right", "left") };
+                    let (from, to) =
+                        if (lane + round) % 2 == 0 { ("left", "right") } else { ("right", "left") };
                     mine.ask(&["DECR", from]);
                     mine.ask(&["INCR", to]);
                     assert_eq!(mine.ask(&["EXEC"]).parts().unwrap().len(), 2);
                     let both = mine.ask(&["MGET", "left", "right"]);
-                    let sum: i64 = both.parts().unwrap().iter().map(|part| {
-                        std::str::from_utf8(part.bytes().unwrap()).unwrap().parse::<i64>().unwrap()
-                    }).sum();
+                    let sum: i64 = both
+                        .parts()
+                        .unwrap()
+                        .iter()
+                        .map(|part| {
+                            std::str::from_utf8(part.bytes().unwrap()).unwrap().parse::<i64>().unwrap()
+                        })
+                        .sum();
                     assert_eq!(sum, 2000);
                     // The classic: read, and write only if nobody else did.
                     loop {
                         mine.ask(&["WATCH", "watched"]);
                         let before = mine.ask(&["GET", "watched"]);
-                        let before = before.bytes().map_or(0, |text| std::str::from_utf8(text).unwrap().parse().unwrap());
+                        let before = before
+                            .bytes()
+                            .map_or(0, |text| std::str::from_utf8(text).unwrap().parse().unwrap());
                         mine.ask(&["MULTI"]);
                         mine.ask(&["SET", "watched", &(before + 1).to_string()]);
                         if mine.ask(&["EXEC"]).parts().is_some() {

@@ -30,7 +30,9 @@ fn begin(call: &mut Call<'_>) -> Option<Verb> {
         if verb == Verb::Exec {
             // As Redis: a transaction ends with an EXEC that is wrong, too.
             (call.session.queue, call.session.watched) = (None, None);
-            call.out.error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
+            call.out.error(
+                "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command",
+            );
             return Some(verb);
         }
         call.session.spoil();
