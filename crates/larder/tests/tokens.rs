@@ -272,7 +272,10 @@ fn guessing_is_slowed_down_and_a_good_token_never_is() {
     assert!(statuses.iter().filter(|status| **status == 429).count() > 20, "{statuses:?}");
     let told = until_answer(&door, &wrong);
     assert!(told.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds >= 1), "{told:?}");
-    assert_eq!(status(&door, &token, "GET", "/health"), 200);
+    let told = ask(&door, &token, "GET", "/metrics");
+    let metrics = String::from_utf8(told.body).unwrap();
+    let refused = metrics.lines().find_map(|line| line.strip_prefix("larder_tokens_refused_total "));
+    assert!(refused.is_some_and(|count| count.parse::<f64>().unwrap() >= 60.0), "{refused:?}");
 
     let log = std::fs::read_to_string(home.home().join("state/logs/node.log")).unwrap();
     assert!(log.contains("a token was refused") && log.contains("a token was made"), "{log}");

@@ -1,7 +1,7 @@
 //! Plain values of one raw memory namespace: the memory engine joined with the register's rules, the namespace's
 //! lifetimes, and quotas. What protocols of small values run on; nothing here knows a protocol.
 //!
-//! Keys are locked first ([`Values::lock_one`], [`Values::lock_keys`], [`Values::lock_all`]); what is then read and
+//! Keys are locked first ([`Values::lock_one`], [`Values::lock_keys`]); what is then read and
 //! written under the lock is one step for everybody else. Time stands still meanwhile: one `now` is what all of it is
 //! decided with. A value whose time is up is removed when it is met, before anybody is told that there is none, so that
 //! nobody whose `now` is older sees it again.
@@ -116,11 +116,6 @@ impl<'a> Values<'a> {
     /// Holds several keys.
     pub(crate) fn lock_keys<'k>(self, keys: impl IntoIterator<Item = &'k [u8]>) -> Held<'a> {
         Held { values: self, locked: self.table.lock_keys(self.id, keys) }
-    }
-
-    /// Holds all keys.
-    pub(crate) fn lock_all(self) -> Held<'a> {
-        Held { values: self, locked: self.table.lock_all(self.id) }
     }
 
     /// Whether several keys can be changed as one: where one node has all of each.

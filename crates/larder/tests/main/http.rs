@@ -24,7 +24,13 @@ fn the_newer_form_stores_reads_and_deletes_bytes_under_any_key() {
     assert!((80..=90).contains(&remaining), "{remaining}");
     let created = read.header("x-created-at");
     assert!(created.len() == 24 && created.ends_with('Z') && created.contains('T'), "{created}");
-    for (name, value) in [("x-content-type-options", "nosniff"), ("cache-control", "no-store")] {
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("cache-control", "no-store"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-resource-policy", "same-origin"),
+    ] {
         assert_eq!(read.header(name), value);
     }
     assert!(read.header("content-security-policy").contains("default-src 'none'"));

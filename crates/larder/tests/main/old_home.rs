@@ -86,7 +86,8 @@ fn lets_in(home: &Home, name: &str) -> bool {
 #[test]
 fn a_home_with_rules_quotas_a_register_and_a_revocation_list_goes_by_them() {
     let home = kept("home-2");
-    home.bring_up().ends(0);
+    let passphrase = home.home().join("passphrase");
+    home.run(&["up", "--listen", "127.0.0.1:0", "--passphrase-file", passphrase.to_str().unwrap()]).ends(0);
     // Rules of the vault, as they were set, and followed when a file is written.
     let rules = home.run(&["retention", "show", "--json"]).ends(0).json_lines();
     assert_eq!(rules.iter().map(|r| r["path"].clone()).collect::<Vec<_>>(), ["/", "/docs", "/short"]);

@@ -13,6 +13,7 @@ use crate::admission::Admission;
 use crate::blobs::Blobs;
 use crate::registers::{OPERATIONS, Registers};
 use crate::time::NodeTime;
+use crate::tokens::Tokens;
 use crate::upkeep::Upkeep;
 
 /// Where figures come from.
@@ -24,6 +25,7 @@ pub(crate) struct Sources {
     pub(crate) time: Arc<NodeTime>,
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) tokens: Arc<Tokens>,
 }
 
 fn gauge(section: Section, name: &'static str, help: &'static str, value: u64) -> Family {
@@ -56,6 +58,7 @@ impl Sources {
         all.extend(self.background());
         all.extend(self.upkeep());
         all.extend(self.certificates());
+        all.extend(self.tokens());
         let uptime_s = self.time.monotonic().as_secs_f64();
         let build =
             Sample { labels: vec![label("version", env!("CARGO_PKG_VERSION"))], value: Value::Number(1.0) };
@@ -191,6 +194,18 @@ impl Sources {
         rows(Section::Storage, Kind::Gauge, figures)
             .chain(rows(Section::Storage, Kind::Counter, evicted))
             .collect()
+    }
+
+    fn tokens(&self) -> Vec<Family> {
+        vec![
+            gauge(Section::System, "larder_tokens", "Tokens that are kept", self.tokens.count() as u64),
+            counter(
+                Section::Errors,
+                "larder_tokens_refused_total",
+                "Tokens shown at a raw door that were none, or none any more",
+                self.tokens.refused(),
+            ),
+        ]
     }
 
     fn upkeep(&self) -> Vec<Family> {

@@ -21,13 +21,13 @@ pub(super) enum Fault {
     Option(String),
     /// The values refuse it.
     Denied(Verb, Denied),
-    /// Several keys, part of which were set before there was no more room.
+    /// Several keys that could neither all be set nor all be put back as they were.
     Half {
-        /// How many were.
-        set: usize,
-        /// How many there are.
-        of: usize,
-        /// Why not all.
+        /// What was to set them.
+        verb: Verb,
+        /// How many were not put back.
+        lost: usize,
+        /// Why not all were set.
         why: Denied,
     },
     /// Several keys as one, where one node does not have all of each.
@@ -59,9 +59,9 @@ impl fmt::Display for Fault {
             Fault::ExpireTime(verb) => write!(f, "ERR invalid expire time in '{}' command", verb.name()),
             Fault::Option(option) => write!(f, "ERR Unsupported option {option}"),
             Fault::Denied(verb, why) => show_denied(f, *verb, why),
-            Fault::Half { set, of, why } => {
-                show_denied(f, Verb::MSet, why)?;
-                write!(f, "; the first {set} of {of} keys were set, the others were not")
+            Fault::Half { verb, lost, why } => {
+                show_denied(f, *verb, why)?;
+                write!(f, "; {lost} of the keys before it are set all the same, the others are as they were")
             }
             Fault::NotAtomic(verb) => write!(
                 f,

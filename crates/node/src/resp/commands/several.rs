@@ -1,10 +1,11 @@
 //! Several values at once: MGET, MSET, MSETNX.
 
 use larder_door::resp::Args;
+use larder_format::record::Expiry;
 
 use super::Run;
-use super::fault::Fault;
-use crate::plain::Until;
+use super::fault::{Fault, denied};
+use crate::plain::{Denied, Until};
 
 /// `MGET key [key …]`: nothing stands for what is no plain value, as in Redis for what is no string.
 pub(super) fn mget(run: &mut Run<'_, '_>, args: Args<'_>) -> Result<(), Fault> {
@@ -48,18 +49,35 @@ pub(super) fn msetnx(run: &mut Run<'_, '_>, args: Args<'_>) -> Result<(), Fault>
     Ok(())
 }
 
-/// Sets all pairs. Where there is no room for one of them it says how many were set.
+/// Sets all pairs, or none: where there is no room for one of them, what was there before is put back.
 fn set_all(run: &mut Run<'_, '_>, args: Args<'_>) -> Result<(), Fault> {
     if args.len().is_multiple_of(2) {
         return Err(Fault::Count(run.verb));
     }
-    let pairs = args.len() / 2;
-    for pair in 0..pairs {
-        let (key, value) = (args.at(1 + 2 * pair), args.at(2 + 2 * pair));
-        if let Err(why) = run.held.put(key, &[value], Until::Default) {
-            return Err(Fault::Half { set: pair, of: pairs, why });
-        }
-        run.tell("set", key);
+    let pairs = || args.from(1).iter().step_by(2).zip(args.from(2).iter().step_by(2));
+    let mut before = Vec::with_capacity(args.len() / 2);
+    for (key, _) in pairs() {
+        before.push((key, run.held.copied(key).map_err(denied(run.verb))?));
     }
+    for (at, (key, value)) in pairs().enumerate() {
+        if let Err(why) = run.held.put(key, &[value], Until::Default) {
+            before.truncate(at);
+            return Err(put_back(run, &before, why));
+        }
+    }
+    pairs().for_each(|(key, _)| run.tell("set", key));
     Ok(())
+}
+
+/// Puts back what was there; a key that was named twice ends as it was before the first time.
+fn put_back(run: &mut Run<'_, '_>, before: &[(&[u8], Option<(Vec<u8>, Expiry)>)], why: Denied) -> Fault {
+    let mut lost = 0;
+    for (key, value) in before.iter().rev() {
+        let done = match value {
+            Some((value, expiry)) => run.held.put(key, &[value], Until::At(*expiry)).is_ok(),
+            None => run.held.remove(key).is_ok(),
+        };
+        lost += usize::from(!done);
+    }
+    if lost == 0 { Fault::Denied(run.verb, why) } else { Fault::Half { verb: run.verb, lost, why } }
 }
