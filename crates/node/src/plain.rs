@@ -1,7 +1,7 @@
 //! Plain values of one raw memory namespace: the memory engine joined with the register's rules, the namespace's
 //! lifetimes, and quotas. What protocols of small values run on; nothing here knows a protocol.
 //!
-//! Keys are locked first ([`Values::lock_one`], [`Values::lock_keys`]); what is then read and
+//! Keys are locked first ([`Values::lock_one`], [`Values::lock_keys`], [`Values::lock_all`]); what is then read and
 //! written under the lock is one step for everybody else. Time stands still meanwhile: one `now` is what all of it is
 //! decided with. A value whose time is up is removed when it is met, before anybody is told that there is none, so that
 //! nobody whose `now` is older sees it again.
@@ -116,6 +116,11 @@ impl<'a> Values<'a> {
     /// Holds several keys.
     pub(crate) fn lock_keys<'k>(self, keys: impl IntoIterator<Item = &'k [u8]>) -> Held<'a> {
         Held { values: self, locked: self.table.lock_keys(self.id, keys) }
+    }
+
+    /// Holds all keys.
+    pub(crate) fn lock_all(self) -> Held<'a> {
+        Held { values: self, locked: self.table.lock_all(self.id) }
     }
 
     /// Whether several keys can be changed as one: where one node has all of each.
@@ -273,6 +278,21 @@ impl<'a> Held<'a> {
                 Ok(false)
             }
         }
+    }
+
+    /// As [`MemoryTable::scan_plain`], where all keys are held.
+    pub(crate) fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], Seen<'_>)) -> u64 {
+        self.locked.scan_plain(cursor, count, visit)
+    }
+
+    /// As [`MemoryTable::random_key`], where all keys are held.
+    pub(crate) fn random_key(&self, random: u64) -> Option<Vec<u8>> {
+        self.locked.random_key(random, self.values.now)
+    }
+
+    /// As [`MemoryTable::clear`], where all keys are held.
+    pub(crate) fn clear(&mut self, floor: Version) -> u64 {
+        self.locked.clear(floor)
     }
 
     /// Sets `flag` once a key is changed, removed or found to have ended, by anybody.
