@@ -91,6 +91,14 @@ def peak_rss(pid):
     raise Failed(f"process {pid} says nothing of its memory")
 
 
+def resident(pid):
+    """Resident memory of a running process, in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise Failed(f"process {pid} says nothing of its memory")
+
+
 def forget_peak_rss(pid):
     """Starts counting peak memory anew from what is resident now."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")

@@ -21,7 +21,8 @@ class Larder:
 
     binary = None  # Set once it is built.
 
-    def __init__(self, name, home=None):
+    def __init__(self, name, home=None, flags=()):
+        self.flags = [str(flag) for flag in flags]
         self.folder = Path(home) if home else harness.fresh(name)
         self.home = self.folder / "home"
         self.passphrase = self.folder / "passphrase"
@@ -36,7 +37,7 @@ class Larder:
 
     def up(self):
         """Starts what is not running; returns what it took until everything answered."""
-        return self.command("up", "--passphrase-file", self.passphrase, "--listen", f"127.0.0.1:{self.port}")
+        return self.command("up", "--passphrase-file", self.passphrase, "--listen", f"127.0.0.1:{self.port}", *self.flags)
 
     def put(self, local, remote):
         return self.command("put", local, remote)

@@ -16,11 +16,32 @@ from larder import Larder
 from restic import Restic
 
 # In the order of the table. Each has a file in figures/.
-FIGURES = ["pipeline", "ingest", "simulation", "large_file", "small_files", "start", "http", "names", "scrub"]
+FIGURES = [
+    "pipeline",
+    "ingest",
+    "simulation",
+    "large_file",
+    "small_files",
+    "start",
+    "http",
+    "protection",
+    "names",
+    "scrub",
+    "values",
+    "expiry",
+    "memory_per_key",
+    "idle",
+    "endurance",
+]
 PEERS = {
     "large_file": [("restic", "restic")],
     "small_files": [("restic", "restic")],
     "http": [("nginx-light", "nginx"), ("wrk", "wrk")],
+    "protection": [("wrk", "wrk")],
+    "values": [("redis-server", "redis-server"), ("memcached", "memcached")],
+    "expiry": [("redis-server", "redis-server")],
+    "memory_per_key": [("redis-server", "redis-server"), ("memcached", "memcached")],
+    "idle": [("redis-server", "redis-server")],
 }
 
 

@@ -2,8 +2,8 @@
 # Starts a Larder of your own in ./.larder-run and stays in the foreground. Works without a terminal: the vault's
 # passphrase is made on the first run and kept beside the data, which is fine for trying out and for nothing else.
 #
-# The development profile is used: it is optimised nearly as far as a release, builds in a third of the time,
-# and `make test` afterwards finds most dependencies built (those of which tests want more are built again).
+# The development profile is used: the node and what seals are optimised nearly as far as a release, it builds in a third of
+# the time, and `make test` shares what was built (`as-tested`).
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -21,7 +21,7 @@ export LARDER_HOME
 umask 077
 mkdir -p "$LARDER_HOME"
 
-cargo build -p larder --bin larder
+cargo build -p larder --bin larder --features as-tested
 bin=${CARGO_TARGET_DIR:-$PWD/target}/debug
 
 cat <<TEXT

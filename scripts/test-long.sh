@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 echo "== slow tests"
 cargo test --workspace --exclude larder-sim -- --ignored
 echo "== the node killed a hundred times"
-LARDER_KILLS=100 cargo test -p larder --test kill -- --nocapture
+LARDER_KILLS=100 cargo test -p larder --test main kill:: -- --nocapture
 echo "== a million simulated seeds"
 make sim SEEDS=0..1000000
 echo "== planted bugs"

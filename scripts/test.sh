@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # All tests. Prints what each part took, and ends with every "test result" line and one verdict.
 #
-# The simulator, and the store with its planted bugs, are built apart from the rest: cargo would otherwise share the
-# build that has planted bugs compiled in with the binary under test.
+# The simulator, and what has its planted bugs compiled in, are built apart from the rest: cargo would otherwise share
+# those builds with the binary under test. Everything else is built once, for `make run`, too: the same packages are asked for
+# each time, with the features that all of them agree on (`as-tested`), and no target that holds no tests.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -48,10 +49,12 @@ reader() {
 
 part "tools" tools
 [ -e tools/reader/setup.sh ] && part "an independent reader opens the vectors" reader
-part "build" cargo test --workspace --exclude larder-sim --no-run --quiet
-part "unit, model, crash-point and end-to-end tests" cargo test --workspace --exclude larder-sim --no-fail-fast
-part "the store's planted bugs are caught" cargo test -p larder-store --features planted --test planted
-part "the model of moves, and its planted bugs are caught" cargo test -p larder-client --features planted --test moves_model
+shared=(--workspace --exclude larder-sim --features larder/as-tested)
+all=(--lib --bins --tests)
+part "build" cargo test "${shared[@]}" "${all[@]}" --no-run --quiet
+part "unit, model, crash-point and end-to-end tests" cargo test "${shared[@]}" "${all[@]}" --no-fail-fast
+part "planted bugs of the store and of the model of moves are caught" cargo test "${shared[@]}" --no-fail-fast \
+    --features larder-store/planted,larder-client/planted --test planted --test moves_model
 part "build the simulator" cargo test -p larder-sim --no-run --quiet
 part "simulation and planted bugs" cargo test -p larder-sim --no-fail-fast
 

@@ -102,6 +102,9 @@ impl Place {
     /// The cap for the caller's network is reached; the place stays as it was.
     pub fn turns_out(&mut self, caller: &Caller) -> Result<(), Crowded> {
         let network = caller.is_stranger().then(|| caller.network());
+        if network == self.network {
+            return Ok(());
+        }
         if let Some(network) = network {
             let mut open = self.of.open.lock();
             let count = open.strangers.entry(network).or_default();
@@ -150,6 +153,8 @@ mod tests {
             "whom a proxy calls for counts"
         );
         assert_eq!(second.turns_out(&caller("192.0.2.2")), Ok(()));
+        let mut third = third;
+        assert_eq!(third.turns_out(&caller("192.0.2.1")), Ok(()), "as it was");
         assert_eq!(connections.open.lock().strangers.len(), 2);
         drop((first, second, third, local));
         assert_eq!(connections.count(), 0);

@@ -163,6 +163,21 @@ fn our_http_door_passes_with_and_without_lifetimes() {
 }
 
 #[test]
+fn our_redis_door_passes_and_is_what_is_asked_without_an_address() {
+    let home = Home::up();
+    let run = |more: &[&str]| {
+        let small = ["bench", "--json", "--duration", "700ms", "--warmup", "100ms", "--keys", "500"];
+        only_phase(&home.run(&[&small[..], more].concat()).ends(0))
+    };
+    let plain = run(&["-c", "10"]);
+    assert!(plain["verified"].as_u64().unwrap() > 100 && plain["errors"] == 0, "{plain}");
+    let ttl = ["-P", "16", "--ttl", "150ms", "--mix", "40:60", "--skew", "0.9", "--value", "16..20KiB"];
+    let expiring = run(&ttl);
+    assert!(expiring["absent"].as_u64().unwrap() > 0 && expiring["errors"] == 0, "{expiring}");
+    assert!(Home::new().run(&["bench"]).ends(9).err.contains("larder up"));
+}
+
+#[test]
 fn https_uses_the_certificates_of_this_home() {
     let home = Home::new();
     let passphrase = home.path("passphrase");

@@ -3,13 +3,15 @@
 
 #![allow(clippy::print_stderr, reason = "says what is not run")]
 
+#[path = "support/network.rs"]
+mod network;
 mod support;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use network::Network;
 use support::http::{Connection, address, ask, get, metric, put, request};
 use support::{Home, pause};
 
@@ -338,80 +340,8 @@ fn strangers_have_a_rate_and_this_machine_has_none_unless_set() {
         home.command(&["doctor"]).env("LARDER_HTTP_LISTEN", &door).env("LARDER_HTTP_AUTH", "none").output();
     let told = String::from_utf8(told.unwrap().stdout).unwrap();
     assert!(told.contains("whoever reaches"), "{told}");
-    let statuses = network.curl_many(&door, 400);
+    let statuses = network.curl_many(2, &door, 400, &[]);
     let limited = statuses.iter().filter(|status| *status == "429").count();
     assert!((100..=200).contains(&limited), "{limited} of {}", statuses.len());
     assert!(statuses.iter().all(|status| status == "401" || status == "429"), "{statuses:?}");
-}
-
-/// A network of two: this machine, and a namespace with an address that is not loopback.
-struct Network {
-    namespace: String,
-    address: String,
-    other: String,
-}
-
-impl Network {
-    /// `None`, with a word about it, where the system does not allow one to be made.
-    fn new() -> Option<Self> {
-        let number = std::process::id() % 200 + 20;
-        let namespace = format!("larder-http-{}", std::process::id());
-        let (here, there) = (format!("lh{number}a"), format!("lh{number}b"));
-        let network = Self {
-            namespace: namespace.clone(),
-            address: format!("10.213.{number}.1"),
-            other: format!("10.213.{number}.2"),
-        };
-        let steps: Vec<Vec<String>> = [
-            format!("netns add {namespace}"),
-            format!("link add {here} type veth peer name {there}"),
-            format!("link set {there} netns {namespace}"),
-            format!("addr add {}/24 dev {here}", network.address),
-            format!("link set {here} up"),
-            format!("-n {namespace} addr add {}/24 dev {there}", network.other),
-            format!("-n {namespace} link set {there} up"),
-        ]
-        .iter()
-        .map(|step| step.split(' ').map(str::to_owned).collect())
-        .collect();
-        for step in steps {
-            let made = Command::new("ip").args(&step).output();
-            if !made.as_ref().is_ok_and(|output| output.status.success()) {
-                eprintln!(
-                    "NOT RUN: a network namespace cannot be made here (ip {}): {made:?}",
-                    step.join(" ")
-                );
-                return None;
-            }
-        }
-        Some(network)
-    }
-
-    /// Statuses of this many requests from the other side, on one connection.
-    fn curl_many(&self, door: &str, count: usize) -> Vec<String> {
-        let output = Command::new("ip")
-            .args([
-                "netns",
-                "exec",
-                &self.namespace,
-                "curl",
-                "-sSk",
-                "-o",
-                "/dev/null",
-                "-w",
-                "%{http_code}\n",
-            ])
-            .arg(format!("https://{door}/health?[1-{count}]").replace("?[", "#["))
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        // The pair of interfaces goes with it.
-        let _ = Command::new("ip").args(["netns", "del", &self.namespace]).output();
-    }
 }

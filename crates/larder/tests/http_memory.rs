@@ -109,6 +109,37 @@ fn bodies_that_stop_arriving_keep_others_out_for_a_moment_only() {
 }
 
 #[test]
+fn a_local_program_that_sends_slowly_keeps_no_other_out() {
+    let home = Home::up();
+    let door = address(&home);
+    let len = 10 * 1024 * 1024;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for number in 0..3 {
+            let (door, done) = (&door, &done);
+            scope.spawn(move || {
+                let mut slow = Connection::to(door);
+                let head = format!(
+                    "PUT /v1/data/{number} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len}\r\n\r\n"
+                );
+                slow.send(head.as_bytes());
+                // Fast enough for every other limit, and so it would take minutes.
+                while !done.load(std::sync::atomic::Ordering::Relaxed)
+                    && slow.stream.write_all(&[7; 20_000]).is_ok()
+                {
+                    pause(200);
+                }
+            });
+        }
+        pause(1500);
+        let answer = put(&door, "/v1/data/victim", &vec![2; len]);
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(answer.status, 201);
+    });
+    assert!(metric(&door, "larder_refused_total", "reason=\"too_slow\"") >= 1.0);
+}
+
+#[test]
 fn what_could_mean_two_things_is_refused() {
     let home = Home::up();
     let door = address(&home);

@@ -2,6 +2,8 @@
 
 #[path = "support/issued.rs"]
 mod issued;
+#[path = "support/resp.rs"]
+mod resp;
 mod support;
 
 use larder_client::remote::Remote;
@@ -12,8 +14,8 @@ use larder_format::operation::Outcome;
 use larder_format::record::Key;
 use larder_wire::request::{Ask, AskPut, RecordRequest};
 use serde_json::json;
-use support::Home;
 use support::http::{address, get, put};
+use support::{Home, pause};
 
 fn create(home: &Home, name: &str, more: &[&str]) -> serde_json::Value {
     home.run(&[&["namespace", "create", name, "--json"], more].concat()).ends(0).json()
@@ -153,10 +155,41 @@ fn only_an_empty_namespace_goes_unless_it_is_forced_and_nothing_comes_back() {
     // A value whose time is up is none.
     create(&home, "brief", &["--raw", "--disk"]);
     write(&home, "brief", "k", LifetimeRequest::Ttl(1));
-    support::pause(20);
+    pause(20);
     home.run(&["namespace", "delete", "brief"]).ends(0);
     home.run(&["down"]).ends(0);
     home.bring_up().ends(0);
     let list = home.run(&["namespace", "list", "--json"]).ends(0).json();
     assert_eq!(list["namespaces"].as_array().unwrap().len(), 4, "{list}");
+}
+
+#[test]
+fn an_open_redis_connection_goes_by_what_a_namespace_is_now() {
+    let home = Home::new();
+    let passphrase = home.path("passphrase");
+    let up = ["up", "--listen", "127.0.0.1:0", "--set", "redis_auth=token", "--passphrase-file"];
+    home.run(&[&up[..], &[passphrase.to_str().unwrap()]].concat()).ends(0);
+    create(&home, "cache", &["--raw"]);
+    let token = ["token", "create", "--right", "write", "--namespace", "cache", "--json"];
+    let token = home.run(&token).ends(0).json()["token"].as_str().unwrap().to_owned();
+    let mut client = resp::Connection::to(&resp::address(&home));
+    let mut ask = |words: &[&str]| client.ask(words).show();
+    assert!(ask(&["SET", "k", "v"]).contains("NOAUTH"));
+    assert!(ask(&["AUTH", &token]).contains("OK"));
+    assert!(ask(&["SET", "k", "v"]).contains("OK"));
+    assert!(ask(&["TTL", "k"]).contains("-1"), "a namespace without a maximum is as Redis is");
+    home.run(&["namespace", "set", "cache", "--ttl-default", "90s", "--ttl-max", "2m"]).ends(0);
+    assert!(ask(&["SET", "k", "v"]).contains("OK"));
+    let ttl = ask(&["TTL", "k"]);
+    assert!(ttl.contains("90") || ttl.contains("89"), "{ttl}");
+    assert!(ask(&["SET", "k", "v", "EX", "600"]).contains("ERR"));
+    assert_eq!(
+        home.run(&["namespace", "delete", "cache", "--force", "--yes", "--json"]).ends(0).json()["values"],
+        1
+    );
+    let gone = ask(&["SET", "k", "v"]);
+    assert!(gone.contains("no namespace"), "{gone}");
+    create(&home, "cache", &["--raw"]);
+    let empty = ask(&["EXISTS", "k"]);
+    assert!(empty.contains('0'), "{empty}");
 }

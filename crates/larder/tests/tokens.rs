@@ -5,6 +5,8 @@
 mod issued;
 #[path = "support/python.rs"]
 mod python;
+#[path = "support/resp.rs"]
+mod resp;
 mod support;
 
 use std::io::{Read, Write};
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::http::{Answer, Connection, address, request};
-use support::{Home, Said};
+use support::{Home, Said, pause};
 
 /// A home whose HTTP door asks for tokens.
 fn up(more: &[&str]) -> (Home, String) {
@@ -52,7 +54,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let began = now();
     while !holds() {
         assert!(began.elapsed() < Duration::from_secs(10), "never: {what}");
-        support::pause(20);
+        pause(20);
     }
     began.elapsed()
 }
@@ -108,6 +110,21 @@ fn each_token_does_what_it_grants_and_nothing_else() {
             assert!(detail.contains("token ") && !detail.contains("certificate"), "{detail}");
         }
     }
+    // Both ways through the door answer alike: a header that the short one does not know makes it the long one.
+    let both = |token: &str, path: &str| {
+        let bearer = format!("Bearer {token}");
+        let short = support::http::ask(&door, "GET", path, &[("authorization", &bearer)], b"");
+        let long =
+            support::http::ask(&door, "GET", path, &[("authorization", &bearer), ("x-long", "1")], b"");
+        let shown = |answer: &Answer| {
+            let headers: Vec<_> = answer.headers.iter().filter(|(name, _)| name != "date").cloned().collect();
+            (answer.status, headers, answer.body.clone())
+        };
+        assert_eq!(shown(&short), shown(&long), "{path}");
+        short.status
+    };
+    assert_eq!((both(&part, "/v1/data/a:1"), both(&part, "/v1/data/a:none")), (200, 404));
+    assert_eq!((both(&part, "/v1/data/c"), both("larder_AAAA", "/v1/data/a:1")), (403, 401));
     // A key that only the body names is looked at, too.
     let raw = |token: &str, body: &[u8]| {
         let bearer = format!("Bearer {token}");
@@ -190,6 +207,12 @@ fn a_revoked_token_ends_what_is_under_way_within_a_second_and_others_go_on() {
     others.send(&get("/v1/data/large", &other));
     assert_eq!(others.answer().unwrap().body.len(), large.len());
 
+    // And one listens to changes, of which there are none.
+    let mut listening = Connection::to(&door);
+    listening.send(&get("/v1/watch?prefix=x", &token));
+    listening.stream.read_exact(&mut some[..12]).unwrap();
+    assert!(some.starts_with(b"HTTP/1.1 200"));
+
     home.run(&["token", "revoke", "doomed"]).ends(0);
     asking.send(&get("/v1/data/none", &token));
     assert_eq!(asking.answer().unwrap().status, 401, "at once");
@@ -201,6 +224,8 @@ fn a_revoked_token_ends_what_is_under_way_within_a_second_and_others_go_on() {
     }
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
     assert!(rest + some.len() < large.len(), "all of it arrived, {rest} bytes");
+    let _ = listening.stream.read_to_end(&mut buffer);
+    assert!(began.elapsed() < Duration::from_millis(2000), "{:?}", began.elapsed());
     others.send(&get("/v1/data/large", &other));
     assert_eq!(others.answer().unwrap().status, 200, "others go on");
     assert!(home.run(&["token", "list", "--json"]).ends(0).json()["tokens"].as_array().unwrap().len() == 1);
@@ -247,7 +272,10 @@ fn guessing_is_slowed_down_and_a_good_token_never_is() {
     assert!(statuses.iter().filter(|status| **status == 429).count() > 20, "{statuses:?}");
     let told = until_answer(&door, &wrong);
     assert!(told.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds >= 1), "{told:?}");
-    assert_eq!(status(&door, &token, "GET", "/health"), 200);
+    let told = ask(&door, &token, "GET", "/metrics");
+    let metrics = String::from_utf8(told.body).unwrap();
+    let refused = metrics.lines().find_map(|line| line.strip_prefix("larder_tokens_refused_total "));
+    assert!(refused.is_some_and(|count| count.parse::<f64>().unwrap() >= 60.0), "{refused:?}");
 
     let log = std::fs::read_to_string(home.home().join("state/logs/node.log")).unwrap();
     assert!(log.contains("a token was refused") && log.contains("a token was made"), "{log}");
@@ -374,4 +402,54 @@ fn a_program_that_shares_no_code_narrows_a_token_as_well() {
     let kept = "larder_AQcHBwcHBwcHBAEDAgIAAAAFAAAAY2FjaGUDAAAAcmF3AwIAAAAEAAAAYXBwOgQAAABqb2I6BNAHAAAAAAAAjmgzfb-D5drrIUVPeOjg3o58McwsrtqM4QLyxspsOj4";
     run(&["verify", &"09".repeat(32)], kept).ends(0);
     run(&["verify", &"08".repeat(32)], kept).ends(1);
+}
+
+#[test]
+fn an_unmodified_redis_client_shows_a_token_as_its_password() {
+    if Command::new("redis-cli").arg("--version").output().is_err() {
+        assert!(
+            std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+            "redis-cli is needed (Debian: redis-tools)"
+        );
+        eprintln!("NOT RUN: redis-cli is not here (Debian: redis-tools)");
+        return;
+    }
+    let home = Home::new();
+    let passphrase = home.path("passphrase");
+    let base = ["up", "--listen", "127.0.0.1:0", "--passphrase-file", passphrase.to_str().unwrap()];
+    home.run(&[&base[..], &["--set", "redis_auth=token"]].concat()).ends(0);
+    let (token, id) = create(&home, &["--right", "append-only", "--prefix", "a:"]);
+    let (_, other) = create(&home, &["--right", "write"]);
+    let door = resp::address(&home);
+    let (host, port) = door.rsplit_once(':').unwrap();
+    let cli = |user: Option<&str>, words: &[&str]| -> String {
+        let mut command = Command::new("redis-cli");
+        command.args(["-h", host, "-p", port]).env("REDISCLI_AUTH", &token);
+        command.args(user.map_or_else(Vec::new, |user| vec!["--user", user]));
+        let said = Said::from(command.args(words).output().unwrap());
+        format!("{}{}", said.out, said.err)
+    };
+    assert_eq!(cli(Some(&id), &["SET", "a:1", "v", "NX"]), "OK\n");
+    assert_eq!(cli(None, &["GET", "a:1"]), "v\n", "the token alone says who it is");
+    assert_eq!(cli(Some("default"), &["GET", "a:1"]), "v\n");
+    for (words, why) in [
+        (&["SET", "a:1", "w"][..], "lacks the right"),
+        (&["GET", "b"], "NOPERM"),
+        (&["DEL", "a:1"], "NOPERM"),
+    ] {
+        let said = cli(Some(&id), words);
+        assert!(said.contains("NOPERM") && said.contains(why), "{words:?}: {said}");
+    }
+    let said = cli(Some(&other), &["GET", "a:1"]);
+    assert!(said.contains("WRONGPASS") && said.contains("NOAUTH"), "another token's id: {said}");
+
+    let mut open = resp::Connection::to(&door);
+    assert!(open.ask(&["AUTH", &id, &token]).show().contains("OK"));
+    assert!(open.ask(&["GET", "a:1"]).show().contains('v'));
+    home.run(&["token", "revoke", &id]).ends(0);
+    let began = now();
+    let mut rest = Vec::new();
+    let _ = open.stream.read_to_end(&mut rest);
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    assert!(cli(Some(&id), &["GET", "a:1"]).contains("WRONGPASS"));
 }

@@ -86,6 +86,9 @@ pub struct PhaseReport {
     pub connections: u32,
     /// Longest value, in bytes.
     pub value_len_max: usize,
+    /// When measuring began, in milliseconds since 1970.
+    #[serde(default)]
+    pub measured_from_ms: u64,
     /// How long it was measured.
     pub seconds: f64,
     /// Answers.
@@ -253,6 +256,7 @@ impl PhaseReport {
             name: phase.name.clone(),
             connections: phase.connections,
             value_len_max: phase.value_len.1,
+            measured_from_ms: 0,
             seconds: (seconds * 1000.0).round() / 1000.0,
             requests: all.count(),
             rate: per_second(all.count(), seconds),

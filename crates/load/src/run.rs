@@ -161,6 +161,8 @@ fn first_that_answers(plan: &Plan) -> Result<SocketAddr, LoadError> {
 struct Outcome {
     total: Window,
     points: Vec<Point>,
+    /// When measuring began, in milliseconds since 1970.
+    measured_from_ms: u64,
     seconds: f64,
     cpu_seconds: f64,
 }
@@ -243,7 +245,7 @@ impl Run<'_> {
             depth: deep.min(fits).max(self.plan.pipeline.min(fits)),
             value_len,
             warmup: Duration::ZERO,
-            window: TOLD_EVERY,
+            window: TOLD_EVERY / 4,
         }
     }
 
@@ -300,7 +302,10 @@ impl Run<'_> {
             let pace = plan.rate.map(|rate| Pace::new(rate, plan.arrivals, at, of, start_ns, until_ns));
             Work::Mix { writes, pace, until_ns, left }
         })?;
-        Ok(PhaseReport::of(phase, &outcome.total, outcome.points, outcome.seconds, outcome.cpu_seconds))
+        let mut report =
+            PhaseReport::of(phase, &outcome.total, outcome.points, outcome.seconds, outcome.cpu_seconds);
+        report.measured_from_ms = outcome.measured_from_ms;
+        Ok(report)
     }
 
     /// Lets threads loose with what `work` gives each of them (its number, how many there are, when they start), and

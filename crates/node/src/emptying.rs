@@ -2,13 +2,14 @@
 //! stops in between has a namespace with less in it, and the same command goes on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_format::limits::KEY_LEN_MAX;
 use larder_format::namespace::{Class, Namespace};
 use larder_format::record::{Ballot, Content};
-use larder_store::api::{Address, Next, RecordStore, ScanRequest, StoreError, Want};
+use larder_store::api::{Address, Next, RecordStore, ScanRequest, StoreError, Ticket, Want};
 use larder_store::log::LogStore;
 use larder_wire::answer::Failure;
 
@@ -22,6 +23,18 @@ const PAGE_RECORDS: usize = 512;
 /// Rounds in which everything is removed. More than one are needed only where others still write.
 const ROUNDS_MAX: usize = 16;
 
+/// A namespace that is forgotten.
+struct Emptied {
+    namespace: Arc<Namespace>,
+    /// Values that were in it.
+    held: u64,
+    /// When it is gone for good.
+    gone: Ticket,
+}
+
+/// How long those may write to a namespace yet who knew it before it was forgotten: they have the time of a request.
+const STRAGGLERS_MAX: Duration = Duration::from_millis(200);
+
 /// What deleting works on.
 pub(crate) struct Emptying {
     pub(crate) registers: Arc<Registers>,
@@ -32,28 +45,61 @@ pub(crate) struct Emptying {
 
 impl Emptying {
     /// Deletes a namespace, with `force` also what is in it. Answers how many values that were. Takes as long as there is
-    /// to delete, and waits for the disk: not for a thread that serves others.
+    /// to delete.
     ///
     /// # Errors
     /// [`Kind::NotFound`]; [`Kind::Conflict`] if there is something in it; [`Kind::Retry`] while others write to it.
-    pub(crate) fn delete(&self, name: &str, force: bool) -> Result<u64, Failure> {
+    pub(crate) async fn delete(self: Arc<Self>, name: String, force: bool) -> Result<u64, Failure> {
+        let Emptied { namespace, held, gone } =
+            self.clone().aside(move |this| this.empty(&name, force)).await?;
+        tokio::time::sleep(STRAGGLERS_MAX).await;
+        let name = namespace.name.clone();
+        let back = self.aside(move |this| this.clear_up(&namespace, force)).await?;
+        gone.await.map_err(store_failure)?;
+        if let Some(back) = back {
+            back.await.map_err(store_failure)?;
+            return Err(not_empty(&name));
+        }
+        tracing::info!(name, values = held, "a namespace was deleted");
+        Ok(held)
+    }
+
+    /// Removes what was still written to a namespace that is forgotten; if something is in it that may not be lost, the
+    /// namespace is put back, and when that is durable is answered. One that somebody has made anew is left alone.
+    fn clear_up(&self, namespace: &Namespace, force: bool) -> Result<Option<Ticket>, Failure> {
+        if self.namespaces.named(&namespace.name).is_ok() {
+            return Ok(None);
+        }
+        self.remove_all(namespace, force)?;
+        if self.live(namespace, false)? == 0 {
+            return Ok(None);
+        }
+        let (_, ticket) = self.namespaces.create(namespace.clone(), self.registers.now())?;
+        Ok(Some(ticket))
+    }
+
+    /// Does something on a thread where nobody waits for it.
+    async fn aside<T: Send + 'static>(
+        self: Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let done = tokio::task::spawn_blocking(move || work(&self)).await;
+        done.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?
+    }
+
+    /// Empties a namespace and forgets it.
+    fn empty(&self, name: &str, force: bool) -> Result<Emptied, Failure> {
         let namespace = self.namespaces.named(name)?;
         let held = self.live(&namespace, force)?;
         if held > 0 && !force {
-            let message =
-                format!("the namespace {name:?} is not empty; with --force what is in it is deleted, too");
-            return Err(Failure::new(Kind::Conflict, message));
+            return Err(not_empty(name));
         }
         for _ in 0..ROUNDS_MAX {
-            let removed = self.remove_all(&namespace)?;
+            let removed = self.remove_all(&namespace, force)?;
             self.end_leases(&namespace)?;
             if removed == 0 {
-                let ticket = self.namespaces.forget(name)?;
-                // Who knew the namespace before it was forgotten may have written to it since.
-                self.remove_all(&namespace)?;
-                ticket.wait().map_err(store_failure)?;
-                tracing::info!(name, values = held, "a namespace was deleted");
-                return Ok(held);
+                let gone = self.namespaces.forget(name)?;
+                return Ok(Emptied { namespace, held, gone });
             }
         }
         let message = format!("others still write to the namespace {name:?}; stop them, and try again");
@@ -80,9 +126,9 @@ impl Emptying {
         }
     }
 
-    /// Removes every record, shadows too; answers how many.
-    fn remove_all(&self, namespace: &Namespace) -> Result<u64, Failure> {
-        let table = self.table(namespace);
+    /// Removes every record, shadows too, but unless `force` no value that is still there; answers how many.
+    fn remove_all(&self, namespace: &Namespace, force: bool) -> Result<u64, Failure> {
+        let (table, now) = (self.table(namespace), self.registers.now());
         let mut removed = 0;
         let mut request = page();
         loop {
@@ -92,7 +138,8 @@ impl Emptying {
                 // Durable in the order of these calls, and awaited with the last one: that of the settings.
                 let _durable = table
                     .update(at, &mut |current| {
-                        let Some(meta) = current.meta() else { return Ok(Next::Keep) };
+                        let meta = current.meta().filter(|meta| force || !meta.is_live(now));
+                        let Some(meta) = meta else { return Ok(Next::Keep) };
                         removed += 1;
                         Ok(Next::Remove { floor: Ballot { round: meta.version.to_u64(), proposer: 0 } })
                     })
@@ -125,6 +172,11 @@ impl Emptying {
     fn table(&self, namespace: &Namespace) -> &dyn RecordStore {
         self.registers.table(namespace.class)
     }
+}
+
+fn not_empty(name: &str) -> Failure {
+    let message = format!("the namespace {name:?} is not empty; with --force what is in it is deleted, too");
+    Failure::new(Kind::Conflict, message)
 }
 
 fn page() -> ScanRequest {

@@ -35,10 +35,13 @@ const GATHER: Duration = Duration::from_millis(1);
 const STALL_PAUSE: Duration = Duration::from_millis(200);
 
 /// Bytes of events in one page, as they are held; one look at the ring more than that at most.
-const PAGE_BYTES_MAX: usize = 256 << 10;
+const PAGE_EVENT_BYTES_MAX: usize = 256 << 10;
 
 /// Bytes an event takes beside its key while it is held.
 const EVENT_BYTES: usize = 96;
+
+/// No page is longer, in bytes, as it is held or as it goes over the wire.
+pub(crate) const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Both feeds and who watches them.
 pub struct Feeds {
@@ -233,30 +236,40 @@ async fn is_durable(durability: &Durability, sequence: u64) -> bool {
 }
 
 impl Watching {
-    /// The next page as gRPC tells it; `None` when the node stops.
-    pub(crate) async fn next(&mut self) -> Option<v1::WatchPage> {
-        self.page().await.map(message)
+    /// The next page as gRPC tells it.
+    #[cfg(test)]
+    async fn next(&mut self) -> Option<v1::WatchPage> {
+        self.page().await.map(watch_message)
     }
 
     /// The next page; waits until there is something to say. `None` when the node stops.
     pub(crate) async fn page(&mut self) -> Option<Page> {
         loop {
-            let told = *self.told.borrow_and_update();
-            if told.closing {
+            if !self.stirred().await {
                 return None;
             }
-            let mut page = self.look(told.through);
-            let done = self.at.sequence >= told.through;
-            if !self.caught_up && done {
-                (page.caught_up, self.caught_up) = (true, true);
-            }
-            if page.reset || page.caught_up || !page.events.is_empty() {
+            if let Some(page) = self.look_now() {
                 return Some(page);
             }
-            if done && self.told.changed().await.is_err() {
-                return None;
-            }
         }
+    }
+
+    /// Waits until there may be something to say. `false` when the node stops.
+    pub(crate) async fn stirred(&mut self) -> bool {
+        let told = *self.told.borrow_and_update();
+        let is_more = self.reset || !self.caught_up || self.at.sequence < told.through;
+        // Whatever is told then may concern this one, if only in that the ring has begun anew.
+        (is_more || self.told.changed().await.is_ok()) && !self.told.borrow().closing
+    }
+
+    /// The next page, if there is something to say now.
+    pub(crate) fn look_now(&mut self) -> Option<Page> {
+        let told = *self.told.borrow();
+        let mut page = self.look(told.through);
+        if !self.caught_up && self.at.sequence >= told.through {
+            (page.caught_up, self.caught_up) = (true, true);
+        }
+        (page.reset || page.caught_up || !page.events.is_empty()).then_some(page)
     }
 
     /// Where the watch is: all that was wanted up to here has been told.
@@ -286,7 +299,7 @@ impl Watching {
             match looked {
                 Ok(looked) => {
                     self.at.sequence = looked.through;
-                    if looked.more && bytes < PAGE_BYTES_MAX {
+                    if looked.more && bytes < PAGE_EVENT_BYTES_MAX {
                         continue;
                     }
                 }
@@ -309,7 +322,8 @@ impl Drop for Watching {
     }
 }
 
-fn message(page: Page) -> v1::WatchPage {
+/// A page as gRPC tells it.
+pub(crate) fn watch_message(page: Page) -> v1::WatchPage {
     let event = |event: Event| {
         let kind = match event.kind {
             // gRPC tells both by one name.

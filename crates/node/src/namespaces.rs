@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_format::clock::Hlc;
 use larder_format::error::Kind;
@@ -26,6 +27,8 @@ pub struct Namespaces {
     disk: Arc<LogStore>,
     memory: Arc<MemoryTable>,
     known: RwLock<HashMap<NamespaceId, Arc<Namespace>>>,
+    /// Raised whenever settings change or a namespace goes.
+    epoch: AtomicU64,
 }
 
 impl Namespaces {
@@ -63,7 +66,7 @@ impl Namespaces {
                 None => break,
             }
         }
-        Ok(Self { disk, memory, known: RwLock::new(known) })
+        Ok(Self { disk, memory, known: RwLock::new(known), epoch: AtomicU64::new(0) })
     }
 
     /// The settings of a namespace.
@@ -80,6 +83,12 @@ impl Namespaces {
             }
             Failure::new(Kind::NotFound, format!("no such namespace id={id}; create it first"))
         })
+    }
+
+    /// A number that changes whenever settings change or a namespace goes: what was looked up before may be out of date.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// All of them, by name.
@@ -162,6 +171,7 @@ impl Namespaces {
         }
         let ticket = self.store(&settings, now, Next::StoreInto)?;
         known.insert(settings.id(), Arc::new(settings));
+        self.epoch.fetch_add(1, Ordering::AcqRel);
         Ok(ticket)
     }
 
@@ -179,7 +189,9 @@ impl Namespaces {
         };
         let ticket = self.disk.update(settings_address(&key), remove).map_err(store_failure)?;
         self.disk.used().of(settings.id()).set_limit(None);
+        self.memory.set_evicts(settings.id(), false);
         known.remove(&settings.id());
+        self.epoch.fetch_add(1, Ordering::AcqRel);
         Ok(ticket)
     }
 
@@ -202,6 +214,7 @@ impl Namespaces {
         // Raising a quota is a way out of a full node.
         let ticket = self.store(&settings, now, Next::StoreInto)?;
         known.insert(id, Arc::new(settings));
+        self.epoch.fetch_add(1, Ordering::AcqRel);
         Ok((before, ticket))
     }
 

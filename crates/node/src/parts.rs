@@ -27,7 +27,10 @@ use crate::namespaces::Namespaces;
 use crate::own::Own;
 use crate::registers::Registers;
 use crate::resp;
-use crate::room::{INCOMING_BYTES_MAX, Room};
+use crate::room::{
+    INCOMING_BYTES_MAX, OUTGOING_BYTES_MAX, PAGES_OUT_BYTES_MAX, RECORDS_IN_BYTES_MAX, RECORDS_OUT_BYTES_MAX,
+    Rooms,
+};
 use crate::server::{Health, NodeError};
 use crate::time::NodeTime;
 use crate::tokens::Tokens;
@@ -54,6 +57,8 @@ pub(crate) struct Parts {
     pub(crate) proxies: Arc<Proxies>,
     /// What may be asked over gRPC.
     pub(crate) limits: Arc<Limits>,
+    /// Room for messages that are arriving over gRPC, blobs apart.
+    pub(crate) records_in: Arc<Rooms>,
 }
 
 /// The services of the gRPC door.
@@ -130,6 +135,7 @@ impl Parts {
             keeper,
             proxies: Arc::new(config.proxies.clone()),
             limits,
+            records_in: Arc::new(Rooms::new(RECORDS_IN_BYTES_MAX, Some(RECORDS_IN_BYTES_MAX / 2))),
         })
     }
 
@@ -142,6 +148,7 @@ impl Parts {
             time: self.time.clone(),
             admission: self.admission.clone(),
             upkeep: self.keeper.counts.clone(),
+            tokens: self.tokens.clone(),
         }
     }
 
@@ -205,16 +212,20 @@ impl Parts {
                 log: self.log.clone(),
             }),
         };
+        let giving = |bytes, each| Giving::new(bytes, each, self.time.clone(), self.admission.clone());
         Services {
             records: RecordsService {
                 registers: self.registers.clone(),
                 feeds: self.feeds.clone(),
                 limits: self.limits.clone(),
+                taking: self.records_in.clone(),
+                giving: giving(RECORDS_OUT_BYTES_MAX, Some(RECORDS_OUT_BYTES_MAX / 2)),
+                pages: giving(PAGES_OUT_BYTES_MAX, Some(PAGES_OUT_BYTES_MAX / 2)),
             },
             blobs: BlobsService {
                 blobs: self.blobs.clone(),
-                taking: Arc::new(Room::new(INCOMING_BYTES_MAX)),
-                giving: Giving::new(self.time.clone(), self.admission.clone()),
+                taking: Rooms::new(INCOMING_BYTES_MAX, None),
+                giving: giving(OUTGOING_BYTES_MAX, None),
             },
             node,
         }

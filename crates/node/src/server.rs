@@ -1,5 +1,6 @@
 //! Puts a node together, runs it, and takes it apart without losing anything.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use crate::maintenance;
 use crate::metrics::CountLayer;
 use crate::parts::{Parts, Services};
 use crate::resp;
+use crate::room::Rooms;
 use crate::upkeep;
 
 /// How long requests in flight may take to finish once the node is told to stop.
@@ -156,14 +158,22 @@ fn raw_doors(config: &NodeConfig, addresses: Addresses) -> Vec<v1::RawDoor> {
 }
 
 /// Runs a node until `shutdown` resolves. `ready` is called once, with the addresses it listens on, when it
-/// answers.
+/// answers. Boxed, so that all of a node is compiled in this crate, and not once more in each that calls it.
 ///
 /// # Errors
 /// [`NodeError`].
-pub async fn run(
+pub fn run<'a>(
     config: NodeConfig,
-    ready: impl FnOnce(Addresses),
-    shutdown: impl Future<Output = ()>,
+    ready: Box<dyn FnOnce(Addresses) + 'a>,
+    shutdown: Pin<Box<dyn Future<Output = ()> + 'a>>,
+) -> Pin<Box<dyn Future<Output = Result<(), NodeError>> + 'a>> {
+    Box::pin(run_until(config, ready, shutdown))
+}
+
+async fn run_until(
+    config: NodeConfig,
+    ready: Box<dyn FnOnce(Addresses) + '_>,
+    shutdown: Pin<Box<dyn Future<Output = ()> + '_>>,
 ) -> Result<(), NodeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let descriptors = descriptors::raise();
@@ -195,7 +205,7 @@ pub async fn run(
     let (proxies, limits) = (parts.proxies.clone(), parts.limits.clone());
     let protection = Protection { proxies, limits, proxy_protocol: config.grpc.proxy_protocol };
     let gate = Gate::new(admission.clone(), Some(protection));
-    let layers = (count, parts.limits.clone());
+    let layers = Layers { count, limits: parts.limits.clone(), room: parts.records_in.clone() };
     drop(parts);
     let shutdown = async {
         shutdown.await;
@@ -244,10 +254,18 @@ async fn close_log(log: Arc<LogStore>) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// What stands before the services.
+struct Layers {
+    count: CountLayer,
+    limits: Arc<Limits>,
+    /// For messages that are arriving.
+    room: Arc<Rooms>,
+}
+
 async fn serve(
     socket: TcpListener,
     gate: Gate,
-    (count, limits): (CountLayer, Arc<Limits>),
+    Layers { count, limits, room }: Layers,
     services: Services,
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(),
@@ -280,11 +298,11 @@ async fn serve(
         .add_service(NodeServer::new(services.node));
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let serve = |incoming: listener::Incoming, stream_bytes: u32, connection_bytes: u32, frame_bytes: u32| {
-        let (mut stopped, guarding) = (stopped.clone(), limits.clone());
+        let (mut stopped, guarding, room) = (stopped.clone(), limits.clone(), room.clone());
         Server::builder()
             .layer(count.clone())
             .layer(tower::layer::layer_fn(move |services| grpc::guard(services, guarding.clone())))
-            .layer(tower::layer::layer_fn(grpc::bulk))
+            .layer(tower::layer::layer_fn(move |services| grpc::bulk(services, room.clone())))
             .initial_stream_window_size(stream_bytes)
             .initial_connection_window_size(connection_bytes)
             .max_frame_size(frame_bytes)

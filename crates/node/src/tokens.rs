@@ -220,6 +220,12 @@ impl Tokens {
         }
     }
 
+    /// How many there are, expired ones too.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.known.read().len()
+    }
+
     /// How many were refused since the start.
     #[must_use]
     pub fn refused(&self) -> u64 {

@@ -78,7 +78,7 @@ pub struct MemoryTable {
 
 /// A shard, and what of it is seen without its lock. Apart from its neighbours, so that locking one does not slow down
 /// the next.
-#[repr(align(128))]
+#[repr(C, align(128))]
 #[derive(Default)]
 struct Place {
     shard: Mutex<Shard>,
@@ -167,12 +167,13 @@ impl MemoryTable {
     }
 
     /// Makes a change to a shard, lets values go if there is no room and their namespace allows it, and counts what the
-    /// change made of the key's namespace.
+    /// change made of the key's namespace. `need` is about how many bytes it wants.
     fn change<T>(
         &self,
         number: usize,
         shard: &mut Shard,
         at: &At<'_>,
+        need: usize,
         mut change: impl FnMut(&Self, &mut Shard) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut round = 0;
@@ -182,10 +183,11 @@ impl MemoryTable {
             let after = (shard.records.cast_signed(), shard.payload.cast_signed());
             self.shared.spaces.count(at.space, after.0 - before.0, after.1 - before.1);
             let is_full = matches!(done, Err(StoreError::Full { .. }));
-            let may_evict = is_full && round < sweep::EVICT_ROUNDS && self.shared.spaces.evicts(at.space);
-            if !may_evict || !self.evict_for(shard, at.hash.wrapping_add(round as u32)) {
-                let bytes = (after.1 - before.1).unsigned_abs();
-                shard.keep_up(&self.shared, usize::try_from(bytes).unwrap_or(usize::MAX).min(INLINE_LEN_MAX));
+            let may_evict =
+                is_full && round < sweep::evict_rounds(need) && self.shared.spaces.evicts(at.space);
+            if !may_evict || !self.evict_for(shard, need, at.hash.wrapping_add(round as u32)) {
+                let bytes = usize::try_from((after.1 - before.1).unsigned_abs()).unwrap_or(usize::MAX);
+                shard.keep_up(&self.shared, bytes.max(need).min(INLINE_LEN_MAX));
                 break done;
             }
             round += 1;
@@ -240,7 +242,7 @@ impl MemoryTable {
     /// Removes whatever is there, and raises the floor.
     fn remove(&self, number: usize, shard: &mut Shard, at: &At<'_>, floor: Version) -> bool {
         shard.floor.round = shard.floor.round.max(floor.to_u64());
-        let removed = self.change(number, shard, at, |table, shard| {
+        let removed = self.change(number, shard, at, 0, |table, shard| {
             let Some(found) = shard.find(at) else { return Ok(false) };
             shard.unlink(&table.shared, found);
             Ok(true)

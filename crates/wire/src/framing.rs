@@ -50,6 +50,18 @@ pub fn answer_with_blob(mut answer: v1::GetBlobResponse) -> (Bytes, Bytes) {
     (head.freeze(), data)
 }
 
+/// A message as it goes over the wire.
+#[must_use]
+pub fn framed(message: &impl Message) -> Bytes {
+    let len = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(FRAME_HEAD_LEN + len);
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+    // A buffer that grows has room for everything.
+    let _ = message.encode(&mut frame);
+    frame.freeze()
+}
+
 /// How long the message is that follows.
 ///
 /// # Errors
@@ -63,12 +75,12 @@ pub fn message_len(head: [u8; FRAME_HEAD_LEN]) -> Result<usize, FrameError> {
     if len > MESSAGE_LEN_MAX { Err(FrameError::TooLong { len }) } else { Ok(len) }
 }
 
-/// A message with a blob to store, whose bytes are a part of these.
+/// A message, whose bytes are a part of these.
 ///
 /// # Errors
 /// [`FrameError::Malformed`].
-pub fn request_with_blob(message: Bytes) -> Result<v1::PutBlobRequest, FrameError> {
-    v1::PutBlobRequest::decode(message).map_err(|e| FrameError::Malformed(e.to_string()))
+pub fn unframed<M: Message + Default>(message: Bytes) -> Result<M, FrameError> {
+    M::decode(message).map_err(|e| FrameError::Malformed(e.to_string()))
 }
 
 #[cfg(test)]
@@ -91,8 +103,12 @@ mod tests {
     #[test]
     fn requests_are_read_and_what_is_none_is_refused() {
         let request = v1::PutBlobRequest { id: vec![7; 32].into(), data: vec![3; 999].into(), lease: None };
-        assert_eq!(request_with_blob(request.encode_to_vec().into()), Ok(request));
-        assert!(matches!(request_with_blob(vec![0x12, 0xff].into()), Err(FrameError::Malformed(_))));
+        let frame = framed(&request);
+        let (head, message) = frame.split_first_chunk().unwrap();
+        assert_eq!(message_len(*head), Ok(message.len()));
+        assert_eq!(unframed(frame.slice(FRAME_HEAD_LEN..)), Ok(request));
+        let none = unframed::<v1::PutBlobRequest>(vec![0x12, 0xff].into());
+        assert!(matches!(none, Err(FrameError::Malformed(_))));
         assert_eq!(message_len([1, 0, 0, 0, 1]), Err(FrameError::Compressed));
         let len = MESSAGE_LEN_MAX + 1;
         let [a, b, c, d] = u32::try_from(len).unwrap().to_be_bytes();

@@ -39,6 +39,14 @@ pub const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most bytes of keys in one page of a listing, as they stand in JSON. More follow with its cursor.
 pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
+/// While programs of this machine wait for memory, how long a body of one of them may take for each
+/// [`BODY_WANTED_BYTES`]. They are no network apart, and share what one caller has: who is slow on purpose is let go.
+pub const BODY_WANTED_TIME: Duration = Duration::from_secs(1);
+
+/// Least that comes within [`BODY_WANTED_TIME`] then, in bytes: a value of the largest size within half of
+/// [`BODIES_WAIT_MAX`].
+pub const BODY_WANTED_BYTES: usize = 2 * 1024 * 1024;
+
 /// Most bytes of bodies held at a time, over all connections. A request waits for its share.
 pub const BODIES_BYTES_MAX: usize = 128 * 1024 * 1024;
 
@@ -51,7 +59,7 @@ pub const CALLERS_PER_MEMORY: usize = 4;
 pub const SMALL_BYTES_MAX: usize = 16 * 1024;
 
 /// How long a request waits for its share of [`BODIES_BYTES_MAX`] before it is told to come again.
-pub const BODIES_WAIT_MAX: Duration = Duration::from_secs(5);
+pub const BODIES_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Most connections at a time.
 pub const CONNECTIONS_MAX: usize = 4096;

@@ -3,11 +3,14 @@
 
 use super::{Bad, percent};
 
+/// Values of the names that a route knows, in their order.
+pub type Values<const N: usize> = [Option<Vec<u8>>; N];
+
 /// Reads a query into the values of `names`, in their order.
 ///
 /// # Errors
 /// [`Bad`] names the parameter that is unknown, there twice or badly encoded.
-pub fn read<const N: usize>(query: Option<&str>, names: [&str; N]) -> Result<[Option<Vec<u8>>; N], Bad> {
+pub fn read<const N: usize>(query: Option<&str>, names: [&str; N]) -> Result<Values<N>, Bad> {
     Ok(read_into(query, names, None)?.0)
 }
 
@@ -19,7 +22,7 @@ pub fn read_with_list<const N: usize>(
     query: Option<&str>,
     names: [&str; N],
     list: &str,
-) -> Result<([Option<Vec<u8>>; N], Vec<Vec<u8>>), Bad> {
+) -> Result<(Values<N>, Vec<Vec<u8>>), Bad> {
     read_into(query, names, Some(list))
 }
 
@@ -27,7 +30,7 @@ fn read_into<const N: usize>(
     query: Option<&str>,
     names: [&str; N],
     list: Option<&str>,
-) -> Result<([Option<Vec<u8>>; N], Vec<Vec<u8>>), Bad> {
+) -> Result<(Values<N>, Vec<Vec<u8>>), Bad> {
     let (mut values, mut listed) = ([const { None }; N], Vec::new());
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -87,7 +87,8 @@ fn line(bytes: &[u8]) -> Result<Step, NoHeader> {
         text.parse().ok().filter(|_| is_number).ok_or(NoHeader)
     };
     let source = SocketAddr::new(address(source)?.to_canonical(), port(source_port)?);
-    (address(target)?, port(target_port)?);
+    address(target)?;
+    port(target_port)?;
     if words.next().is_some() {
         return Err(NoHeader);
     }

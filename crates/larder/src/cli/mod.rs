@@ -168,7 +168,7 @@ enum Verb {
     Token(token::Args),
     /// The authority: certificates for other devices, people and programs
     Ca(ca::Args),
-    /// Load on a server of the Redis protocol or HTTP; measures, and verifies what it reads
+    /// Load on a server (Redis protocol, HTTP, memcached); measures, and verifies what it reads
     Bench(bench::Args),
     /// Type commands one after the other, with a working folder, history and completion
     Shell(shell::Args),

@@ -1,6 +1,8 @@
 //! The settings about who may ask how much, and for whom proxies call: `http_rate` and its kin, `grpc_rate` and its kin,
 //! `trusted_proxies`, `proxy_header`, `proxy_protocol`. [What they are for](../../../../docs/operate/protection.md).
 
+use std::net::Ipv4Addr;
+
 use larder_door::Rates;
 use larder_door::bucket::{BURST_MAX, RATE_MAX, Rate};
 use larder_door::proxies::{NETWORKS_MAX, Proxies, Range, Told};
@@ -235,6 +237,11 @@ pub fn check(settings: &Settings) -> Result<(), String> {
         return Err(
             "proxy_protocol is for trusted proxies, and there are none: set trusted_proxies".to_owned()
         );
+    }
+    if protection.speaks(Door::Grpc) && protection.proxies.is_trusted(Ipv4Addr::LOCALHOST.into()) {
+        return Err("with proxy_protocol at the gRPC door, trusted_proxies must not have 127.0.0.1: this machine's own \
+                    commands, which call from there, would be refused"
+            .to_owned());
     }
     settings.http.check(settings.listen)?;
     settings.redis.check(settings.listen)

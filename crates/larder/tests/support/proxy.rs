@@ -294,6 +294,41 @@ impl node_server::Node for Between {
         self.node().list_namespaces(request.into_inner()).await
     }
 
+    async fn set_namespace(
+        &self,
+        request: Request<v1::SetNamespaceRequest>,
+    ) -> Result<Response<v1::SetNamespaceResponse>, Status> {
+        self.node().set_namespace(request.into_inner()).await
+    }
+
+    async fn delete_namespace(
+        &self,
+        request: Request<v1::DeleteNamespaceRequest>,
+    ) -> Result<Response<v1::DeleteNamespaceResponse>, Status> {
+        self.node().delete_namespace(request.into_inner()).await
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        self.node().create_token(request.into_inner()).await
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        self.node().list_tokens(request.into_inner()).await
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        self.node().revoke_token(request.into_inner()).await
+    }
+
     type CollectStream = Streaming<v1::CollectProgress>;
 
     async fn collect(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Home, pause};
+use super::support::{Home, pause};
 
 /// A reply, as its bytes say.
 #[derive(Debug, Clone, PartialEq, Eq)]

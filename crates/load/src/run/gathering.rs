@@ -82,7 +82,9 @@ impl<'a> Gathering<'a> {
         }
         self.close_until(u64::MAX);
         let cpu_ns = processor_ns().saturating_sub(self.cpu_from_ns);
+        let ago_ms = self.shared.now_ns().saturating_sub(self.windows.measure_from_ns) / 1_000_000;
         Ok(Outcome {
+            measured_from_ms: self.shared.clock.wall_ms().saturating_sub(ago_ms),
             seconds: seconds(last_ns.saturating_sub(self.windows.measure_from_ns)),
             // What was spent on warming up is taken out by its share of the time.
             cpu_seconds: seconds(cpu_ns)

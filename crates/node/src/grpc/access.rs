@@ -63,9 +63,7 @@ impl NodeService {
             );
             return Err(status(Failure::new(Kind::Conflict, message)));
         }
-        let emptying = self.emptying.clone();
-        let work = tokio::task::spawn_blocking(move || emptying.delete(&name, force)).await;
-        let records = work.map_err(|e| status(Failure::new(Kind::Bug, e.to_string())))?.map_err(status)?;
+        let records = self.emptying.clone().delete(name, force).await.map_err(status)?;
         Ok(v1::DeleteNamespaceResponse { records })
     }
 

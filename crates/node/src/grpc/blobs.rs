@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use larder_format::error::Kind;
 use larder_format::ids::{BlobId, NamespaceId};
+use larder_format::limits::BLOB_LEN_MAX;
 use larder_store::api::LeaseGrant;
 use larder_wire::answer::Failure;
 use larder_wire::request::{BadRequest, blob_id, key, lease_token};
@@ -16,13 +17,13 @@ use tonic::body::Body;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::bulk::Beside;
-use super::giving::{Answers, Giving};
+use super::giving::{Answer, Answers, Giving};
 use super::guard::{caller, connection};
 use super::taking::{Ended, Messages};
 use super::{bad_request, status};
 use crate::blobs::{Blobs, Storing, blob_failure};
 use crate::identity::{Identity, Right};
-use crate::room::{Room, Share};
+use crate::room::{Held, Rooms};
 
 /// Blobs of one stream that may be read ahead of what the client has taken. Bytes are bounded over all streams.
 const READ_AHEAD_BLOBS: usize = 3;
@@ -33,7 +34,7 @@ const STORING_MAX: usize = 256;
 pub(crate) struct BlobsService {
     pub(crate) blobs: Arc<Blobs>,
     /// For messages that are arriving.
-    pub(crate) taking: Arc<Room>,
+    pub(crate) taking: Rooms,
     /// For blobs that are going out.
     pub(crate) giving: Arc<Giving>,
 }
@@ -95,11 +96,7 @@ async fn answer_stored(
 }
 
 /// Reads a blob for which there is room; keeps of the room what it needs.
-fn read_one(
-    blobs: &Blobs,
-    message: &v1::GetBlobRequest,
-    mut share: Share,
-) -> Result<(Bytes, Share), Failure> {
+fn read_one(blobs: &Blobs, message: &v1::GetBlobRequest, mut share: Held) -> Result<(Bytes, Held), Failure> {
     let id: BlobId = blob_id(&message.id).map_err(|e| bad_request(&e))?;
     let read = blobs.get(id, message.offset, message.length)?;
     share.shrink(read.held);
@@ -118,7 +115,7 @@ impl v1::blobs_server::Blobs for BlobsService {
         // See `bulk`.
         let body = request.extensions().get::<Beside<Body>>().and_then(Beside::take);
         let body = body.ok_or_else(|| Status::internal("the request has no body"))?;
-        let mut requests = Messages::new(body, self.taking.clone());
+        let mut requests = Messages::<v1::PutBlobRequest>::new(body, self.taking.of(&who.name));
         let blobs = self.blobs.clone();
         let (begun, waiting) = mpsc::channel(STORING_MAX);
         let (answers, receiver) = mpsc::channel(STORING_MAX);
@@ -154,18 +151,19 @@ impl v1::blobs_server::Blobs for BlobsService {
         &self,
         request: Request<Streaming<v1::GetBlobRequest>>,
     ) -> Result<Response<Self::GetStream>, Status> {
-        let stream = self.giving.stream(connection(&request)?);
+        let stream = self.giving.stream(connection(&request)?, &caller(&request)?.name);
         let mut requests = request.into_inner();
-        let (blobs, giving) = (self.blobs.clone(), self.giving.clone());
+        let (blobs, taking) = (self.blobs.clone(), stream.clone());
         let (reading, mut read) = mpsc::channel(READ_AHEAD_BLOBS);
         let (answers, receiver) = mpsc::channel(1);
         // Reads run beside each other on blocking threads; their answers leave in the order asked.
         tokio::spawn(async move {
             while let Some(Ok(message)) = requests.next().await {
-                // A place in the stream first, so that nobody has room who cannot go on.
+                // A place in the stream first, so that nobody has room who cannot go on; then room for any blob,
+                // since its length is known only when it is read.
                 let Ok(place) = reading.reserve().await else { return };
                 let share = tokio::select! {
-                    share = giving.room() => share,
+                    share = taking.room(BLOB_LEN_MAX) => share,
                     () = reading.closed() => return,
                 };
                 let blobs = blobs.clone();
@@ -185,11 +183,12 @@ impl v1::blobs_server::Blobs for BlobsService {
                     task.await.unwrap_or_else(|e| Err(Failure::new(Kind::Bug, format!("read failed: {e}"))));
                 let answer = match result {
                     Ok((data, share)) => {
-                        (v1::GetBlobResponse { id, data, error: None }, Some(stream.offer(share)))
+                        let answer = v1::GetBlobResponse { id, data, error: None };
+                        Answer::blob(answer, Some(stream.offer(share)))
                     }
                     Err(failure) => {
                         let error = Some(failure.into_message());
-                        (v1::GetBlobResponse { id, data: Bytes::new(), error }, None)
+                        Answer::blob(v1::GetBlobResponse { id, data: Bytes::new(), error }, None)
                     }
                 };
                 if answers.send(answer).await.is_err() {

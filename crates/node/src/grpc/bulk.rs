@@ -1,20 +1,23 @@
-//! Takes the bodies of the calls that move blobs out of the hands of the general codec, which keeps the last message of
-//! a stream in memory until the next one: a body with blobs to store goes to its handler as it is, and a body with
-//! blobs that were asked for comes from its handler as it is.
+//! Takes the bodies of streams with blobs, records and pages out of the hands of the general codec, which keeps the last message
+//! of a stream in memory until the next one: a body with what is to be stored goes to its handler as it is, and a body with
+//! what was asked for comes from its handler as it is. Bodies of single calls get room here.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::TryFutureExt;
-use futures_util::future::MapOk;
+use hyper::body::Body as _;
 use parking_lot::Mutex;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 
-use super::giving::Answers;
+use super::arriving::Arriving;
+use super::giving::{Answers, HeldBody, Offered};
+use crate::listener::Peer;
+use crate::room::Rooms;
 
-/// The call whose requests carry blobs.
-const PUT: &str = "/larder.v1.Blobs/Put";
+/// The calls whose requests come in long streams of blobs and records.
+const TAKEN_APART: [&str; 2] = ["/larder.v1.Blobs/Put", "/larder.v1.Records/ApplyStream"];
 
 /// Something for one taker, beside a request or an answer.
 pub(super) struct Beside<T>(Arc<Mutex<Option<T>>>);
@@ -35,43 +38,67 @@ impl<T> Beside<T> {
     }
 }
 
-/// The services behind it, with bodies of blobs taken apart.
-#[derive(Debug, Clone)]
-pub(crate) struct Bulk<S>(S);
+/// The services behind it, with bodies taken apart.
+#[derive(Clone)]
+pub(crate) struct Bulk<S> {
+    services: S,
+    /// For messages of single calls that are arriving.
+    room: Arc<Rooms>,
+}
 
 /// Puts it before services.
-pub(crate) fn bulk<S>(services: S) -> Bulk<S> {
-    Bulk(services)
+pub(crate) fn bulk<S>(services: S, room: Arc<Rooms>) -> Bulk<S> {
+    Bulk { services, room }
 }
 
 type Answer = http::Response<Body>;
 
-/// Gives an answer the body that its handler made.
+/// Gives an answer the body that its handler made, or the room that it has.
 fn with_its_body(mut answer: Answer) -> Answer {
-    match answer.extensions_mut().remove::<Beside<Answers>>().and_then(|answers| answers.take()) {
+    let extensions = answer.extensions_mut();
+    let own = extensions.remove::<Beside<Answers>>().and_then(|answers| answers.take());
+    let held = extensions.remove::<Beside<Offered>>().and_then(|offered| offered.take());
+    match (own, held) {
         // What the codec made holds no message; it says how the stream ended.
-        Some(answers) => answer.map(|end| Body::new(answers.ending_with(end))),
-        None => answer,
+        (Some(answers), _) => answer.map(|end| Body::new(answers.ending_with(end))),
+        (None, Some(offered)) => answer.map(|body| Body::new(HeldBody::new(body, offered))),
+        (None, None) => answer,
     }
 }
 
 impl<S> Service<http::Request<Body>> for Bulk<S>
 where
     S: Service<http::Request<Body>, Response = Answer>,
+    S::Future: Send + 'static,
 {
     type Response = Answer;
     type Error = S::Error;
-    type Future = MapOk<S::Future, fn(Answer) -> Answer>;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx)
+        self.services.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        if request.uri().path() == PUT {
-            let body = std::mem::replace(request.body_mut(), Body::empty());
+        let body = std::mem::replace(request.body_mut(), Body::empty());
+        let held = if TAKEN_APART.contains(&request.uri().path()) {
             request.extensions_mut().insert(Beside::new(body));
-        }
-        self.0.call(request).map_ok(with_its_body)
+            None
+        } else if body.is_end_stream() {
+            None
+        } else {
+            // The guard lets nobody by who has none.
+            let name = request.extensions().get::<Peer>().map_or("", |peer| &peer.identity.name);
+            let (arriving, held) = Arriving::new(body, self.room.of(name));
+            *request.body_mut() = Body::new(arriving);
+            Some(held)
+        };
+        let answer = self.services.call(request);
+        Box::pin(async move {
+            let answer = answer.await.map(with_its_body);
+            // Until now the request is in memory.
+            drop(held);
+            answer
+        })
     }
 }

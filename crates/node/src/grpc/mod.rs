@@ -1,6 +1,8 @@
 //! The gRPC door of the node: messages in, messages out. One file per service.
 
 mod access;
+mod applying;
+mod arriving;
 mod blobs;
 mod bulk;
 mod giving;

@@ -1,23 +1,24 @@
-//! Messages with blobs to store, as they arrive. Each waits for room before its first byte is taken, and who began one
+//! Messages with blobs or records to store, as they arrive. Each waits for room before its first byte is taken, and who began one
 //! and stops sending has to end when others wait for the room.
 
-use std::sync::Arc;
+use std::marker::PhantomData;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use larder_wire::framing::{FRAME_HEAD_LEN, FrameError, message_len, request_with_blob};
-use larder_wire::v1;
+use larder_wire::framing::{FRAME_HEAD_LEN, FrameError, message_len, unframed};
+use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::room::{Room, STALLED_AFTER, STEP_BYTES, Share};
+use crate::room::{Claim, Held, STALLED_AFTER, STEP_BYTES};
 
 /// Messages of one stream.
-pub(super) struct Messages {
+pub(super) struct Messages<M> {
     body: Body,
     /// Arrived and not looked at: never more than a frame.
     rest: Bytes,
-    room: Arc<Room>,
+    room: Claim,
+    of: PhantomData<fn() -> M>,
 }
 
 /// Why there is no further message.
@@ -39,16 +40,16 @@ impl From<FrameError> for Ended {
     }
 }
 
-impl Messages {
-    pub(super) fn new(body: Body, room: Arc<Room>) -> Self {
-        Self { body, rest: Bytes::new(), room }
+impl<M: Message + Default> Messages<M> {
+    pub(super) fn new(body: Body, room: Claim) -> Self {
+        Self { body, rest: Bytes::new(), room, of: PhantomData }
     }
 
     /// The next message, and the room that it has.
     ///
     /// # Errors
     /// [`Ended`].
-    pub(super) async fn next(&mut self) -> Result<(v1::PutBlobRequest, Share), Ended> {
+    pub(super) async fn next(&mut self) -> Result<(M, Held), Ended> {
         let mut head = [0; FRAME_HEAD_LEN];
         let mut got = 0;
         while got < FRAME_HEAD_LEN {
@@ -64,7 +65,7 @@ impl Messages {
             let step = message.len() + STEP_BYTES;
             self.read(&mut message, step.min(len)).await?;
         }
-        Ok((request_with_blob(message.freeze())?, share))
+        Ok((unframed(message.freeze())?, share))
     }
 
     /// Reads until there is so much.
@@ -74,7 +75,7 @@ impl Messages {
             match tokio::time::timeout_at(deadline, self.fill()).await {
                 Ok(filled) => filled?,
                 Err(_) if self.room.is_wanted() => {
-                    tracing::info!("a client stopped in the middle of a blob while others wait: ended");
+                    tracing::info!("a client stopped in the middle of a message while others wait: ended");
                     let text = "the node ended a transfer that stood still while others waited; try again";
                     return Err(Ended::Refused(Status::unavailable(text)));
                 }
@@ -104,16 +105,18 @@ mod tests {
     use bytes::BufMut;
     use http_body_util::StreamBody;
     use hyper::body::Frame;
-    use prost::Message;
+    use larder_wire::v1;
+
+    use crate::room::Rooms;
     use tokio::sync::mpsc;
     use tokio_stream::wrappers::UnboundedReceiverStream;
 
     type Sender = mpsc::UnboundedSender<Result<Frame<Bytes>, Status>>;
 
-    fn messages(room: usize) -> (Sender, Messages) {
+    fn messages(room: usize) -> (Sender, Messages<v1::PutBlobRequest>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let body = Body::new(StreamBody::new(UnboundedReceiverStream::new(receiver)));
-        (sender, Messages::new(body, Arc::new(Room::new(room))))
+        (sender, Messages::new(body, Rooms::new(room, None).of("a")))
     }
 
     fn framed(len: usize) -> Vec<u8> {

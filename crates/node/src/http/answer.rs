@@ -158,18 +158,21 @@ pub(crate) fn failure(failure: &Failure) -> Answer {
 
 /// What a client gets that is answered before it could ask: a whole answer as bytes.
 pub(crate) fn in_full(refusal: Refusal) -> Vec<u8> {
-    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    let body = problem::document(status, refusal.name(), &refusal.to_string());
-    let retry = refusal.retry_after_s().map(|s| format!("retry-after: {s}\r\n")).unwrap_or_default();
-    let mut out = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nx-content-type-options: nosniff\r\n{retry}connection: close\r\n\r\n",
-        status.as_u16(),
-        status.canonical_reason().unwrap_or_default(),
-        problem::CONTENT_TYPE,
-        body.len(),
-    )
-    .into_bytes();
-    out.extend_from_slice(&body);
+    let mut answer = self::refusal(refusal);
+    close(&mut answer);
+    let (head, mut body) = answer.into_parts();
+    let reason = head.status.canonical_reason().unwrap_or_default();
+    let mut out = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_u16()).into_bytes();
+    for (name, value) in &head.headers {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    while body.len() > 0 {
+        out.extend_from_slice(&body.next());
+    }
     out
 }
 

@@ -1,12 +1,18 @@
 //! Reads a request's body within limits: its length, its time, and the memory that all bodies share.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
-use larder_door::http::limits::{BODIES_WAIT_MAX, BODY_STEP_BYTES, BODY_STEP_TIME, SMALL_BYTES_MAX};
+use hyper::body::{Body, Frame, Incoming};
+use larder_door::caller::Standing;
+use larder_door::http::limits::{
+    BODIES_WAIT_MAX, BODY_STEP_BYTES, BODY_STEP_TIME, BODY_WANTED_BYTES, BODY_WANTED_TIME, SMALL_BYTES_MAX,
+};
 use larder_door::{Caller, Refusal};
+use tokio::time::Instant;
 
 use super::memory::{Memory, Share};
 
@@ -26,6 +32,78 @@ pub(super) fn check_length(headers: &HeaderMap, body: &Incoming, max: u64) -> Re
     if len > max { Err(Refusal::BodyTooLarge { max }) } else { Ok(()) }
 }
 
+/// How fast a body has to come.
+struct Pace {
+    /// Until when there has to be a step of it, and what has come of that step, in bytes.
+    deadline: Instant,
+    step: usize,
+    is_local: bool,
+    /// When it is looked at again whether others wait, whether they did the last time, and what has come since.
+    look: Instant,
+    was_wanted: bool,
+    since: usize,
+}
+
+impl Pace {
+    fn begin(caller: &Caller) -> Self {
+        let now = Instant::now();
+        Self {
+            deadline: now + BODY_STEP_TIME,
+            step: 0,
+            is_local: caller.standing == Standing::Loopback,
+            look: now + BODY_WANTED_TIME,
+            was_wanted: false,
+            since: 0,
+        }
+    }
+
+    /// The next part of a body, that holds this.
+    async fn next(
+        &mut self,
+        body: &mut Incoming,
+        share: Option<&Share>,
+    ) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, Refusal> {
+        let share = share.filter(|_| self.is_local);
+        loop {
+            if Instant::now() >= self.look {
+                self.look_again(share)?;
+            }
+            let until = if share.is_some() { self.deadline.min(self.look) } else { self.deadline };
+            match tokio::time::timeout_at(until, body.frame()).await {
+                Ok(frame) => return Ok(frame),
+                Err(_) if Instant::now() >= self.deadline => return Err(Refusal::TooSlow),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Looks whether it has to go because others wait.
+    fn look_again(&mut self, share: Option<&Share>) -> Result<(), Refusal> {
+        let wanted = share.is_some_and(Share::is_wanted);
+        if wanted && self.was_wanted && self.since < BODY_WANTED_BYTES {
+            return Err(Refusal::TooSlow);
+        }
+        (self.was_wanted, self.since) = (wanted, 0);
+        self.look = Instant::now() + BODY_WANTED_TIME;
+        Ok(())
+    }
+
+    /// So many bytes have come.
+    fn came(&mut self, len: usize) {
+        self.since += len;
+        self.step += len;
+        if self.step >= BODY_STEP_BYTES {
+            (self.deadline, self.step) = (Instant::now() + BODY_STEP_TIME, 0);
+        }
+    }
+
+    /// Nobody asked for more for so long.
+    fn pause(&mut self, time: Duration) {
+        self.deadline += time;
+        (self.look, self.was_wanted, self.since) = (Instant::now() + BODY_WANTED_TIME, false, 0);
+    }
+}
+
 /// Reads a body to its end.
 ///
 /// # Errors
@@ -43,25 +121,24 @@ pub(super) async fn read(
     let mut rest = BytesMut::new();
     let mut share: Option<Share> = None;
     let (mut len, mut room) = (0_usize, SMALL_BYTES_MAX);
-    let (mut deadline, mut step) = (tokio::time::Instant::now() + BODY_STEP_TIME, 0);
+    let mut pace = Pace::begin(caller);
     loop {
-        let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
-            Err(_) => return Err(Refusal::TooSlow),
-            Ok(None) => break,
-            Ok(Some(Err(_))) => return Err(Refusal::Malformed),
-            Ok(Some(Ok(frame))) => frame,
+        let frame = match pace.next(&mut body, share.as_ref()).await? {
+            None => break,
+            Some(Err(_)) => return Err(Refusal::Malformed),
+            Some(Ok(frame)) => frame,
         };
         // Trailers say nothing that is wanted here.
         let Ok(data) = frame.into_data() else { continue };
         len += data.len();
-        step += data.len();
+        pace.came(data.len());
         if len as u64 > max {
             return Err(Refusal::BodyTooLarge { max });
         }
         if len > room {
             // At once what it said, so that large ones do not wait for each other with half of it.
             let more = len.max(said).saturating_sub(if share.is_some() { room } else { 0 });
-            let asked = tokio::time::Instant::now();
+            let asked = Instant::now();
             let more = memory.take(caller, more, BODIES_WAIT_MAX).await?;
             room = len.max(said);
             match &mut share {
@@ -69,10 +146,7 @@ pub(super) async fn read(
                 None => share = Some(more),
             }
             // Waiting for memory was not the client's doing.
-            deadline += asked.elapsed();
-        }
-        if step >= BODY_STEP_BYTES {
-            (deadline, step) = (tokio::time::Instant::now() + BODY_STEP_TIME, 0);
+            pace.pause(asked.elapsed());
         }
         match &first {
             None => first = Some(data),

@@ -182,6 +182,14 @@ fn count(shared: &Shared, watched: &Watched, error: &hyper::Error) -> Option<Ref
     Some(refusal)
 }
 
+/// Ends a connection on which nothing was served yet, and says why.
+pub(super) async fn turn_away<T: AsyncRead + AsyncWrite + Unpin>(mut io: T, refusal: Refusal) {
+    let words = answer::in_full(refusal);
+    let _ = tokio::time::timeout(LAST_WORDS_MAX, io.write_all(&words)).await;
+    let _ = tokio::time::timeout(LAST_WORDS_MAX, io.shutdown()).await;
+    linger(&mut io).await;
+}
+
 /// Reads what a client still sends, for a moment, so that it gets to read its answer.
 async fn linger<T: AsyncRead + Unpin>(io: &mut T) {
     let draining = async {

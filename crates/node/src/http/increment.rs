@@ -76,7 +76,7 @@ impl Shared {
             };
             let current = found.as_ref().map(|found| found.version);
             let number = found.as_ref().map_or(Ok(0), counted);
-            let sum = number.and_then(|number| number.checked_add(step.by).ok_or_else(too_large));
+            let sum = number.and_then(|number| number.checked_add(step.by).ok_or(NoSum::TooLarge));
             let holds = change.conditions.as_ref().is_none_or(|c| c.look(current) == Verdict::Hold);
             // Every version made from here on is above this.
             let before = self.time.now();
@@ -94,7 +94,9 @@ impl Shared {
                     let value = match sum {
                         Ok(sum) if version.0 > before => Value::from(sum),
                         // This request had been counted before; nothing was added now.
-                        _ => found.filter(|found| found.version == version).map_or(Value::Null, shown),
+                        _ => found
+                            .filter(|found| found.version == version)
+                            .map_or(Value::Null, |found| shown(&found)),
                     };
                     let also = Some(("value", value));
                     let written = Written { version, expiry, clamped: step.clamped, also };
@@ -103,7 +105,7 @@ impl Shared {
                     answer
                 }
                 Ok(other) => unexpected(&other),
-                Err(Unchanged::Condition(_)) if holds => sum.err().unwrap_or_else(answer::absent),
+                Err(Unchanged::Condition(_)) if holds => sum.err().map_or_else(answer::absent, NoSum::answer),
                 Err(unchanged) => change.answer(&unchanged),
             };
         }
@@ -123,21 +125,40 @@ impl Step {
     }
 }
 
-/// The number that a value is.
-fn counted(found: &Found) -> Result<i64, Answer> {
-    if found.takes_left.is_some() {
-        return Err(answer::only_taken());
+/// Why there is no sum.
+#[derive(Clone, Copy)]
+enum NoSum {
+    /// The value may only be taken.
+    OnlyTaken,
+    /// It is no number.
+    NoNumber,
+    /// It would not fit.
+    TooLarge,
+}
+
+impl NoSum {
+    fn answer(self) -> Answer {
+        match self {
+            NoSum::OnlyTaken => answer::only_taken(),
+            NoSum::NoNumber => {
+                let detail = "the value is no whole number of 64 bits in decimal digits; nothing was changed";
+                answer::problem("not_a_number", detail)
+            }
+            NoSum::TooLarge => {
+                answer::problem("not_a_number", "the sum does not fit 64 bits; nothing was changed")
+            }
+        }
     }
-    target::whole(&found.body).ok_or_else(|| {
-        let detail = "the value is no whole number of 64 bits in decimal digits; nothing was changed";
-        answer::problem("not_a_number", detail)
-    })
 }
 
-fn too_large() -> Answer {
-    answer::problem("not_a_number", "the sum does not fit 64 bits; nothing was changed")
+/// The number that a value is.
+fn counted(found: &Found) -> Result<i64, NoSum> {
+    if found.takes_left.is_some() {
+        return Err(NoSum::OnlyTaken);
+    }
+    target::whole(&found.body).ok_or(NoSum::NoNumber)
 }
 
-fn shown(found: Found) -> Value {
+fn shown(found: &Found) -> Value {
     target::whole(&found.body).map_or(Value::Null, Value::from)
 }

@@ -169,7 +169,7 @@ async fn accept(
                     drop(serving);
                 });
             }
-            Err(_) => turn_away(&shared, &stream, Refusal::Crowded),
+            Err(_) => turn_away(&shared, &stream),
         }
     }
     drop((socket, serving));
@@ -188,7 +188,10 @@ async fn welcome(
     let shared = counted.shared.clone();
     let caller = match counted.whose(&mut stream, peer).await {
         Ok(caller) => caller,
-        Err(refusal) => return turn_away(&shared, &stream, refusal),
+        Err(refusal) => {
+            shared.metrics.http.refused(refusal);
+            return connection::turn_away(stream, refusal).await;
+        }
     };
     let Some(admission) = admission else {
         let guest = Guest { caller, identity: None, ended: None };
@@ -221,10 +224,10 @@ async fn welcome(
     connection::serve(shared, stream, guest, watch.begin()).await;
 }
 
-/// Says in passing why not; nobody waits for a client here.
-fn turn_away(shared: &Shared, stream: &TcpStream, refusal: Refusal) {
-    shared.metrics.http.refused(refusal);
-    let _ = stream.try_write(&answer::in_full(refusal));
+/// Says in passing that there is no room; nobody waits for a client here.
+fn turn_away(shared: &Shared, stream: &TcpStream) {
+    shared.metrics.http.refused(Refusal::Crowded);
+    let _ = stream.try_write(&answer::in_full(Refusal::Crowded));
 }
 
 struct Counted {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -27,16 +28,38 @@ pub(super) struct Memory {
     free: Arc<Semaphore>,
     /// Permits of one caller.
     each: usize,
-    callers: Mutex<HashMap<Network, Weak<Semaphore>>>,
+    callers: Mutex<HashMap<Network, Weak<Own>>>,
+}
+
+/// What one caller has of it.
+struct Own {
+    free: Arc<Semaphore>,
+    /// Requests of this caller that wait for some of it.
+    waiting: AtomicUsize,
 }
 
 /// A part of it, given back when this is dropped.
 pub(super) struct Share {
     own: OwnedSemaphorePermit,
     common: OwnedSemaphorePermit,
+    of: Arc<Own>,
+}
+
+/// Counted among those who wait until it is dropped, however waiting ends.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Share {
+    /// Whether other requests of the same caller wait for what this one has.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.of.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Adds another part of the same caller.
     pub(super) fn merge(&mut self, other: Share) {
         self.own.merge(other.own);
@@ -67,16 +90,19 @@ impl Memory {
     /// [`Refusal::Busy`] if they are not there in time.
     pub(super) async fn take(&self, caller: &Caller, bytes: usize, wait: Duration) -> Result<Share, Refusal> {
         let permits = permits(bytes);
-        let own = self.of(caller);
+        let of = self.of(caller);
+        of.waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting(&of.waiting);
         let taking = async {
-            let own = own.acquire_many_owned(permits).await.ok()?;
+            let own = of.free.clone().acquire_many_owned(permits).await.ok()?;
+            drop(waiting);
             let common = self.free.clone().acquire_many_owned(permits).await.ok()?;
-            Some(Share { own, common })
+            Some(Share { own, common, of: of.clone() })
         };
         tokio::time::timeout(wait, taking).await.ok().flatten().ok_or(Refusal::Busy)
     }
 
-    fn of(&self, caller: &Caller) -> Arc<Semaphore> {
+    fn of(&self, caller: &Caller) -> Arc<Own> {
         // All of 127.0.0.0/8 is this machine: one caller.
         let network = match caller.address.is_loopback() {
             true => Network::of(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -89,7 +115,8 @@ impl Memory {
         if callers.len() >= CALLERS_KEPT {
             callers.retain(|_, own| own.strong_count() > 0);
         }
-        let own = Arc::new(Semaphore::new(self.each));
+        let free = Arc::new(Semaphore::new(self.each));
+        let own = Arc::new(Own { free, waiting: AtomicUsize::new(0) });
         callers.insert(network, Arc::downgrade(&own));
         own
     }
@@ -109,7 +136,14 @@ mod tests {
         let mut other = memory.take(&at("192.0.2.1"), PERMIT_BYTES, soon).await.unwrap();
         other.shrink(0);
         assert!(memory.take(&at("192.0.2.1"), 1, soon).await.is_ok());
+        assert!(!first.is_wanted(), "who gave up waiting");
+        let local = at("127.0.0.1");
+        let waiting = memory.take(&local, 1, Duration::from_secs(9));
+        let mut waiting = std::pin::pin!(waiting);
+        assert!(tokio::time::timeout(soon, &mut waiting).await.is_err());
+        assert!(first.is_wanted() && !other.is_wanted());
         drop(first);
+        assert!(!waiting.await.unwrap().is_wanted());
         assert!(memory.take(&at("::1"), 1, soon).await.is_ok());
     }
 }

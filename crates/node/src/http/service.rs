@@ -114,20 +114,25 @@ impl Shared {
     }
 
     /// What a request's head alone decides: whether it is ours, who asks, and whether it may ask so much.
-    fn admit(&self, by: &Service, caller: &Caller, request: &Request<Incoming>) -> Result<Asker, Answer> {
+    fn admit(
+        &self,
+        by: &Service,
+        caller: &Caller,
+        request: &Request<Incoming>,
+    ) -> Result<Asker, Box<Answer>> {
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
         let checked = self.hosts.check(request.method(), request.version(), authority, request.headers());
-        checked.map_err(|refusal| self.refuse(refusal))?;
+        checked.map_err(|refusal| Box::new(self.refuse(refusal)))?;
         let shown = bearer::header(request.headers());
         let asker = self.asker(caller, by.identity.as_ref(), by.watched.token(), shown);
         let known = asker.as_ref().map_or(caller, |asker| &asker.caller);
-        self.within_rate(known).map_err(|refusal| self.refuse(refusal))?;
+        self.within_rate(known).map_err(|refusal| Box::new(self.refuse(refusal)))?;
         asker.map_err(|unknown| {
             let mut answer = self.challenge(caller, &unknown);
             if has_body(request.method(), request.headers(), request.body()) {
                 answer::close(&mut answer);
             }
-            answer
+            Box::new(answer)
         })
     }
 
@@ -152,7 +157,7 @@ impl Shared {
         let told = self.proxies.of_request(&by.caller, request.headers());
         let asker = match self.admit(by, told.as_ref().unwrap_or(&by.caller), &request) {
             Ok(asker) => asker,
-            Err(answer) => return (operation::NONE, Begun::Now(answer)),
+            Err(answer) => return (operation::NONE, Begun::Now(*answer)),
         };
         let uri = request.uri();
         match target::decode(request.method(), uri.path(), uri.query()) {

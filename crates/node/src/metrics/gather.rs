@@ -13,6 +13,7 @@ use crate::admission::Admission;
 use crate::blobs::Blobs;
 use crate::registers::{OPERATIONS, Registers};
 use crate::time::NodeTime;
+use crate::tokens::Tokens;
 use crate::upkeep::Upkeep;
 
 /// Where figures come from.
@@ -24,14 +25,23 @@ pub(crate) struct Sources {
     pub(crate) time: Arc<NodeTime>,
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) tokens: Arc<Tokens>,
 }
 
 fn gauge(section: Section, name: &'static str, help: &'static str, value: u64) -> Family {
     Family::one(section, Kind::Gauge, name, help, Value::Number(value as f64))
 }
 
-fn counter(section: Section, name: &'static str, help: &'static str, value: u64) -> Family {
-    Family::one(section, Kind::Counter, name, help, Value::Count(value))
+/// Figures of one section and kind: name, meaning, value.
+fn rows<const N: usize>(
+    section: Section,
+    kind: Kind,
+    rows: [(&'static str, &'static str, u64); N],
+) -> impl Iterator<Item = Family> {
+    rows.into_iter().map(move |(name, help, value)| {
+        let value = if kind == Kind::Counter { Value::Count(value) } else { Value::Number(value as f64) };
+        Family::one(section, kind, name, help, value)
+    })
 }
 
 impl Sources {
@@ -48,6 +58,7 @@ impl Sources {
         all.extend(self.background());
         all.extend(self.upkeep());
         all.extend(self.certificates());
+        all.extend(self.tokens());
         let uptime_s = self.time.monotonic().as_secs_f64();
         let build =
             Sample { labels: vec![label("version", env!("CARGO_PKG_VERSION"))], value: Value::Number(1.0) };
@@ -82,7 +93,7 @@ impl Sources {
         let both = |section, name, help, disk, memory| {
             Family::by((section, Kind::Gauge), name, help, "class", &[("disk", disk), ("memory", memory)])
         };
-        vec![
+        let mut all = vec![
             both(Section::Storage, "larder_stored_items", "Records held", disk.records, memory.records),
             both(
                 Section::Storage,
@@ -91,30 +102,22 @@ impl Sources {
                 disk.payload_bytes,
                 memory.payload_bytes,
             ),
-            gauge(
-                Section::Files,
-                "larder_file_records",
-                "Records on disk: files, versions, folders",
-                disk.records,
-            ),
-            gauge(Section::Files, "larder_blobs", "Chunks of files held", blobs.blobs),
-            gauge(Section::Files, "larder_blob_bytes", "Bytes of chunks held", blobs.blob_bytes),
-            gauge(
-                Section::Files,
-                "larder_orphan_blobs",
-                "Chunks that nothing keeps, not collected yet",
-                blobs.orphans,
-            ),
-            gauge(Section::Files, "larder_orphan_bytes", "Bytes of those", blobs.orphan_bytes),
-            gauge(Section::Files, "larder_leases", "Leases on chunks", blobs.leases),
-            gauge(Section::Values, "larder_value_records", "Values in memory", memory.records),
-            gauge(
-                Section::Values,
-                "larder_value_bytes",
-                "Bytes of their keys and values",
-                memory.payload_bytes,
-            ),
-        ]
+        ];
+        let files = [
+            ("larder_file_records", "Records on disk: files, versions, folders", disk.records),
+            ("larder_blobs", "Chunks of files held", blobs.blobs),
+            ("larder_blob_bytes", "Bytes of chunks held", blobs.blob_bytes),
+            ("larder_orphan_blobs", "Chunks that nothing keeps, not collected yet", blobs.orphans),
+            ("larder_orphan_bytes", "Bytes of those", blobs.orphan_bytes),
+            ("larder_leases", "Leases on chunks", blobs.leases),
+        ];
+        let values = [
+            ("larder_value_records", "Values in memory", memory.records),
+            ("larder_value_bytes", "Bytes of their keys and values", memory.payload_bytes),
+        ];
+        all.extend(rows(Section::Files, Kind::Gauge, files));
+        all.extend(rows(Section::Values, Kind::Gauge, values));
+        all
     }
 
     /// Operations on records, through whichever door.
@@ -150,164 +153,137 @@ impl Sources {
     fn certificates(&self) -> Vec<Family> {
         let now = self.admission.status();
         let left_s = now.not_after_ms.saturating_sub(self.time.wall_ms()) / 1000;
-        let network = Section::Network;
-        vec![
-            gauge(
-                network,
+        let here = [
+            (
                 "larder_admitted_connections",
                 "Connections open now with a certificate: gRPC, and HTTPS",
                 now.connections as u64,
             ),
-            gauge(network, "larder_admitted_connections_max", "Most of those", now.connections_max as u64),
-            gauge(
-                network,
-                "larder_revoked_certificates",
-                "Certificates on the revocation list",
-                now.revoked as u64,
-            ),
-            gauge(
-                network,
-                "larder_certificate_left_seconds",
-                "How long the node's certificate still holds",
-                left_s,
-            ),
-            gauge(
-                Section::Errors,
-                "larder_certificates_rejected",
-                "1 if changed certificate files do not fit and are not in force",
-                u64::from(!now.problem.is_empty()),
-            ),
-        ]
+            ("larder_admitted_connections_max", "Most of those", now.connections_max as u64),
+            ("larder_revoked_certificates", "Certificates on the revocation list", now.revoked as u64),
+            ("larder_certificate_left_seconds", "How long the node's certificate still holds", left_s),
+        ];
+        let rejected = [(
+            "larder_certificates_rejected",
+            "1 if changed certificate files do not fit and are not in force",
+            u64::from(!now.problem.is_empty()),
+        )];
+        rows(Section::Network, Kind::Gauge, here)
+            .chain(rows(Section::Errors, Kind::Gauge, rejected))
+            .collect()
     }
 
     fn space(&self) -> Vec<Family> {
         let memory = self.registers.table(Class::Memory).usage();
         let blobs = self.blobs.store().usage();
-        let storage = Section::Storage;
-        vec![
-            gauge(storage, "larder_store_bytes", "Bytes of the store's files", blobs.disk_bytes),
-            gauge(
-                storage,
-                "larder_disk_free_bytes",
-                "Bytes the store's disk has left",
-                blobs.disk_free_bytes,
-            ),
-            gauge(
-                storage,
+        let figures = [
+            ("larder_store_bytes", "Bytes of the store's files", blobs.disk_bytes),
+            ("larder_disk_free_bytes", "Bytes the store's disk has left", blobs.disk_free_bytes),
+            (
                 "larder_memory_accounted_bytes",
                 "Bytes of values in memory with overhead, as the cap counts them",
                 memory.accounted_bytes,
             ),
-            gauge(storage, "larder_memory_cap_bytes", "The cap on those; 0: none", memory.cap_bytes),
+            ("larder_memory_cap_bytes", "The cap on those; 0: none", memory.cap_bytes),
+        ];
+        let evicted = [(
+            "larder_memory_evicted_total",
+            "Values let go before their time because the cap was reached, where their namespace says so",
+            self.registers.values().evicted(),
+        )];
+        rows(Section::Storage, Kind::Gauge, figures)
+            .chain(rows(Section::Storage, Kind::Counter, evicted))
+            .collect()
+    }
+
+    fn tokens(&self) -> Vec<Family> {
+        vec![
+            gauge(Section::System, "larder_tokens", "Tokens that are kept", self.tokens.count() as u64),
             counter(
-                storage,
-                "larder_memory_evicted_total",
-                "Values let go before their time because the cap was reached, where their namespace says so",
-                self.registers.values().evicted(),
+                Section::Errors,
+                "larder_tokens_refused_total",
+                "Tokens shown at a raw door that were none, or none any more",
+                self.tokens.refused(),
             ),
         ]
     }
 
     fn upkeep(&self) -> Vec<Family> {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let (upkeep, storage, errors) = (&self.upkeep, Section::Storage, Section::Errors);
-        vec![
-            counter(
-                storage,
-                "larder_scrubbed_bytes_total",
-                "Bytes read back and verified",
-                of(&upkeep.scrubbed_bytes),
-            ),
-            counter(
-                storage,
-                "larder_scrub_rounds_total",
-                "Times everything was verified",
-                of(&upkeep.scrub_rounds),
-            ),
-            counter(
-                errors,
-                "larder_scrub_damaged_total",
-                "Damaged places found by scrubs",
-                of(&upkeep.damaged),
-            ),
-            counter(
-                errors,
-                "larder_repaired_bytes_total",
-                "Single wrong bytes put right while reading",
-                self.log.repaired(),
-            ),
-            counter(
-                storage,
-                "larder_collect_rounds_total",
-                "Thorough collections",
-                of(&upkeep.collect_rounds),
-            ),
-            counter(
-                storage,
+        let upkeep = &self.upkeep;
+        let rounds = [
+            ("larder_scrubbed_bytes_total", "Bytes read back and verified", of(&upkeep.scrubbed_bytes)),
+            ("larder_scrub_rounds_total", "Times everything was verified", of(&upkeep.scrub_rounds)),
+            ("larder_collect_rounds_total", "Thorough collections", of(&upkeep.collect_rounds)),
+            (
                 "larder_collect_removed_bytes_total",
                 "Bytes of the disk that thorough collections gave back",
                 of(&upkeep.removed_bytes),
             ),
-        ]
+        ];
+        let wrong = [
+            ("larder_scrub_damaged_total", "Damaged places found by scrubs", of(&upkeep.damaged)),
+            (
+                "larder_repaired_bytes_total",
+                "Single wrong bytes put right while reading",
+                self.log.repaired(),
+            ),
+        ];
+        rows(Section::Storage, Kind::Counter, rounds)
+            .chain(rows(Section::Errors, Kind::Counter, wrong))
+            .collect()
     }
 
     fn background(&self) -> Vec<Family> {
         let chores = &self.metrics.chores;
         let expired = [("disk", chores.expired_disk.get()), ("memory", chores.expired_memory.get())];
-        let storage = Section::Storage;
-        let closed = u64::from(self.log.closed().is_some());
-        let damaged = u64::from(self.log.has_unaccepted_damage());
-        vec![
-            Family::by(
-                (storage, Kind::Counter),
-                "larder_expired_records_total",
-                "Records removed because their time was up",
-                "class",
-                &expired,
-            ),
-            counter(
-                storage,
+        let expired = Family::by(
+            (Section::Storage, Kind::Counter),
+            "larder_expired_records_total",
+            "Records removed because their time was up",
+            "class",
+            &expired,
+        );
+        let given_back = [
+            (
                 "larder_collected_blobs_total",
                 "Chunks removed because nothing kept them",
                 chores.collected_blobs.get(),
             ),
-            counter(storage, "larder_collected_bytes_total", "Bytes of those", chores.collected_bytes.get()),
-            counter(
-                storage,
+            ("larder_collected_bytes_total", "Bytes of those", chores.collected_bytes.get()),
+            (
                 "larder_compaction_read_bytes_total",
                 "Bytes of the log looked at to give space back",
                 chores.compaction_read_bytes.get(),
             ),
-            counter(
-                storage,
+            (
                 "larder_compaction_copied_bytes_total",
                 "Bytes of those that were needed and copied",
                 chores.compaction_copied_bytes.get(),
             ),
-            counter(
-                storage,
-                "larder_freed_segments_total",
-                "Files of the log given back",
-                chores.freed_segments.get(),
-            ),
-            counter(
-                Section::Errors,
-                "larder_background_failures_total",
-                "Times that background work failed and was tried again",
-                chores.failures.get(),
-            ),
-            gauge(
-                Section::Errors,
+            ("larder_freed_segments_total", "Files of the log given back", chores.freed_segments.get()),
+        ];
+        let failures = [(
+            "larder_background_failures_total",
+            "Times that background work failed and was tried again",
+            chores.failures.get(),
+        )];
+        let store = [
+            (
                 "larder_store_closed",
                 "1 if the store has stopped itself and serves nothing",
-                closed,
+                u64::from(self.log.closed().is_some()),
             ),
-            gauge(
-                Section::Errors,
+            (
                 "larder_store_damaged",
                 "1 if parts of the log are lost and nobody accepted it",
-                damaged,
+                u64::from(self.log.has_unaccepted_damage()),
             ),
-        ]
+        ];
+        std::iter::once(expired)
+            .chain(rows(Section::Storage, Kind::Counter, given_back))
+            .chain(rows(Section::Errors, Kind::Counter, failures))
+            .chain(rows(Section::Errors, Kind::Gauge, store))
+            .collect()
     }
 }

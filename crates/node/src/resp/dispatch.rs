@@ -122,8 +122,9 @@ pub(crate) fn carry_out(call: &mut Call<'_>, verb: Verb) {
 
 /// Carries out a command on values, if there is a namespace for it.
 fn value(call: &mut Call<'_>, verb: Verb) {
-    if call.session.space.refusal.is_some() {
-        // It may be there by now.
+    let space = &call.session.space;
+    if space.refusal.is_some() || space.epoch != call.shared.namespaces.epoch() {
+        // It may be there by now, or have other settings, or be gone.
         let again = call.shared.space(&call.session.space.settings.name);
         call.session.space = again;
     }

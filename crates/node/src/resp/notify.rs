@@ -13,7 +13,7 @@ use bytes::Bytes;
 use larder_format::ids::NamespaceId;
 use larder_format::limits::KEY_LEN_MAX;
 use larder_format::namespace::Class;
-use larder_wire::v1;
+use larder_store::feed::EventKind;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -133,9 +133,9 @@ async fn follow(topology: Arc<Topology>, feeds: Arc<Feeds>, namespace: Namespace
             return;
         }
     };
-    while let Some(page) = watching.next().await {
+    while let Some(page) = watching.page().await {
         for event in &page.events {
-            if event.kind == i32::from(v1::ChangeKind::Expired) {
+            if event.kind == EventKind::Expired {
                 tell(&topology, namespace, "expired", &event.key);
             }
         }

@@ -120,7 +120,7 @@ mod tests {
         use larder_format::ids::NamespaceId;
         use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
         let settings = Namespace::new("raw", Privacy::Raw, Class::Memory, ScanOrder::Hash);
-        let space = Space { id: NamespaceId::of("raw"), settings: settings.into(), refusal: None };
+        let space = Space { id: NamespaceId::of("raw"), settings: settings.into(), epoch: 0, refusal: None };
         let (mut words, mut spans): (Vec<u8>, Vec<Span>) = (Vec::new(), Vec::new());
         larder_door::resp::inline::split(line.as_bytes(), &mut words, &mut spans).unwrap();
         let args = Args::new(&words, &spans);

@@ -23,6 +23,8 @@ pub(crate) struct Space {
     pub(crate) id: NamespaceId,
     /// Its settings.
     pub(crate) settings: Arc<Namespace>,
+    /// The number that namespaces had then ([`crate::namespaces::Namespaces::epoch`]).
+    pub(super) epoch: u64,
     /// What whoever wants a value of it is told instead, where it cannot be served.
     pub(super) refusal: Option<String>,
 }

@@ -48,6 +48,8 @@ impl Shared {
     /// to whoever wants a value of it.
     pub(super) fn space(&self, name: &str) -> Arc<Space> {
         let id = NamespaceId::of(name);
+        // Before it is looked up: settings that change meanwhile are looked up again.
+        let epoch = self.namespaces.epoch();
         let (settings, refusal) = match self.namespaces.get(id) {
             Err(_) => (
                 Arc::new(Namespace::new(name, Privacy::Raw, Class::Memory, ScanOrder::Hash)),
@@ -69,7 +71,7 @@ impl Shared {
                 (settings, refusal)
             }
         };
-        Arc::new(Space { id, settings, refusal })
+        Arc::new(Space { id, settings, epoch, refusal })
     }
 
     /// How long requests may be.

@@ -29,48 +29,35 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    fn words(&self) -> [u64; 11] {
+    /// All of it, in the order in which it is kept.
+    fn words(&mut self) -> [&mut u64; 11] {
         [
-            self.started_ms,
-            self.ended_ms,
-            self.took_ms,
-            self.checked_bytes,
-            self.checked_frames,
-            self.total_bytes,
-            self.damaged,
-            self.repaired,
-            self.orphaned,
-            self.orphaned_bytes,
-            self.removed_bytes,
+            &mut self.started_ms,
+            &mut self.ended_ms,
+            &mut self.took_ms,
+            &mut self.checked_bytes,
+            &mut self.checked_frames,
+            &mut self.total_bytes,
+            &mut self.damaged,
+            &mut self.repaired,
+            &mut self.orphaned,
+            &mut self.orphaned_bytes,
+            &mut self.removed_bytes,
         ]
     }
 
-    fn of_words(words: [u64; 11]) -> Self {
-        let [
-            started_ms,
-            ended_ms,
-            took_ms,
-            checked_bytes,
-            checked_frames,
-            total_bytes,
-            damaged,
-            repaired,
-            rest @ ..,
-        ] = words;
-        let [orphaned, orphaned_bytes, removed_bytes] = rest;
-        Self {
-            started_ms,
-            ended_ms,
-            took_ms,
-            checked_bytes,
-            checked_frames,
-            total_bytes,
-            damaged,
-            repaired,
-            orphaned,
-            orphaned_bytes,
-            removed_bytes,
+    fn write(mut self, w: &mut Writer) {
+        for word in self.words() {
+            w.u64(*word);
         }
+    }
+
+    fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+        let mut pass = Self::default();
+        for word in pass.words() {
+            *word = r.u64("scrub counts")?;
+        }
+        Ok(pass)
     }
 }
 
@@ -93,13 +80,9 @@ impl Scrub {
         let (pass, cursor) = self.now.unwrap_or_default();
         let (segment, offset) = cursor.parts();
         w.u8(self.now.is_some().into()).u64(segment.into()).u64(offset);
-        pass.words().iter().for_each(|word| {
-            w.u64(*word);
-        });
+        pass.write(&mut w);
         w.u8(self.last.is_some().into());
-        self.last.unwrap_or_default().words().iter().for_each(|word| {
-            w.u64(*word);
-        });
+        self.last.unwrap_or_default().write(&mut w);
         w.finish()
     }
 
@@ -117,23 +100,15 @@ impl Scrub {
         let is_under_way = r.u8("scrub under way")? == 1;
         let segment = r.u64("scrub segment")?;
         let offset = r.u64("scrub offset")?;
-        let pass = read_pass(&mut r)?;
+        let pass = Pass::read(&mut r)?;
         let has_last = r.u8("last scrub")? == 1;
-        let last = read_pass(&mut r)?;
+        let last = Pass::read(&mut r)?;
         r.finish()?;
         let segment = u32::try_from(segment)
             .map_err(|_| DecodeError::BadValue { field: "scrub segment", value: segment })?;
         let cursor = ScrubCursor::from_parts(segment, offset);
         Ok(Self { now: is_under_way.then_some((pass, cursor)), last: has_last.then_some(last), next_ms })
     }
-}
-
-fn read_pass(r: &mut Reader) -> Result<Pass, DecodeError> {
-    let mut words = [0; 11];
-    for word in &mut words {
-        *word = r.u64("scrub counts")?;
-    }
-    Ok(Pass::of_words(words))
 }
 
 #[cfg(test)]

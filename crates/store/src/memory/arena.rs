@@ -10,8 +10,12 @@ use super::budget::{Budget, Purpose};
 use super::entry::{Entry, EntryMut, WORD};
 use crate::api::StoreError;
 
-/// Shortest page, in bytes: what the operating system gives at once.
-const PAGE_LEN_MIN: usize = 4 << 10;
+/// What the operating system gives at once, in bytes, and in what steps a page is charged.
+const STEP: usize = 4 << 10;
+
+/// Shortest page, in bytes, unless the cap is small. Mapping more than is touched costs nothing, and each page has an end
+/// that is too short for the next entry.
+const PAGE_LEN_MIN: usize = 64 << 10;
 
 /// Longest page, in bytes. Longer ones would save mappings only above 16 GiB, and hold more memory by one live entry.
 const PAGE_LEN_MAX: usize = 1 << 20;
@@ -21,6 +25,9 @@ const PAGE_PART: u64 = 4;
 
 /// And at most this part of the cap, so that a page can be emptied out of what is left to upkeep.
 const PAGE_PART_OF_CAP: u64 = 128;
+
+/// Most bytes charged for a page that is kept although nothing in it is alive, because the next entry goes there.
+const KEPT_EMPTY: usize = 2 * STEP;
 
 /// Bytes charged for a page beside its memory: its place in the list.
 const PAGE_OVERHEAD: u64 = 64;
@@ -46,6 +53,7 @@ struct Page {
 
 /// The pages of a shard.
 #[derive(Default)]
+#[repr(C)]
 pub(super) struct Arena {
     pages: Vec<Option<Page>>,
     vacant: Vec<u32>,
@@ -101,9 +109,8 @@ impl Arena {
     /// Length of a page opened now for an entry of `len` bytes.
     fn page_len(&self, len: usize, budget: &Budget) -> usize {
         let of_cap = if budget.cap() == 0 { u64::MAX } else { budget.cap() / PAGE_PART_OF_CAP };
-        let share = (self.live / PAGE_PART).clamp(1, of_cap.max(1));
-        let share = usize::try_from(share).unwrap_or(PAGE_LEN_MAX).min(PAGE_LEN_MAX);
-        let wanted = (share.next_power_of_two() / 2).clamp(PAGE_LEN_MIN, PAGE_LEN_MAX);
+        let wanted = (self.live / PAGE_PART).clamp(PAGE_LEN_MIN as u64, PAGE_LEN_MAX as u64).min(of_cap);
+        let wanted = 1 << wanted.max(STEP as u64).ilog2();
         wanted.max(len.next_power_of_two())
     }
 
@@ -124,7 +131,7 @@ impl Arena {
                 return Ok(());
             }
             if end <= page.map.len() {
-                let charged = end.next_multiple_of(PAGE_LEN_MIN).min(page.map.len());
+                let charged = end.next_multiple_of(STEP).min(page.map.len());
                 budget.take((charged - page.charged) as u64, purpose)?;
                 page.charged = charged;
                 return Ok(());
@@ -138,7 +145,7 @@ impl Arena {
         if self.vacant.is_empty() && self.pages.len() >= PAGES_MAX {
             return Err(full("pages of a shard"));
         }
-        let charged = len.next_multiple_of(PAGE_LEN_MIN);
+        let charged = len.next_multiple_of(STEP);
         let cost = charged as u64 + PAGE_OVERHEAD;
         budget.take(cost, purpose)?;
         let Ok(map) = MmapMut::map_anon(self.page_len(len, budget)) else {
@@ -199,7 +206,7 @@ impl Arena {
         let (number, _) = split(handle);
         let page = self.page_mut(number);
         page.live -= room;
-        let (is_empty, len) = (page.live == 0, page.map.len());
+        let (is_empty, charged) = (page.live == 0, page.charged);
         self.live -= room as u64;
         if !is_empty {
             return;
@@ -209,7 +216,7 @@ impl Arena {
             return (0..self.pages.len() as u32).for_each(|number| self.free(number, budget));
         }
         let number = number as u32;
-        if self.open != Some(number) || len > self.page_len(0, budget) {
+        if self.open != Some(number) || charged > KEPT_EMPTY {
             return self.free(number, budget);
         }
         self.forget_moving(number);

@@ -11,10 +11,10 @@ pub(super) const HEADER_LEN: usize = 30;
 
 /// Longest value kept in a page, in bytes. Copying a longer one costs more than a second allocation saves, and a page
 /// holds a few at least.
-pub(super) const INLINE_LEN_MAX: usize = 16 * 1024;
+pub(super) const INLINE_LEN_MAX: usize = 8 * 1024;
 
 /// Entries begin at multiples of this many bytes.
-pub(super) const WORD: usize = 4;
+pub(super) const WORD: usize = 2;
 
 /// An end that is never, in 48 bits. Ends that do not fit are kept outside with their record.
 const NEVER: u64 = (1 << 48) - 1;

@@ -85,7 +85,7 @@ impl Index {
         if len < had {
             return Ok(());
         }
-        let wanted = len + (len / 8).max(GROW_MIN);
+        let wanted = len + (len / 16).max(GROW_MIN);
         budget.take(wanted as u64 * BUCKET_LEN, Purpose::Write)?;
         self.buckets.reserve_exact(wanted - len);
         debug_assert_eq!(self.buckets.capacity(), wanted, "what is counted is what is allocated");

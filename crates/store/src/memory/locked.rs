@@ -168,8 +168,10 @@ impl<'t> Locked<'t> {
         let (table, shard) = self.shard_mut(number);
         // Looked at only where somebody wants to know.
         let is_new = table.shared.feed.is_on() && shard.find(&at).is_none();
-        table
-            .change(number, shard, &at, |table, shard| table.put_plain(shard, &at, value, version, expiry))?;
+        let need = value.iter().map(|part| part.len()).sum();
+        let put =
+            |table: &MemoryTable, shard: &mut Shard| table.put_plain(shard, &at, value, version, expiry);
+        table.change(number, shard, &at, need, put)?;
         let kind = if is_new { EventKind::Created } else { EventKind::Changed };
         self.tell(number, &at, kind, version);
         Ok(())

@@ -216,10 +216,11 @@ impl RecordStore for MemoryTable {
         match next {
             Next::Keep => {}
             Next::Store(record) | Next::StoreInto(record) => {
-                self.change(number, shard, &at, |table, shard| table.store(shard, &at, &record))?;
+                let need = record.state.as_ref().map_or(0, RecordState::value_len);
+                self.change(number, shard, &at, need, |table, shard| table.store(shard, &at, &record))?;
             }
             Next::Promise(ballots) => {
-                self.change(number, shard, &at, |table, shard| table.promise(shard, &at, ballots))?;
+                self.change(number, shard, &at, 0, |table, shard| table.promise(shard, &at, ballots))?;
             }
             Next::Remove { floor } => {
                 self.remove(number, shard, &at, Version::from_u64(floor.round));

@@ -64,8 +64,9 @@ pub(super) struct Found {
     pub(super) handle: u32,
 }
 
-/// See above.
+/// See above. What a read needs comes first, beside the lock: one or two lines of the processor's cache.
 #[derive(Default)]
+#[repr(C)]
 pub(super) struct Shard {
     pub(super) index: Index,
     pub(super) arena: Arena,

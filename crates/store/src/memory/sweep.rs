@@ -25,8 +25,19 @@ const EVICT_MIN: usize = 16;
 /// follows finds room for long.
 const EVICT_PART: u64 = 32;
 
-/// How often values are let go before a write is refused after all.
-pub(super) const EVICT_ROUNDS: usize = 16;
+/// How often values are let go before a write is refused after all, ...
+const EVICT_ROUNDS: usize = 16;
+
+/// ... and once more for each so many bytes that it needs: values may be far smaller than what is to be written.
+const EVICT_ROUND_LEN: usize = 16 << 10;
+
+/// Most timers looked at in one round, for the sake of whoever waits for the lock.
+const EVICT_LOOK_MAX: usize = 16 << 10;
+
+/// Rounds before a write of so many bytes is refused.
+pub(super) fn evict_rounds(need: usize) -> usize {
+    EVICT_ROUNDS + need / EVICT_ROUND_LEN
+}
 
 /// Timers looked at for each value that may be let go: others may be of no use, or of a namespace that keeps its values.
 const EVICT_LOOK_FACTOR: usize = 8;
@@ -135,16 +146,18 @@ impl Shard {
         budget
     }
 
-    /// Lets some values go before their time, those that end soonest first. Answers how many.
-    fn evict(&mut self, shared: &Shared) -> usize {
+    /// Lets some values go before their time, those that end soonest first: some at least, and `need` bytes if there are
+    /// as many. Answers how many.
+    fn evict(&mut self, shared: &Shared, need: usize) -> usize {
         if self.lacks_timers {
             self.file_anew(shared);
         }
         let most = EVICT_MIN.max((self.records / EVICT_PART) as usize);
         let mut gone = Gone::new(shared);
-        let (mut evicted, mut refiled, mut kept) = (0, 0, Vec::new());
-        for _ in 0..2 * most * EVICT_LOOK_FACTOR {
-            if evicted == most {
+        let (mut evicted, mut bytes, mut refiled, mut kept) = (0, 0, 0, Vec::new());
+        for looked in 0..EVICT_LOOK_MAX {
+            let is_enough = evicted >= most && bytes >= need as u64;
+            if is_enough || (evicted == 0 && looked > 2 * most * EVICT_LOOK_FACTOR) {
                 break;
             }
             let Some((tick, hash)) = self.wheel.pop(u64::MAX, &shared.budget) else { break };
@@ -164,7 +177,7 @@ impl Shard {
                 continue;
             }
             if shared.spaces.evicts(entry.space()) {
-                self.let_go(shared, found, hash, &mut gone);
+                bytes += self.let_go(shared, found, hash, &mut gone);
                 evicted += 1;
             } else {
                 kept.push((found.handle, tick, hash));
@@ -243,22 +256,22 @@ impl MemoryTable {
         swept
     }
 
-    /// Makes room for a write in a full table by letting values go that end soonest: first in the shard that is written
+    /// Makes room for a write of `need` bytes in a full table by letting values go that end soonest: first in the shard that is written
     /// to, which is a sample of all as good as any, then in others that nobody has locked. Answers whether any went.
-    pub(super) fn evict_for(&self, own: &mut Shard, random: u32) -> bool {
-        if own.evict(&self.shared) > 0 {
+    pub(super) fn evict_for(&self, own: &mut Shard, need: usize, random: u32) -> bool {
+        if own.evict(&self.shared, need) > 0 {
             return true;
         }
         let soonest = |at: &usize| self.places[*at].cell.soonest.load(Ordering::Relaxed);
-        for round in 0..EVICT_ROUNDS {
+        for round in 0..evict_rounds(need) {
             let sample = (0..EVICT_SAMPLE).map(|n| {
                 let mixed = random.wrapping_add((round * EVICT_SAMPLE + n) as u32).wrapping_mul(0x9e37_79b1);
                 mixed as usize % self.places.len()
             });
             let Some(at) = sample.min_by_key(soonest) else { continue };
             let Some(mut shard) = self.places[at].shard.try_lock() else { continue };
-            let evicted = shard.evict(&self.shared);
-            shard.keep_up(&self.shared, 0);
+            let evicted = shard.evict(&self.shared, need);
+            shard.pack(&self.shared);
             self.places[at].publish(&shard);
             if evicted > 0 {
                 return true;

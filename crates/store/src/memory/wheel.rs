@@ -142,13 +142,13 @@ impl Wheel {
     }
 }
 
-/// Room for one more, half as much again as there was, counted.
+/// Room for one more, a quarter as much again as there was, counted.
 fn grow<T>(list: &mut Vec<T>, item_len: u64, budget: &Budget, purpose: Purpose) -> Result<(), StoreError> {
     let had = list.capacity();
     if list.len() < had {
         return Ok(());
     }
-    let wanted = had + (had / 2).max(4);
+    let wanted = had + (had / 4).max(4);
     budget.take(wanted as u64 * item_len, purpose)?;
     list.reserve_exact(wanted - list.len());
     debug_assert_eq!(list.capacity(), wanted, "what is counted is what is allocated");

@@ -23,15 +23,18 @@ use larder_load::require::Requirement;
 
 use crate::cli::Context;
 use crate::failure::{Failure, Outcome, shown};
-use crate::life::daemon;
+use crate::folders::Folders;
+use crate::life::{daemon, pid_file};
 use crate::output::Output;
+use crate::up;
 
 /// Flags of `bench`.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// Where: redis://HOST:PORT, rediss://…, http://HOST:PORT/PATH/ (keys are put behind the path), https://…
-    #[arg(value_name = "URL", required = true)]
+    /// Where: redis://HOST:PORT, rediss://…, http://HOST:PORT/PATH/ (keys are put behind the path), https://…,
+    /// memcached://… (default: this home's own Redis door, or else its HTTP door)
+    #[arg(value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
     asked: asked::Asked,
@@ -86,7 +89,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     if let Some(Verb::Compare(args)) = &args.verb {
         return compare::run(context, args);
     }
-    let mut plan = args.asked.plan(args.url.as_deref().unwrap_or_default())?;
+    let url = match &args.url {
+        Some(url) => url.clone(),
+        None => own_door(&context.folders)?,
+    };
+    let mut plan = args.asked.plan(&url)?;
     args.secure.complete(&context.folders, &mut plan)?;
     plan.check()?;
     let output = context.output;
@@ -105,6 +112,22 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         return Err(Failure::interrupted());
     }
     judge(&report, &args.require)
+}
+
+/// The address of a raw door of this home's node.
+fn own_door(folders: &Folders) -> Outcome<String> {
+    let closed = |message: &str, hint: &str| Err(Failure::new(Kind::Closed, message).hint(hint));
+    let Some(running) = pid_file::look(&folders.pid_file(up::NODE))? else {
+        return closed("no node of this home runs", "larder up, or give a URL");
+    };
+    let secure = |door: &str| {
+        running.settings.get(&format!("{door}_auth")).is_some_and(|auth| auth == "certificate")
+    };
+    match (&running.redis, &running.http) {
+        (Some(redis), _) => Ok(format!("redis{}://{redis}", if secure("redis") { "s" } else { "" })),
+        (None, Some(http)) => Ok(format!("http{}://{http}/v1/data/", if secure("http") { "s" } else { "" })),
+        (None, None) => closed("this home's node has no raw door open", "give a URL"),
+    }
 }
 
 /// Runs the plan on a thread of its own, so that ctrl-C ends it early with what was measured; a second one ends it

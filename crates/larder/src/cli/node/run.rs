@@ -132,7 +132,7 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
                 tracing::error!("{failure}");
             }
         };
-        larder_node::run(config, ready, stop).await.map_err(|error| node_failure(&error))
+        larder_node::run(config, Box::new(ready), Box::pin(stop)).await.map_err(|error| node_failure(&error))
     })?;
     tracing::info!("stopped");
     Ok(())

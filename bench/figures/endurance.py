@@ -1,0 +1,63 @@
+"""Half an hour at 70 % of the peak with values that end all the time: does memory stay flat, and the tail where it was?
+Only in `make bench-long`."""
+
+import threading
+
+import harness
+from figures import Row
+from load import bench, begin, finish
+from peers import Peer
+
+FLAGS = ["--connections", 50, "--keys", 500_000, "--mix", "50:50", "--value", "64..1KiB", "--ttl", "20s"]
+MINUTES = 30
+SHARE = 0.7
+# Resident memory is looked at this often, in seconds.
+LOOK_EVERY = 5
+
+
+def measure(long):
+    return once(MINUTES) if long else []
+
+
+def once(minutes):
+    peer = Peer("larder")
+    try:
+        peak = bench(peer.url, *FLAGS, "--duration", "15s", "--keep")["rate"]
+        rate = int(peak * SHARE)
+        seen, over = [], threading.Event()
+        watcher = threading.Thread(target=lambda: watch(peer, seen, over))
+        watching = begin(peer.url, *FLAGS, "--rate", rate, "--duration", f"{minutes}m", "--keep", "--require", "errors<0.001%")
+        watcher.start()
+        try:
+            phase = finish(watching)
+        finally:
+            over.set()
+            watcher.join()
+    finally:
+        peer.close()
+    windows = phase["windows"]
+    per_minute = max(1, round(60_000 / windows[0]["at_ms"]))
+    minutes_p999 = [tail(windows[at : at + per_minute]) for at in range(0, len(windows), per_minute)]
+    later = minutes_p999[1:] or minutes_p999
+    ratio = max(later) / minutes_p999[0]
+    # The first two minutes are for coming up: values of 20 seconds fill the table.
+    settled = seen[2 * 60 // LOOK_EVERY :] or seen
+    growth = max(settled[len(settled) // 2 :]) / max(settled[: len(settled) // 2])
+    shown = f"{rate:,}/s, p99.9 {minutes_p999[0] / 1000:.2f} ms in its first minute, {max(later) / 1000:.2f} ms in its worst"
+    memory = f"{max(settled) / harness.MIB:.0f} MiB at most, {settled[-1] / harness.MIB:.0f} MiB at the end"
+    detail = {"minutes_p99_9_us": minutes_p999, "resident_bytes": seen, "peak": peak, "phase": phase["all"]}
+    title = f"{minutes} minutes at 70 % of peak, values ending"
+    return [
+        Row(f"{title}: p99.9 of the worst minute × the first", shown, "", ratio, "×", 2.0, 1.5, "lower", detail),
+        Row(f"{title}: memory, second half × first", memory, "", growth, "×", 1.05, 1.01, "lower"),
+    ]
+
+
+def tail(windows):
+    """The 99.9th percentile of a minute: of its windows, weighted by their requests."""
+    return sum(w["p99_9_us"] * w["requests"] for w in windows) / max(1, sum(w["requests"] for w in windows))
+
+
+def watch(peer, seen, over):
+    while not over.wait(LOOK_EVERY):
+        seen.append(peer.rss())

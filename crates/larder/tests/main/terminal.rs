@@ -1,0 +1,167 @@
+//! What a person at a terminal sees: the passphrase questions, without echo, on a real pseudo-terminal. `setsid` (of
+//! util-linux) makes it the controlling terminal of the command.
+
+use std::io::Write;
+
+use crate::pty::Session;
+use crate::support::Home;
+
+#[test]
+fn a_new_vault_asks_twice_and_shows_nothing_of_the_answer() {
+    let home = Home::new();
+    let mut session = Session::start(&home, &["up", "--listen", "127.0.0.1:0"]);
+    session.wait_for("How much may Larder store on this disk? [Enter: ");
+    session.type_line("lots");
+    session.wait_for("not a size");
+    session.type_line("200MiB");
+    session.wait_for("200 MiB; `larder quota set` changes it later.");
+    session.wait_for("Passphrase: ");
+    session.type_line("tro\u{7f}y hörse");
+    session.wait_for("Again, to be sure: ");
+    session.type_line("something else");
+    session.wait_for("These two differ.");
+    session.wait_for("Passphrase: ");
+    // As long as it takes: the agent gives up on whoever is silent for ten seconds.
+    crate::support::pause(11_000);
+    session.type_line("try hörse");
+    session.wait_for("Again, to be sure: ");
+    session.type_line("try hörse");
+    session.wait_for("recovery code, shown this once");
+    session.wait_for("Larder is up");
+    let rest = session.ends(0);
+    assert!(!rest.contains("hörse"), "{rest}");
+    let usage = home.run(&["quota", "--json"]).ends(0).json();
+    assert_eq!(usage["node"]["quota_bytes"], 200 << 20, "{usage}");
+    home.run(&["lock"]).ends(0);
+    let right = home.file("right", "try hörse\n".as_bytes());
+    home.run(&["unlock", "--passphrase-file", &right]).ends(0);
+}
+
+#[test]
+fn a_locked_vault_is_opened_on_the_way_and_ctrl_c_gives_the_terminal_back() {
+    let home = Home::up();
+    home.run_with(&["put", "-", "/f"], b"contents").ends(0);
+    home.run(&["lock"]).ends(0);
+    let mut session = Session::start(&home, &["cat", "/f"]);
+    session.wait_for("Passphrase: ");
+    session.type_line("wrong");
+    session.wait_for("That is not it. Passphrase: ");
+    session.type_line(crate::support::PASSPHRASE);
+    session.wait_for("contents");
+    let rest = session.ends(0);
+    assert!(!rest.contains(crate::support::PASSPHRASE));
+
+    home.run(&["lock"]).ends(0);
+    let mut session = Session::start(&home, &["cat", "/f"]);
+    session.wait_for("Passphrase: ");
+    session.keyboard().write_all(b"half\x03").unwrap();
+    session.wait_for("interrupted");
+    let modes = rustix::termios::tcgetattr(session.keyboard()).unwrap().local_modes;
+    assert!(modes.contains(rustix::termios::LocalModes::ECHO | rustix::termios::LocalModes::ICANON));
+    session.ends(130);
+}
+
+#[test]
+fn without_room_it_is_offered_what_to_delete() {
+    const LEN: usize = 3_000_000;
+    let home = Home::up();
+    home.run(&["quota", "set", "--namespace", "files", "5MiB"]).ends(0);
+    home.run_with(&["put", "-", "/old"], &crate::support::noise(LEN, 1)).ends(0);
+    home.run(&["rm", "/old"]).ends(0);
+    let new = home.file("new", &crate::support::noise(LEN, 2));
+    // Enter deletes nothing.
+    let mut session = Session::start(&home, &["put", &new, "/new"]);
+    session.wait_for("deleted  /old (1 version");
+    session.wait_for("Enter deletes nothing: ");
+    session.type_line("");
+    session.wait_for("Nothing was deleted.");
+    session.ends(5);
+    home.run(&["versions", "/old"]).ends(0);
+    let mut session = Session::start(&home, &["put", &new, "/new"]);
+    session.wait_for("Enter deletes nothing: ");
+    session.type_line("1,9");
+    session.wait_for("\"9\" is not one of the numbers 1 to");
+    session.wait_for("Enter deletes nothing: ");
+    session.type_line("1");
+    session.wait_for("Deleted for good: 1 version.");
+    assert!(session.ends(5).contains("run the command again"));
+    home.run(&["versions", "/old"]).ends(3);
+    for _ in 0..50 {
+        if home.run(&["put", &new, "/new"]).code == 0 {
+            return;
+        }
+        crate::support::pause(200);
+    }
+    panic!("no room came back");
+}
+
+#[test]
+fn three_wrong_answers_are_enough() {
+    let home = Home::up();
+    home.run(&["lock"]).ends(0);
+    let mut session = Session::start(&home, &["unlock"]);
+    for _ in 0..3 {
+        session.wait_for("Passphrase: ");
+        session.type_line("wrong");
+    }
+    session.wait_for("wrong passphrase");
+    session.ends(7);
+}
+
+#[test]
+fn the_passphrase_is_changed_and_recovered_by_asking() {
+    let home = Home::up();
+    let mut session = Session::start(&home, &["vault", "passphrase"]);
+    session.wait_for("Current passphrase: ");
+    session.type_line(crate::support::PASSPHRASE);
+    session.wait_for("New passphrase: ");
+    session.type_line("second of them");
+    session.wait_for("Again, to be sure: ");
+    session.type_line("second of them");
+    session.wait_for("the old one opens nothing any more");
+    assert!(!session.ends(0).contains("second"));
+
+    let mut session = Session::start(&home, &["vault", "recovery-code"]);
+    session.wait_for("shown this once:");
+    let code = session.next_code();
+    session.ends(0);
+
+    home.run(&["lock"]).ends(0);
+    let mut session = Session::start(&home, &["vault", "recover"]);
+    session.wait_for("Recovery code: ");
+    session.type_line(&code);
+    session.wait_for("New passphrase: ");
+    session.type_line("third of them");
+    session.wait_for("Again, to be sure: ");
+    session.type_line("third of them");
+    session.wait_for("Make a new recovery code, too, in the place of this one? [y/N] ");
+    session.type_line("y");
+    session.wait_for("shown this once:");
+    let new = session.next_code();
+    assert_ne!(new, code);
+    session.wait_for("The vault is open.");
+    session.ends(0);
+    home.run(&["ls"]).ends(0);
+    home.run(&["lock"]).ends(0);
+    let (old, new) = (home.file("old", code.as_bytes()), home.file("new", new.as_bytes()));
+    home.run(&["unlock", "--recovery-code-file", &old]).ends(7);
+    home.run(&["unlock", "--recovery-code-file", &new]).ends(0);
+    let third = home.file("third", b"third of them\n");
+    home.run(&["unlock", "--passphrase-file", &third]).ends(0);
+}
+
+#[test]
+fn a_slot_is_removed_only_after_a_yes() {
+    let home = Home::up();
+    let listed =
+        || home.run(&["vault", "slots", "--json"]).ends(0).json()["slots"].as_array().unwrap().clone();
+    let id = listed()[1]["id"].as_str().unwrap().to_owned();
+    for (answer, left, code) in [("", 2, 2), ("no", 2, 2), ("yes", 1, 0)] {
+        let mut session = Session::start(&home, &["vault", "slots", "remove", &id]);
+        session.wait_for("it does not change the key.");
+        session.wait_for("[y/N] ");
+        session.type_line(answer);
+        session.ends(code);
+        assert_eq!(listed().len(), left, "{answer:?}");
+    }
+}

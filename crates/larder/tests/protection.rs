@@ -1,0 +1,391 @@
+//! Protection of the client doors, on the real binary: who asks too much is limited and told when to come back, others are
+//! served, and nobody but a trusted proxy says for whom it calls.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is looked at is the real clock, real sockets and processes"
+)]
+
+#[path = "support/issued.rs"]
+mod issued;
+#[path = "support/network.rs"]
+mod network;
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use issued::{issue, options};
+use larder_client::remote::Remote;
+use larder_format::error::Kind;
+use larder_format::ids::NamespaceId;
+use larder_format::operation::Outcome;
+use larder_format::record::Key;
+use larder_wire::request::{Ask, RecordRequest};
+use network::Network;
+use support::http::{Connection, address, get, metric, request};
+use support::{Home, Said};
+
+/// `larder up` with settings.
+fn try_up(home: &Home, listen: &str, settings: &[&str]) -> Said {
+    let passphrase = home.path("passphrase");
+    let mut arguments = vec!["up", "--listen", listen, "--passphrase-file", passphrase.to_str().unwrap()];
+    for setting in settings {
+        arguments.extend(["--set", setting]);
+    }
+    home.run(&arguments)
+}
+
+fn up(home: &Home, listen: &str, settings: &[&str]) {
+    try_up(home, listen, settings).ends(0);
+}
+
+fn door_with(settings: &[&str]) -> (Home, String) {
+    let home = Home::new();
+    up(&home, "127.0.0.1:0", settings);
+    let door = address(&home);
+    (home, door)
+}
+
+fn refused(door: &str, of: &str, reason: &str) -> f64 {
+    metric(door, "larder_refused_total", &format!("door=\"{of}\",reason=\"{reason}\""))
+}
+
+/// How many of these requests on one connection were told that they are too many, and for how long.
+fn limited(door: &str, count: usize, headers: &[(&str, &str)]) -> usize {
+    let mut connection = Connection::to(door);
+    connection.send(&request(door, "GET", "/health", headers, b"").repeat(count));
+    let answers: Vec<_> = (0..count).map(|_| connection.answer().unwrap()).collect();
+    assert!(answers.iter().all(|answer| [200, 429].contains(&answer.status)));
+    let limited: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+    assert!(limited.iter().all(|answer| answer.header("retry-after").parse::<u64>().unwrap() >= 1));
+    limited.len()
+}
+
+#[test]
+fn strangers_are_limited_each_for_itself_and_others_unharmed() {
+    let Some(network) = Network::new() else { return };
+    let home = Home::new();
+    let listen = format!("http_listen={}:0", network.address);
+    up(&home, "127.0.0.1:0", &[&listen, "http_auth=token", "http_rate=1/200"]);
+    let door = address(&home);
+    let made = home.run(&["token", "create", "--right", "read", "--json"]).ends(0).json();
+    let known = format!("Authorization: Bearer {}", made["token"].as_str().unwrap());
+    let many = |last, count, headers: &[&str]| {
+        let statuses = network.curl_many(last, &door, count, headers);
+        assert!(statuses.iter().all(|status| status == "401" || status == "429"), "{statuses:?}");
+        statuses.iter().filter(|status| *status == "429").count()
+    };
+    // A connection counts before its handshake, and each of its requests.
+    assert!((180..=201).contains(&many(2, 400, &[])), "beyond 200 at once");
+    // What a stranger says of itself changes nothing.
+    let forged = ["X-Forwarded-For: 198.51.100.7", "Forwarded: for=127.0.0.1"];
+    assert!((180..=201).contains(&many(3, 400, &forged)));
+    assert_eq!(many(4, 150, &[]), 0, "another address has its own");
+    // Whoever shows a token is not counted by its address.
+    let statuses = network.curl_many(4, &door, 300, &[&known]);
+    assert!(statuses.iter().all(|status| status == "200"), "{statuses:?}");
+    let told =
+        network.command("curl").args(["-sk", "-H", &known]).arg(format!("https://{door}/metrics")).output();
+    let told = String::from_utf8(told.unwrap().stdout).unwrap();
+    let counted = "larder_refused_total{door=\"http\",reason=\"rate_limited\"} ";
+    let counted =
+        told.lines().find_map(|line| line.strip_prefix(counted)).unwrap_or_else(|| panic!("{told}"));
+    assert!(counted.parse::<f64>().unwrap() >= 360.0, "{counted}");
+    home.run(&["value", "set", "k", "v"]).ends(0);
+    home.run(&["down"]).ends(0);
+
+    // All of them together, who are each within what is theirs.
+    up(&home, "127.0.0.1:0", &[&listen, "http_auth=token", "http_rate=100/200", "http_rate_total=1/100"]);
+    let door = address(&home);
+    let many = |last| {
+        let statuses = network.curl_many(last, &door, 60, &[]);
+        statuses.iter().filter(|status| *status == "429").count()
+    };
+    let all: Vec<usize> = [2, 3, 4].into_iter().map(many).collect();
+    assert_eq!(all[0], 0);
+    assert!((10..=25).contains(&all[1]) && (50..=60).contains(&all[2]), "{all:?}");
+    home.run(&["value", "set", "k", "v"]).ends(0);
+}
+
+#[test]
+fn whom_a_trusted_proxy_calls_for_is_limited_and_never_this_machine() {
+    let (_home, door) = door_with(&["trusted_proxies=127.0.0.0/8,10.0.0.0/8", "http_rate=1/100"]);
+    let from = |client: &str, count| limited(&door, count, &[("x-forwarded-for", client)]);
+    assert!((190..=200).contains(&from("203.0.113.5", 300)));
+    assert_eq!(from("203.0.113.6", 90), 0, "another client of the same proxy");
+    assert_eq!(from("203.0.113.7, 10.1.2.3", 90), 0, "by two proxies");
+    assert!(from("203.0.113.7", 90) > 70, "and so it is the same client");
+    // What it wrote itself before the proxy added its address.
+    assert!(from("198.51.100.1, 203.0.113.5", 50) >= 45);
+    assert!(from("127.0.0.1, 203.0.113.5", 50) >= 45);
+    // IPv6 by the network.
+    assert_eq!(from("2001:db8::1", 90), 0);
+    assert!(from("2001:db8::2", 90) > 70);
+    assert_eq!(from("2001:db8:0:1::1", 90), 0);
+    // The proxy without a word is a stranger, and so is one that says that its client is loopback.
+    assert!(limited(&door, 200, &[]) >= 95);
+    assert!(from("127.0.0.1", 50) >= 45);
+    assert!(
+        limited(&door, 50, &[("forwarded", "for=203.0.113.77")]) >= 45,
+        "the other header is not looked at"
+    );
+}
+
+#[test]
+fn the_other_header_is_believed_where_it_is_the_one() {
+    let settings = ["trusted_proxies=127.0.0.1", "proxy_header=forwarded", "http_rate=1/50"];
+    let (_home, door) = door_with(&settings);
+    let from = |client: &str, count| limited(&door, count, &[("forwarded", client)]);
+    assert!((45..=50).contains(&from("for=203.0.113.5;proto=https", 100)));
+    assert!(from("for=198.51.100.1, for=\"203.0.113.5:4711\"", 20) >= 18);
+    assert_eq!(from("for=\"[2001:db8::1]:80\"", 40), 0);
+    assert!(limited(&door, 100, &[("x-forwarded-for", "203.0.113.99")]) >= 45);
+}
+
+/// A connection that begins with a PROXY protocol header.
+fn by_proxy(door: &str, header: &[u8]) -> Connection {
+    let mut connection = Connection::to(door);
+    connection.send(header);
+    connection
+}
+
+fn line(client: &str) -> Vec<u8> {
+    format!("PROXY TCP4 {client} 192.0.2.1 4711 80\r\n").into_bytes()
+}
+
+/// Version 2 with addresses of IPv4.
+fn binary(client: [u8; 4]) -> Vec<u8> {
+    let mut bytes = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c".to_vec();
+    bytes.extend(client);
+    bytes.extend([192, 0, 2, 1, 0x12, 0x67, 0, 80]);
+    bytes
+}
+
+#[test]
+fn a_proxy_that_passes_bytes_on_says_it_once() {
+    let settings = ["trusted_proxies=127.0.0.1", "proxy_protocol=http", "http_rate=1/100"];
+    let (_home, door) = door_with(&settings);
+    let statuses = |mut connection: Connection, count: usize| {
+        let one = request(&door, "GET", "/health", &[("x-forwarded-for", "198.51.100.1")], b"");
+        connection.send(&one.repeat(count));
+        (0..count).map(|_| connection.answer().map_or(0, |answer| answer.status)).collect::<Vec<_>>()
+    };
+    let limited = |connection, count| statuses(connection, count).iter().filter(|s| **s == 429).count();
+    let by_line = limited(by_proxy(&door, &line("203.0.113.5")), 300);
+    assert!((190..=200).contains(&by_line), "{by_line}: and no header is believed");
+    assert!(limited(by_proxy(&door, &binary([203, 0, 113, 5])), 50) >= 45, "both versions say the same");
+    assert_eq!(limited(by_proxy(&door, &binary([203, 0, 113, 6])), 90), 0);
+    assert!(limited(by_proxy(&door, b"PROXY UNKNOWN\r\n"), 200) >= 95, "not told: a stranger");
+    // A byte at a time.
+    let mut slow = Connection::to(&door);
+    for byte in line("203.0.113.8") {
+        slow.send(&[byte]);
+    }
+    slow.send(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert_eq!(slow.answer().unwrap().status, 200);
+    // Without a header: refused, and said why.
+    let mut without = by_proxy(&door, &request(&door, "GET", "/health", &[], b""));
+    let answer = without.answer().unwrap();
+    assert_eq!((answer.status, answer.json()["kind"].as_str().unwrap()), (400, "no_proxy_header"));
+    let mut silent = Connection::to(&door);
+    assert_eq!(silent.answer().unwrap().status, 408, "who says nothing is not waited for");
+    // So many connections of one client, whoever brings them.
+    let crowd: Vec<_> = (0..256).map(|_| by_proxy(&door, &line("203.0.113.9"))).collect();
+    support::pause(300);
+    let mut one_more = by_proxy(&door, &line("203.0.113.9"));
+    assert_eq!(one_more.answer().unwrap().status, 503);
+    assert_eq!(statuses(by_proxy(&door, &line("203.0.113.10")), 1), [200]);
+    drop(crowd);
+    // Metrics are asked for as everybody asks.
+    let mut scrape = by_proxy(&door, &line("203.0.113.11"));
+    scrape.send(&request(&door, "GET", "/metrics", &[], b""));
+    let text = String::from_utf8(scrape.answer().unwrap().body).unwrap();
+    for reason in ["no_proxy_header", "too_slow", "crowded"] {
+        let series = format!("larder_refused_total{{door=\"http\",reason=\"{reason}\"}} 1\n");
+        assert!(text.contains(&series), "{series}");
+    }
+}
+
+#[test]
+fn what_other_programs_speak_is_no_request_and_somebody_is_told() {
+    let (_home, door) = door_with(&[]);
+    let mut connection = by_proxy(&door, &[&line("203.0.113.5")[..], b"GET / HTTP/1.1\r\n\r\n"].concat());
+    assert_eq!(connection.answer().unwrap().status, 400);
+    assert!(connection.is_closed());
+    let mut redis = Connection::to(&door);
+    redis.send(b"*1\r\n$4\r\nPING\r\n");
+    assert_eq!(redis.answer().unwrap().status, 400);
+    assert!(redis.is_closed());
+    assert_eq!(metric(&door, "larder_suspicious_requests_total", "kind=\"protocol\""), 2.0);
+}
+
+#[test]
+fn settings_that_shut_everybody_out_are_refused() {
+    let home = Home::new();
+    let with = |settings: &[&str]| try_up(&home, "127.0.0.1:0", settings);
+    with(&["proxy_protocol=http"]).ends(2).says("set trusted_proxies");
+    with(&["proxy_protocol=grpc", "trusted_proxies=127.0.0.0/8"]).ends(2).says("this machine's own");
+    with(&["trusted_proxies=10.0.0.1/8"]).ends(2).says("write 10.0.0.0/8");
+    with(&["grpc_rate=5"]).ends(2).says("RATE/BURST");
+}
+
+#[test]
+fn each_certificate_has_its_own_limit_over_http() {
+    let (home, door) = door_with(&["http_auth=certificate", "http_rate_identity=1/40"]);
+    let limited = |folder: &std::path::Path, count: usize| {
+        let output = Command::new("curl")
+            .args(["-sS", "-o", "/dev/null", "-w", "%{http_code}\n"])
+            .arg("--cacert")
+            .arg(folder.join("authority.pem"))
+            .arg("--cert")
+            .arg(folder.join("client.pem"))
+            .arg("--key")
+            .arg(folder.join("client.key"))
+            .arg(format!("https://{door}/health#[1-{count}]"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().filter(|line| *line == "429").count()
+    };
+    let (greedy, other) = (issue(&home, "greedy", &[]), issue(&home, "other", &[]));
+    assert!((50..=60).contains(&limited(&greedy, 100)));
+    assert_eq!(limited(&other, 30), 0);
+    assert!(limited(&greedy, 20) >= 15, "on another connection, too");
+}
+
+#[test]
+fn calls_beyond_an_identitys_limit_are_told_when_to_come_back_and_streams_go_on_slowly() {
+    let home = Home::new();
+    up(&home, "127.0.0.1:0", &["grpc_rate_identity=50/100"]);
+    let (greedy, other) = (issue(&home, "greedy", &[]), issue(&home, "other", &[]));
+    let (greedy, other) = (options(&home, &greedy), options(&home, &other));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let remote = Remote::connect(&greedy).await.unwrap();
+        let mut failures = Vec::new();
+        for _ in 0..300 {
+            failures.extend(remote.status().await.err());
+        }
+        assert!(failures.len() > 20, "{}", failures.len());
+        for failure in &failures {
+            assert_eq!(failure.kind, Kind::Retry, "{failure}");
+            assert!(failure.message.contains("certificate or token"), "{failure}");
+        }
+        assert!(Remote::connect(&other).await.unwrap().status().await.is_ok(), "others are unharmed");
+        // Operations of a stream wait for their turn, and all are done.
+        let (sender, mut answers) = loop {
+            match remote.apply_stream().await {
+                Ok(stream) => break stream,
+                Err(failure) => assert_eq!(failure.kind, Kind::Retry),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let began = Instant::now();
+        for number in 0..150_u64 {
+            let key = Key::new(format!("{number:032}").into_bytes()).unwrap();
+            let namespace = NamespaceId::of(larder_client::vault::FILES);
+            let ask = Ask::Get { head_only: true };
+            let request = RecordRequest { tag: number, namespace, key, identity: None, ask };
+            sender.send(request).await.unwrap();
+            let (_, answer) = answers.next().await.unwrap().unwrap();
+            assert!(matches!(answer.unwrap(), Outcome::Absent));
+        }
+        let took = began.elapsed();
+        assert!(took > Duration::from_millis(2500), "{took:?}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
+    });
+    let door = address(&home);
+    assert!(refused(&door, "grpc", "rate_limited_identity") > 20.0);
+    // What is no TLS at all is counted.
+    let mut plain = TcpStream::connect(issued::address(&home)).unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let _ = plain.read_to_end(&mut Vec::new());
+    assert_eq!(refused(&door, "grpc", "handshake"), 1.0);
+}
+
+/// Passes connections on to the node, with a PROXY protocol header before each, from an address of this machine that is not
+/// loopback.
+fn passing_on(node: &str, from: &str, header: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let to = format!("{from}:{}", node.rsplit_once(':').unwrap().1);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            // A connection to an own address comes from that address.
+            let (client, mut node) = (client.unwrap(), TcpStream::connect(&to).unwrap());
+            node.write_all(&header).unwrap();
+            let back = (node.try_clone().unwrap(), client.try_clone().unwrap());
+            for (mut from, mut to) in [(client, node), back] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn handshakes_are_counted_by_the_client_that_a_proxy_names() {
+    let Some(network) = Network::new() else { return };
+    let home = Home::new();
+    let trusted = format!("trusted_proxies={}", network.address);
+    up(&home, "0.0.0.0:0", &[&trusted, "proxy_protocol=grpc", "grpc_rate=1/5"]);
+    let folder = issue(&home, "remote", &[]);
+    let node = issued::address(&home);
+    let through = |client: [u8; 4]| {
+        let mut options = options(&home, &folder);
+        options.address = passing_on(&node, &network.address, binary(client));
+        options
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let connects = |options| {
+        runtime.block_on(async {
+            match Remote::connect(&options).await {
+                Ok(remote) => remote.status().await.is_ok(),
+                Err(_) => false,
+            }
+        })
+    };
+    let greedy = through([203, 0, 113, 5]);
+    let passed = (0..12).filter(|_| connects(greedy.clone())).count();
+    assert!((1..=8).contains(&passed), "{passed}");
+    assert!(connects(through([203, 0, 113, 6])), "another client of the same proxy");
+    // Straight from the proxy's address there must be a header.
+    let port = node.rsplit_once(':').unwrap().1;
+    let mut without = TcpStream::connect(format!("{}:{port}", network.address)).unwrap();
+    without.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on").unwrap();
+    let _ = without.read_to_end(&mut Vec::new());
+    // This machine's own commands are no proxy's.
+    home.run(&["value", "set", "k", "v"]).ends(0);
+    let door = address(&home);
+    assert!(refused(&door, "grpc", "rate_limited") >= 4.0);
+    assert_eq!(refused(&door, "grpc", "no_proxy_header"), 1.0);
+}
+
+#[test]
+fn one_network_of_strangers_has_so_many_unfinished_handshakes() {
+    let Some(network) = Network::new() else { return };
+    let home = Home::new();
+    up(&home, "0.0.0.0:0", &[]);
+    let port = issued::address(&home).rsplit_once(':').unwrap().1.to_owned();
+    let connect = || TcpStream::connect(format!("{}:{port}", network.address)).unwrap();
+    let silent: Vec<_> = (0..60).map(|_| connect()).collect();
+    support::pause(300);
+    let door = address(&home);
+    assert_eq!(refused(&door, "grpc", "crowded"), 28.0, "beyond 32");
+    home.run(&["value", "set", "k", "v"]).ends(0);
+    drop(silent);
+    support::pause(300);
+    // And so many a second, whoever of them goes at once.
+    for _ in 0..300 {
+        drop(connect());
+        support::pause(1);
+    }
+    support::pause(300);
+    assert!(refused(&door, "grpc", "rate_limited") >= 50.0);
+    assert_eq!(get(&door, "/health").status, 200);
+}
