@@ -89,7 +89,7 @@ impl Compare {
 
 /// Options that are none are repeated; here not all of a long one, and as text.
 fn is_shortened(reply: &Reply) -> bool {
-    matches!(reply, Reply::Line(b'-', text) if text.starts_with(b"ERR Unsupported option ") && text.len() > 30)
+    matches!(reply, Reply::Line(b'-', text) if text.starts_with(b"ERR Unsupported option ") && (text.len() > 86 || !text.is_ascii()))
 }
 
 fn sorted(reply: &Reply) -> Option<Vec<&[u8]>> {

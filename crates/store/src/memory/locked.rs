@@ -11,13 +11,13 @@ use std::sync::atomic::AtomicBool;
 
 use larder_format::clock::Hlc;
 use larder_format::ids::NamespaceId;
-use larder_format::record::{Expiry, RecordMeta, Version};
+use larder_format::record::{Expiry, RecordMeta, RecordState, Version};
 use parking_lot::MutexGuard;
 
 use super::MemoryTable;
 use super::entry::{At, Kind, Space, fits};
 use super::shard::Shard;
-use crate::api::StoreError;
+use crate::api::{Current, Next, StoreError, Want};
 use crate::feed::{Change, EventKind};
 
 /// A plain value, as it lies in the table.
@@ -203,6 +203,28 @@ impl<'t> Locked<'t> {
             self.tell(number, &at, why, floor);
         }
         removed
+    }
+
+    /// As [`RecordStore::update`](crate::api::RecordStore::update): for what shows as [`Look::Other`].
+    ///
+    /// # Errors
+    /// What `decide` returns; [`StoreError::Full`]. Nothing was changed.
+    pub fn update(
+        &mut self,
+        key: &[u8],
+        decide: &mut dyn FnMut(&mut dyn Current) -> Result<Next, StoreError>,
+    ) -> Result<(), StoreError> {
+        let (number, at) = self.at(key);
+        let (table, shard) = self.shard_mut(number);
+        table.update_within(number, shard, &at, decide)
+    }
+
+    /// A copy of what there is under a key, of whatever kind.
+    #[must_use]
+    pub fn state(&self, key: &[u8]) -> Option<RecordState> {
+        let (number, at) = self.at(key);
+        let shard = self.shard(number);
+        shard.state(shard.get(&at)?, Want::All)
     }
 
     /// Sets `flag` once the key is changed or removed by anybody, or removed because its time is up; once only. What
