@@ -197,15 +197,13 @@ impl Sources {
     }
 
     fn tokens(&self) -> Vec<Family> {
-        let kept = [("larder_tokens", "Tokens that are kept", self.tokens.count() as u64)];
         let refused = [(
             "larder_tokens_refused_total",
             "Tokens shown at a raw door that were none, or none any more",
             self.tokens.refused(),
         )];
-        rows(Section::System, Kind::Gauge, kept)
-            .chain(rows(Section::Errors, Kind::Counter, refused))
-            .collect()
+        let kept = gauge(Section::System, "larder_tokens", "Tokens that are kept", self.tokens.count() as u64);
+        std::iter::once(kept).chain(rows(Section::Errors, Kind::Counter, refused)).collect()
     }
 
     fn upkeep(&self) -> Vec<Family> {
