@@ -197,15 +197,13 @@ impl Sources {
     }
 
     fn tokens(&self) -> Vec<Family> {
-        vec![
-            gauge(Section::System, "larder_tokens", "Tokens that are kept", self.tokens.count() as u64),
-            counter(
-                Section::Errors,
-                "larder_tokens_refused_total",
-                "Tokens shown at a raw door that were none, or none any more",
-                self.tokens.refused(),
-            ),
-        ]
+        let refused = [(
+            "larder_tokens_refused_total",
+            "Tokens shown at a raw door that were none, or none any more",
+            self.tokens.refused(),
+        )];
+        let kept = gauge(Section::System, "larder_tokens", "Tokens that are kept", self.tokens.count() as u64);
+        std::iter::once(kept).chain(rows(Section::Errors, Kind::Counter, refused)).collect()
     }
 
     fn upkeep(&self) -> Vec<Family> {
