@@ -69,6 +69,20 @@ impl Limiter {
         self.take_up_to(caller, 1, now).refused.map_or(Ok(()), Err)
     }
 
+    /// Takes a handshake out of what the caller's address may ask. What all strangers share is left alone: who turns out to be
+    /// known after it must not depend on what a crowd has asked.
+    ///
+    /// # Errors
+    /// As [`Limiter::take`].
+    pub fn take_handshake(&self, caller: &Caller, now: Duration) -> Result<(), Refusal> {
+        let counts = self.for_all || matches!(caller.standing, Standing::Proxy | Standing::Stranger);
+        let Some(addresses) = self.addresses.as_ref().filter(|_| counts) else { return Ok(()) };
+        match addresses.take(caller.network().to_u64(), 1, now).retry_after {
+            Some(retry_after) => Err(Refusal::RateLimited { retry_after, of: Limited::Address }),
+            None => Ok(()),
+        }
+    }
+
     /// Takes up to this many requests, which came at once, out of what the caller may ask.
     pub fn take_up_to(&self, caller: &Caller, wanted: u32, now: Duration) -> Granted {
         let mut granted = Granted { count: wanted, refused: None };
@@ -137,6 +151,8 @@ mod tests {
         }
         assert_eq!(of(&limiter, &stranger(2)), None, "what was refused took nothing of what all share");
         assert_eq!(of(&limiter, &stranger(2)), Some(Limited::Total));
+        assert_eq!(limiter.take_handshake(&stranger(3), NOW), Ok(()), "who knows who it is");
+        assert!(limiter.take_handshake(&stranger(1), NOW).is_err());
         let address = [192, 0, 2, 1].into();
         let known = [Caller::with_certificate(address, "a"), Caller::with_token(address, "a")];
         for caller in &known {

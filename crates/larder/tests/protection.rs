@@ -389,3 +389,36 @@ fn one_network_of_strangers_has_so_many_unfinished_handshakes() {
     assert!(refused(&door, "grpc", "rate_limited") >= 50.0);
     assert_eq!(get(&door, "/health").status, 200);
 }
+
+#[test]
+fn the_redis_door_counts_the_client_that_a_proxy_names() {
+    let home = Home::new();
+    let settings = ["trusted_proxies=127.0.0.1", "proxy_protocol=redis", "redis_rate=1/20"];
+    up(&home, "127.0.0.1:0", &settings);
+    let text = std::fs::read_to_string(home.home().join("state/node.pid")).unwrap();
+    let running: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let door = running["redis"].as_str().unwrap();
+    let answers = |header: &[u8], count: usize| {
+        let mut stream = TcpStream::connect(door).unwrap();
+        stream.write_all(header).unwrap();
+        stream.write_all(&b"PING\r\n".repeat(count)).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        let pongs = text.lines().filter(|line| *line == "+PONG").count();
+        let told = text.lines().filter(|line| line.starts_with("-ERR too many requests from your address"));
+        assert!(told.clone().all(|line| line.contains("retry after ")), "{text}");
+        (pongs, told.count())
+    };
+    let (pongs, told) = answers(&line("203.0.113.5"), 40);
+    assert!((20..=25).contains(&pongs) && pongs + told == 40, "{pongs} {told}");
+    assert_eq!(answers(&binary([203, 0, 113, 6]), 15), (15, 0));
+    assert!(
+        answers(b"PROXY UNKNOWN\r\n", 40).1 >= 15,
+        "not told: a stranger, though the proxy is on loopback"
+    );
+    assert_eq!(answers(b"", 5), (0, 0), "without a header");
+    let http = address(&home);
+    assert!(refused(&http, "redis", "rate_limited") >= 30.0);
+    assert_eq!(refused(&http, "redis", "no_proxy_header"), 1.0);
+}

@@ -102,7 +102,9 @@ fn redis_benchmark_finds_nothing_wrong() {
     let (_home, host, port, _) = node("none");
     for pipeline in ["1", "16"] {
         let run = Command::new("redis-benchmark")
-            .args(["-h", &host, "-p", &port, "-n", "5000", "-c", "20", "-P", pipeline, "-d", "256", "-r", "1000"])
+            .args([
+                "-h", &host, "-p", &port, "-n", "5000", "-c", "20", "-P", pipeline, "-d", "256", "-r", "1000",
+            ])
             .args(["-t", "ping,set,get,incr,mset", "--csv", "-e"])
             .output();
         let output = match run {

@@ -109,13 +109,6 @@ fn is_redis(start: &[u8]) -> bool {
     array || start.starts_with(b"PING\r\n") || start.starts_with(b"INFO\r\n")
 }
 
-/// Looks at the first word of a command that came to the Redis door. A page in a browser can send requests to any port,
-/// and what is in them could be commands: whoever sees this closes the connection before the next line.
-#[must_use]
-pub fn look_at_command(word: &[u8]) -> Option<Suspicion> {
-    (word.eq_ignore_ascii_case(b"POST") || word.eq_ignore_ascii_case(b"Host:")).then_some(Suspicion::Protocol)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,9 +141,6 @@ mod tests {
         for start in [&b"GET / HTTP/1.1"[..], b"* HTTP/1.1\r\n", b"*1 / HTTP/1.1", b"PINGER /", b""] {
             assert_eq!(look_at_bytes(start), None, "{start:?}");
         }
-        assert_eq!(look_at_command(b"post"), Some(Suspicion::Protocol));
-        assert_eq!(look_at_command(b"HOST:"), Some(Suspicion::Protocol));
-        assert_eq!(look_at_command(b"HOST"), None);
         assert_eq!(Suspicion::Protocol.name(), "protocol");
     }
 }

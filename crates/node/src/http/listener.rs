@@ -198,7 +198,7 @@ async fn welcome(
         return connection::serve(shared, stream, guest, watch.begin()).await;
     };
     // A handshake is what costs most of what a stranger can ask for.
-    if let Err(refusal) = shared.limiter.take(&caller, shared.time.monotonic()) {
+    if let Err(refusal) = shared.limiter.take_handshake(&caller, shared.time.monotonic()) {
         shared.metrics.http.refused(refusal);
         return;
     }

@@ -209,7 +209,7 @@ async fn welcome(
     };
     let Some(admission) = admission else { return serve(counted, stream, peer, caller, space).await };
     // A handshake is what costs most of what a stranger can ask for.
-    if let Err(refusal) = shared.limiter.take(&caller, shared.sources.time.monotonic()) {
+    if let Err(refusal) = shared.limiter.take_handshake(&caller, shared.sources.time.monotonic()) {
         return shared.sources.metrics.redis.refused(refusal);
     }
     let local = stream.local_addr().unwrap_or(shared.config.listen);

@@ -74,7 +74,10 @@ impl Budget {
         let limit = self.limit(purpose);
         let within = |used: u64| used.checked_add(bytes).filter(|after| *after <= limit);
         match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
-            Ok(_) => Ok(()),
+            Ok(before) => {
+                debug_assert!(self.cap == 0 || before + bytes <= self.cap, "the cap holds at every moment");
+                Ok(())
+            }
             Err(used) => Err(StoreError::Full { what: "memory cap", used, max: self.cap }),
         }
     }

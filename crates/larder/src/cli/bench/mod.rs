@@ -120,9 +120,8 @@ fn own_door(folders: &Folders) -> Outcome<String> {
     let Some(running) = pid_file::look(&folders.pid_file(up::NODE))? else {
         return closed("no node of this home runs", "larder up, or give a URL");
     };
-    let secure = |door: &str| {
-        running.settings.get(&format!("{door}_auth")).is_some_and(|auth| auth == "certificate")
-    };
+    let secure =
+        |door: &str| running.settings.get(&format!("{door}_auth")).is_some_and(|auth| auth == "certificate");
     match (&running.redis, &running.http) {
         (Some(redis), _) => Ok(format!("redis{}://{redis}", if secure("redis") { "s" } else { "" })),
         (None, Some(http)) => Ok(format!("http{}://{http}/v1/data/", if secure("http") { "s" } else { "" })),
