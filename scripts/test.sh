@@ -51,6 +51,7 @@ part "tools" tools
 [ -e tools/reader/setup.sh ] && part "an independent reader opens the vectors" reader
 shared=(--workspace --exclude larder-sim --features larder/as-tested)
 all=(--lib --bins --tests)
+[ -e tools/redis/setup.sh ] && part "Redis clients for Node.js" tools/redis/setup.sh
 part "build" cargo test "${shared[@]}" "${all[@]}" --no-run --quiet
 part "unit, model, crash-point and end-to-end tests" cargo test "${shared[@]}" "${all[@]}" --no-fail-fast
 part "planted bugs of the store and of the model of moves are caught" cargo test "${shared[@]}" --no-fail-fast \

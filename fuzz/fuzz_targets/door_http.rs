@@ -3,7 +3,7 @@
 #![no_main]
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Uri, Version};
+use http::{Method, Uri};
 use larder_door::http::conditions::Conditions;
 use larder_door::http::events::Cursor;
 use larder_door::http::origin::Hosts;
@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
         Wanted::Whole | Wanted::Nothing => {}
     }
     let authority = uri.authority().map(http::uri::Authority::as_str);
-    let _ = Hosts::default().check(&method, Version::HTTP_11, authority, &headers);
+    let _ = Hosts::default().check(&method, http::Version::HTTP_11, authority, &headers);
     match target::decode(&method, uri.path(), uri.query()) {
         Ok(asked) => {
             if let Some(key) = asked.key() {

@@ -3,8 +3,8 @@
 #![no_main]
 
 use bytes::Bytes;
-use larder_format::token::{Caveat, RootKey, Token, TokenRecord};
 use larder_format::right::Right;
+use larder_format::token::{Caveat, RootKey, Token, TokenRecord};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -6,6 +6,9 @@
 
 use larder_format::rng::{Rng, SeededRng};
 
+/// Groups that requests are counted in that were never sent.
+const GROUPS_MAX: u64 = 100_000;
+
 /// How requests are spread over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrivals {
@@ -64,6 +67,34 @@ impl Pace {
         }
     }
 
+    /// All that is left, in groups: when the first of each was due, and how many they are. Of millions that nobody will
+    /// send, each alone is of no interest.
+    #[must_use]
+    pub fn rest(&self) -> Vec<(u64, u32)> {
+        let Some(next_ns) = self.next_ns() else { return Vec::new() };
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a positive number of requests"
+        )]
+        let count = ((self.end_ns - next_ns) as f64 / self.interval_ns).ceil() as u64;
+        let groups = count.min(GROUPS_MAX);
+        let part = |group: u64| {
+            let before = u128::from(count) * u128::from(group) / u128::from(groups);
+            u64::try_from(before).unwrap_or(count)
+        };
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "53 bits of nanoseconds are 104 days"
+        )]
+        let due = |index: u64| next_ns + (index as f64 * self.interval_ns) as u64;
+        let size = |group: u64| u32::try_from(part(group + 1) - part(group)).unwrap_or(u32::MAX);
+        (0..groups).map(|group| (due(part(group)), size(group))).collect()
+    }
+
     /// Takes the next request if it is due by now, and says when it was.
     pub fn take(&mut self, now_ns: u64) -> Option<u64> {
         let due = self.next_ns().filter(|next| *next <= now_ns)?;
@@ -114,5 +145,17 @@ mod tests {
         assert_eq!(pace.due(95_000_000, 3), 3);
         assert_eq!(pace.take(0), Some(0));
         assert_eq!((pace.due(9_000_000, 9), pace.next_ns()), (0, Some(10_000_000)));
+    }
+
+    #[test]
+    fn what_is_left_is_all_of_it_however_much_that_is() {
+        let mut pace = Pace::new(100.0, Arrivals::Even, 0, 1, 0, 1_000_000_000);
+        pace.take(0);
+        let rest = pace.rest();
+        assert_eq!((rest.len(), rest[0], rest[98]), (99, (10_000_000, 1), (990_000_000, 1)));
+        let rest = Pace::new(1e8, Arrivals::Even, 0, 1, 0, 100_000_000_000).rest();
+        let all: u64 = rest.iter().map(|(_, count)| u64::from(*count)).sum();
+        assert_eq!((all, rest.len()), (10_000_000_000, 100_000));
+        assert!(rest.last().unwrap().0 > 99_990_000_000);
     }
 }

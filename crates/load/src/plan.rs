@@ -318,7 +318,7 @@ mod tests {
     fn what_does_not_fit_together_is_refused() {
         assert!(plan().check().is_ok());
         let as_is = Plan {
-            target: Target::parse("http://h/x").unwrap(),
+            target: Target::parse("http://example.com/x").unwrap(),
             as_is: true,
             reads_percent: 100,
             verify: false,

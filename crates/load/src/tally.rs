@@ -136,9 +136,10 @@ impl Tally {
     }
 
     /// Counts what was due and never sent.
-    pub(crate) fn unsent(&mut self, due_ns: u64, now_ns: u64) {
-        self.window.counts.fault(Fault::Unsent, 1, || "the server did not keep up with the rate".to_owned());
-        self.latency(false, now_ns.saturating_sub(due_ns));
+    pub(crate) fn unsent(&mut self, due_ns: u64, count: u32, now_ns: u64) {
+        let words = || "the server did not keep up with the rate".to_owned();
+        self.window.counts.fault(Fault::Unsent, u64::from(count), words);
+        self.window.reads.record(now_ns.saturating_sub(due_ns), count);
     }
 
     /// Hands the open window over.

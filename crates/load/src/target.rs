@@ -1,4 +1,4 @@
-//! Where load goes: `redis://host:port`, `rediss://`, `http://host:port/path/`, `https://`, `memcached://host:port`.
+//! Where load goes: `redis://HOST:PORT`, `rediss://`, `http://HOST:PORT/PATH/`, `https://`, `memcached://HOST:PORT`.
 //!
 //! Secrets have no place in an address: it is shown in reports and in the list of processes.
 
@@ -151,8 +151,8 @@ mod tests {
             ("redis://127.0.0.1:7000", "redis://127.0.0.1:7000"),
             ("redis://h", "redis://h:6379"),
             ("rediss://[::1]:7/2", "rediss://[::1]:7/2"),
-            ("http://h:80/v1/data/", "http://h:80/v1/data/"),
-            ("https://h", "https://h:443/"),
+            ("http://example.com:80/v1/data/", "http://example.com:80/v1/data/"),
+            ("https://example.com", "https://example.com:443/"),
             ("memcached://h", "memcached://h:11211"),
         ] {
             assert_eq!(Target::parse(text).unwrap().shown(), shown, "{text}");
@@ -161,9 +161,16 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_without_showing_a_secret() {
-        for text in
-            ["", "h:1", "ftp://h", "redis://", "redis://h:0", "redis://h:x", "redis://a:b:c", "http://h/a b"]
-        {
+        for text in [
+            "",
+            "h:1",
+            "ftp://h",
+            "redis://",
+            "redis://h:0",
+            "redis://h:x",
+            "redis://a:b:c",
+            "http://example.com/a b",
+        ] {
             assert!(Target::parse(text).is_err(), "{text}");
         }
         let error = Target::parse("redis://user:hunter2@h:1").unwrap_err().to_string();

@@ -244,8 +244,8 @@ impl<'a, C: Codec> Worker<'a, C> {
             self.tally.lost(self.shared, &mut connection.under_way, Fault::TimedOut, words, now_ns);
         }
         if let Work::Mix { pace: Some(pace), .. } = &mut self.work {
-            while let Some(due_ns) = pace.take(u64::MAX - 1) {
-                self.tally.unsent(due_ns, now_ns);
+            for (due_ns, count) in pace.rest() {
+                self.tally.unsent(due_ns, count, now_ns);
             }
         }
     }

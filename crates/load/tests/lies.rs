@@ -140,6 +140,8 @@ fn a_number_of_requests_is_that_number_and_keys_are_deleted_unless_kept() {
     let honest = Plan { connections: 7, threads: 3, ..plan(Manner::Honest) };
     let counted = run(&Plan { requests: Some(10_001), keep: true, ..honest.clone() }).unwrap();
     assert_eq!((counted.phases[0].requests, counted.keys_left_behind), (10_001, true));
+    let paced = phase(&Plan { requests: Some(501), rate: Some(1_000.0), keep: true, ..honest.clone() });
+    assert_eq!((paced.requests, paced.errors), (501, 0), "{paced:?}");
     // The values of that run are not this run's: it does not fill, and must find them foreign.
     let found = phase(&Plan { fill: false, reads_percent: 100, keep: true, ..honest.clone() });
     assert_eq!(kinds(&found), ["wrong"]);

@@ -237,7 +237,10 @@ impl Chores {
         if self.time.may_free() {
             let _durable = self.log.raise_time(now)?;
         }
-        self.tokens.keep_uses(now)?;
-        Ok(false)
+        match self.tokens.keep_uses(now) {
+            // Nobody misses it: a full disk has other work to do.
+            Err(StoreError::Full { .. } | StoreError::Quota { .. } | StoreError::Stalled) => Ok(false),
+            kept => kept.map(|()| false),
+        }
     }
 }

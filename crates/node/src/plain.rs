@@ -1,7 +1,7 @@
 //! Plain values of one raw memory namespace: the memory engine joined with the register's rules, the namespace's
 //! lifetimes, and quotas. What protocols of small values run on; nothing here knows a protocol.
 //!
-//! Keys are locked first ([`Values::lock_one`], [`Values::lock_keys`]); what is then read and
+//! Keys are locked first ([`Values::lock_one`], [`Values::lock_keys`], [`Values::lock_all`]); what is then read and
 //! written under the lock is one step for everybody else. Time stands still meanwhile: one `now` is what all of it is
 //! decided with. A value whose time is up is removed when it is met, before anybody is told that there is none, so that
 //! nobody whose `now` is older sees it again.
@@ -9,18 +9,21 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use bytes::Bytes;
 use larder_format::clock::Hlc;
 use larder_format::ids::NamespaceId;
 use larder_format::limits::KEY_LEN_MAX;
 use larder_format::namespace::{LifetimeError, LifetimeRequest, Namespace};
-use larder_format::operation::{Condition, Lifetime, Refusal};
-use larder_format::record::{Expiry, Version};
-use larder_mesh::single::Context;
+use larder_format::operation::{Condition, Lifetime, Operation, Outcome, Put, Refusal};
+use larder_format::record::{Content, Expiry, Live, Version};
 use larder_mesh::single::plain::{self, Unchanged};
-use larder_store::api::StoreError;
+use larder_mesh::single::{self, Context};
+use larder_store::api::{Next, StoreError};
 use larder_store::feed::EventKind;
 use larder_store::memory::{Locked, Look, MemoryTable, Seen};
-use larder_store::used::{Reach, UsedTable};
+use larder_store::used::{Reach, Reserved, UsedTable};
+
+use crate::registers::store_next;
 
 /// Latest end that a value can have, in milliseconds since 1970: what the engine keeps of it has 48 bits, and all ones
 /// are none.
@@ -29,7 +32,7 @@ pub(crate) const EXPIRY_MS_MAX: u64 = (1 << 48) - 2;
 /// Why nothing was done. Unless said otherwise nothing was changed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Denied {
-    /// There is something else than a plain value: one that may be read a number of times only, or is sealed.
+    /// There is something else than a plain value: one that may be read a number of times only.
     #[error("the value under this key is not a plain one")]
     NotPlain,
     /// The key is empty, or longer than any may be.
@@ -118,6 +121,11 @@ impl<'a> Values<'a> {
         Held { values: self, locked: self.table.lock_keys(self.id, keys) }
     }
 
+    /// Holds all keys.
+    pub(crate) fn lock_all(self) -> Held<'a> {
+        Held { values: self, locked: self.table.lock_all(self.id) }
+    }
+
     /// Whether several keys can be changed as one: where one node has all of each.
     pub(crate) fn is_atomic(&self) -> bool {
         self.namespace.replicas == 1
@@ -125,6 +133,24 @@ impl<'a> Values<'a> {
 
     fn context(&self) -> Context {
         Context::at(self.now).with_ttl_max_ms(self.namespace.ttl_max_ms)
+    }
+
+    /// How long a value lives, as the rules have it.
+    fn lifetime(&self, until: Until) -> Result<Lifetime, Denied> {
+        Ok(match until {
+            Until::At(expiry) => Lifetime::Until(expiry),
+            Until::Default => Lifetime::Until(self.default_expiry()?),
+            Until::Kept => Lifetime::Keep(self.default_expiry()?),
+        })
+    }
+
+    /// Sets aside what the namespace's quota is to be asked for, until what it is for is counted.
+    fn reserve(&self, len: usize, before_len: usize) -> Result<Option<Reserved>, Denied> {
+        if self.namespace.quota_bytes.is_none() {
+            return Ok(None);
+        }
+        let more = len.saturating_sub(before_len) as u64;
+        Ok(Some(self.used.of(self.id).reserve(more, Reach::Before(0))?))
     }
 
     /// The end of a value that asks for none.
@@ -165,8 +191,34 @@ impl<'a> Held<'a> {
                 Ok(then(None))
             }
             Look::Plain(seen) => Ok(then(Some(seen))),
-            Look::Other(meta) if meta.is_live(self.values.now) => Err(Denied::NotPlain),
-            Look::Other(_) | Look::Nothing => Ok(then(None)),
+            Look::Other(meta) if !meta.is_live(self.values.now) => Ok(then(None)),
+            Look::Other(meta) if meta.takes_left.is_some() => Err(Denied::NotPlain),
+            Look::Other(meta) => {
+                // A value like any other, that was written with an operation's id which must still be known.
+                let state = self.locked.state(key).map(|state| state.content);
+                let Some(Content::Live(Live { ref body, .. })) = state else { return Err(Denied::NotPlain) };
+                Ok(then(Some(Seen { version: meta.version, expiry: meta.expiry, value: body })))
+            }
+            Look::Nothing => Ok(then(None)),
+        }
+    }
+
+    /// Does to a record that is more than a plain value what its rules say, for any kind of record.
+    fn apply(&mut self, key: &[u8], operation: &Operation) -> Result<bool, Denied> {
+        let context = self.values.context();
+        let mut outcome = Outcome::Absent;
+        self.locked.update(key, &mut |current| {
+            let context = context.with_floor(Version::from_u64(current.floor().round));
+            let state = current.load()?;
+            let whole = state.as_ref().map_or(single::Current::Absent, single::Current::State);
+            // All of it is given, so that nothing is left to need.
+            let Ok(applied) = single::apply(whole, operation, None, &context) else { return Ok(Next::Keep) };
+            outcome = applied.outcome;
+            Ok(store_next(applied.next))
+        })?;
+        match outcome {
+            Outcome::Refused(refusal) => Err(Unchanged::Refused(refusal).into()),
+            outcome => Ok(!matches!(outcome, Outcome::Absent)),
         }
     }
 
@@ -212,15 +264,15 @@ impl<'a> Held<'a> {
                 let bytes = key.len() + seen.value.len();
                 (Some((seen.version, seen.expiry)), bytes, seen.expiry.is_past(now))
             }
-            // What it remembers of operations must still be known.
-            Look::Other(meta) if meta.is_live(now) || meta.has_operations => return Err(Denied::NotPlain),
+            Look::Other(meta) if meta.is_live(now) && meta.takes_left.is_some() => {
+                return Err(Denied::NotPlain);
+            }
+            Look::Other(meta) if meta.has_operations => {
+                return self.put_beside(key, parts, until, meta.value_len as usize);
+            }
             Look::Other(meta) => (Some((meta.version, meta.expiry)), 0, false),
         };
-        let lifetime = match until {
-            Until::At(expiry) => Lifetime::Until(expiry),
-            Until::Default => Lifetime::Until(self.values.default_expiry()?),
-            Until::Kept => Lifetime::Keep(self.values.default_expiry()?),
-        };
+        let lifetime = self.values.lifetime(until)?;
         let context = self.values.context().with_floor(self.locked.floor(key));
         let (version, expiry) = plain::write(before, Condition::Any, lifetime, &context)?;
         if expired && let Some((version, _)) = before {
@@ -228,14 +280,30 @@ impl<'a> Held<'a> {
             self.locked.remove(key, version, EventKind::Expired);
         }
         // Until what it is for is counted.
-        let _reserved = match self.values.namespace.quota_bytes {
-            Some(_) => {
-                let more = (key.len() + len).saturating_sub(before_len) as u64;
-                Some(self.values.used.of(self.values.id).reserve(more, Reach::Before(0))?)
-            }
-            None => None,
-        };
+        let _reserved = self.values.reserve(key.len() + len, before_len)?;
         Ok(self.locked.put(key, parts, version, expiry)?)
+    }
+
+    /// Writes a value over one that remembers operations, which are remembered on.
+    fn put_beside(
+        &mut self,
+        key: &[u8],
+        parts: &[&[u8]],
+        until: Until,
+        before_len: usize,
+    ) -> Result<(), Denied> {
+        let body = Bytes::from(parts.concat());
+        let _reserved = self.values.reserve(body.len(), before_len)?;
+        let put = Put {
+            condition: Condition::Any,
+            lifetime: self.values.lifetime(until)?,
+            takes: None,
+            tokens: Vec::new(),
+            not_after_ms: None,
+            head: Bytes::new(),
+            body,
+        };
+        self.apply(key, &Operation::Put(put)).map(|_| ())
     }
 
     /// Changes when a value ends, and nothing else. Answers whether there is one.
@@ -247,6 +315,9 @@ impl<'a> Held<'a> {
         if let (Expiry::NEVER, Some(max_ms)) = (expiry, self.values.namespace.ttl_max_ms) {
             return Err(LifetimeError::NeedsEnd { max_ms }.into());
         }
+        if let Look::Other(_) = self.locked.look(key) {
+            return self.apply(key, &Operation::Touch { condition: Condition::Any, expiry });
+        }
         let context = self.values.context().with_floor(self.locked.floor(key));
         let (version, expiry) =
             plain::touch(Some((was.version, was.expiry)), Condition::Any, expiry, &context)?;
@@ -256,14 +327,15 @@ impl<'a> Held<'a> {
     /// Removes a value, plain or not. Answers whether there was one.
     ///
     /// # Errors
-    /// [`Denied::NotPlain`] for what must be remembered after it is gone.
+    /// [`Denied`].
     pub(crate) fn remove(&mut self, key: &[u8]) -> Result<bool, Denied> {
         let (version, expiry) = match self.locked.look(key) {
             Look::Nothing => return Ok(false),
             Look::Plain(seen) => (seen.version, seen.expiry),
             Look::Other(meta) if !meta.is_live(self.values.now) => return Ok(false),
-            Look::Other(meta) if meta.has_operations => return Err(Denied::NotPlain),
-            Look::Other(meta) => (meta.version, meta.expiry),
+            Look::Other(_) => {
+                return self.apply(key, &Operation::Delete { condition: Condition::Any });
+            }
         };
         let context = self.values.context().with_floor(self.locked.floor(key));
         match plain::remove(Some((version, expiry)), Condition::Any, &context) {
@@ -273,6 +345,21 @@ impl<'a> Held<'a> {
                 Ok(false)
             }
         }
+    }
+
+    /// As [`MemoryTable::scan_plain`], where all keys are held.
+    pub(crate) fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], Seen<'_>)) -> u64 {
+        self.locked.scan_plain(cursor, count, visit)
+    }
+
+    /// As [`MemoryTable::random_key`], where all keys are held.
+    pub(crate) fn random_key(&self, random: u64) -> Option<Vec<u8>> {
+        self.locked.random_key(random, self.values.now)
+    }
+
+    /// As [`MemoryTable::clear`], where all keys are held.
+    pub(crate) fn clear(&mut self, floor: Version) -> u64 {
+        self.locked.clear(floor)
     }
 
     /// Sets `flag` once a key is changed, removed or found to have ended, by anybody.

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use larder_format::ids::OperationId;
 use larder_format::namespace::{Class, Privacy, ScanOrder};
-use larder_format::record::{Content, Key, Live, RecordSlot, RecordState};
+use larder_format::record::{Content, Key, Live, OperationRecord, OperationResult, RecordSlot, RecordState};
 use larder_format::slot::Slot;
 use larder_store::api::{Address, Next, RecordStore};
 use larder_store::memory::MemoryConfig;
@@ -141,12 +142,43 @@ fn versions_rise_also_over_removals_at_the_same_moment() {
     }
 }
 
+fn store(values: Values<'_>, key: &[u8], state: &RecordState) {
+    let key = Key::new(key.to_vec()).unwrap();
+    let at = Address { namespace: values.id, slot: Slot::of_raw(key.as_bytes()), key: &key };
+    let slot = RecordSlot { ballots: None, state: Some(state.clone()) };
+    values.table.update(at, &mut |_| Ok(Next::Store(slot.clone()))).unwrap();
+}
+
+#[test]
+fn what_remembers_operations_is_a_value_like_any_other_and_remembers_them_on() {
+    let place = Place::new(|_| {});
+    let values = place.at(1_000);
+    let written = OperationResult::Written { version: Version(Hlc::from_ms(900)), expiry: Expiry::NEVER };
+    let known = OperationRecord { id: OperationId([7; 16]), deadline_ms: 9_000, result: written };
+    let state = RecordState {
+        version: Version(Hlc::from_ms(900)),
+        expiry: Expiry::at_ms(5_000),
+        content: Content::Live(Live { body: "first".into(), ..Live::default() }),
+        operations: vec![known.clone()],
+    };
+    store(values, b"k", &state);
+    let mut held = values.lock_one(b"k");
+    assert_eq!(held.copied(b"k").unwrap(), Some((b"first".to_vec(), Expiry::at_ms(5_000))));
+    held.put(b"k", &[b"sec", b"ond"], Until::Kept).unwrap();
+    assert_eq!(held.copied(b"k").unwrap(), Some((b"second".to_vec(), Expiry::at_ms(5_000))));
+    assert!(held.touch(b"k", Expiry::at_ms(6_000)).unwrap());
+    assert_eq!(held.was(b"k").unwrap().unwrap().expiry, Expiry::at_ms(6_000));
+    assert!(held.remove(b"k").unwrap() && !held.is_there(b"k") && !held.remove(b"k").unwrap());
+    assert_eq!(held.locked.state(b"k").unwrap().operations, [known.clone()], "its shadow remembers");
+    held.put(b"k", &[b"third"], Until::Default).unwrap();
+    assert_eq!(held.copied(b"k").unwrap(), Some((b"third".to_vec(), Expiry::NEVER)));
+    assert_eq!(held.locked.state(b"k").unwrap().operations, [known]);
+}
+
 #[test]
 fn what_may_be_taken_only_is_neither_shown_nor_written_over() {
     let place = Place::new(|_| {});
     let values = place.at(1_000);
-    let key = Key::new(&b"once"[..]).unwrap();
-    let at = Address { namespace: values.id, slot: Slot::of_raw(b"once"), key: &key };
     let live = Live { takes_left: Some(1), body: "secret".into(), ..Live::default() };
     let state = RecordState {
         version: Version(Hlc::from_ms(900)),
@@ -154,8 +186,7 @@ fn what_may_be_taken_only_is_neither_shown_nor_written_over() {
         content: Content::Live(live),
         operations: Vec::new(),
     };
-    let slot = RecordSlot { ballots: None, state: Some(state) };
-    place.table.update(at, &mut |_| Ok(Next::Store(slot.clone()))).unwrap();
+    store(values, b"once", &state);
     let mut held = values.lock_one(b"once");
     assert!(matches!(held.copied(b"once"), Err(Denied::NotPlain)));
     assert!(matches!(held.put(b"once", &[b"v"], Until::Default), Err(Denied::NotPlain)));

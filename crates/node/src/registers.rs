@@ -461,7 +461,7 @@ fn resolve_put(
     })
 }
 
-fn store_next(next: single::Next) -> Next {
+pub(crate) fn store_next(next: single::Next) -> Next {
     match next {
         single::Next::Keep => Next::Keep,
         single::Next::Store(state) => Next::Store(RecordSlot { ballots: None, state: Some(state) }),

@@ -169,12 +169,14 @@ impl Bench {
                 }
             });
             let (start, start_cpu) = (self.clock.monotonic(), cpu());
-            let (mut removed, mut slowest, mut calls) = (0, Duration::ZERO, 0);
+            let (mut removed, mut slowest, mut calls, mut slow) = (0, Duration::ZERO, 0, 0);
             loop {
                 let began = cpu();
                 // A single portion for each call: what one lock is held for, at most.
                 let swept = self.table.sweep(Hlc::from_ms(END_MS + 1_500), 128);
-                slowest = slowest.max(cpu().saturating_sub(began));
+                let portion = cpu().saturating_sub(began);
+                slowest = slowest.max(portion);
+                slow += u64::from(portion > Duration::from_millis(1));
                 (removed, calls) = (removed + swept.removed, calls + 1);
                 if !swept.more {
                     break;
@@ -185,7 +187,10 @@ impl Bench {
             let busy = cpu().saturating_sub(start_cpu).as_secs_f64();
             println!("sweep of {removed} values, each portion by itself");
             println!("  {:.3} s, {busy:.3} s of a processor, {calls} portions", took.as_secs_f64());
-            println!("  longest portion (one lock)  {:>6.0} µs of a processor", slowest.as_secs_f64() * 1e6);
+            println!(
+                "  longest portion (one lock)  {:>6.0} µs of a processor, {slow} above 1 ms",
+                slowest.as_secs_f64() * 1e6
+            );
         });
         println!(
             "meanwhile {} reads, the longest {:.0} µs, {} above 100 µs",

@@ -374,11 +374,18 @@ fn a_hot_key_leaves_no_growth_however_its_size_and_end_change() {
     let table = table(0, 5);
     let mut rng = SeededRng::new(5);
     let value = [7; 3_000];
+    // Others beside it, so that its shard is never empty and begins anew.
+    for n in 0..10_000_u64 {
+        let key = n.to_be_bytes();
+        let version = Version(Hlc::from_ms(START_MS));
+        table.lock_one(KEEPS, &key).put(&key, &[b"other"], version, Expiry::NEVER).unwrap();
+    }
+    let others = table.usage().accounted_bytes;
     let (mut most, mut now_ms) = (0, START_MS);
     for n in 0..1_000_000_u64 {
         if n % 1_000 == 0 {
             now_ms += 10;
-            most = most.max(table.usage().accounted_bytes);
+            most = most.max(table.usage().accounted_bytes - others);
         }
         let version = Version::from_u64((now_ms << 16) + n % 1_000);
         let expiry = match rng.below(10) {
@@ -395,7 +402,7 @@ fn a_hot_key_leaves_no_growth_however_its_size_and_end_change() {
     }
     table.check_all();
     assert!(most < 64 << 10, "a key of at most 2 KiB held {most} bytes");
-    table.lock_one(KEEPS, b"hot").remove(b"hot", Version(Hlc::MAX), EventKind::Deleted);
+    table.clear(KEEPS, Version(Hlc::MAX));
     assert_eq!(table.usage().accounted_bytes, 0);
 }
 
@@ -484,7 +491,7 @@ fn many_threads_never_hold_more_than_the_cap() {
             scope.spawn(move || {
                 let mut rng = SeededRng::new(thread);
                 let value = [3; 40_000];
-                for n in 0..40_000_u64 {
+                for n in 0..12_000_u64 {
                     let key = (rng.below(20_000)).to_be_bytes();
                     let namespace = if rng.below(2) == 0 { KEEPS } else { EVICTS };
                     let version = Version(Hlc::from_ms(START_MS + n));
@@ -507,7 +514,7 @@ fn many_threads_never_hold_more_than_the_cap() {
     table.check_all();
     let (most, refused) = (most.into_inner(), refused.into_inner());
     assert!(most <= cap && most > cap / 10 * 9, "at most {most} of {cap}");
-    assert!(refused > 100, "the cap was felt: {refused}");
+    assert!(refused > 30, "the cap was felt: {refused}");
 }
 
 /// Sums move between keys under locks of several: whoever locks all sees the whole, always, and nobody waits for ever.

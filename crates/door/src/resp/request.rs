@@ -106,9 +106,12 @@ impl Bounds {
 /// Why bytes are no request. The connection is of no more use: where the next request begins is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
-    /// The number of arguments is none, or beyond the limit.
+    /// The number of arguments is none.
     #[error("invalid multibulk length")]
     Count,
+    /// The number of arguments is beyond the limit.
+    #[error("invalid multibulk length")]
+    CountLong,
     /// More arguments than before somebody says who they are.
     #[error("unauthenticated multibulk length")]
     StrangerCount,
@@ -118,9 +121,12 @@ pub enum Wrong {
     /// Something else where an argument's length should be.
     #[error("expected '$', got '{}'", shown(*.0))]
     NoBulk(u8),
-    /// An argument's length is none, or beyond the limit.
+    /// An argument's length is none.
     #[error("invalid bulk length")]
     BulkLen,
+    /// An argument's length is beyond the limit.
+    #[error("invalid bulk length")]
+    BulkLong,
     /// A longer argument than before somebody says who they are.
     #[error("unauthenticated bulk length")]
     StrangerBulkLen,
@@ -139,6 +145,14 @@ pub enum Wrong {
     /// Quotes of a line that do not close.
     #[error("unbalanced quotes in request")]
     Quotes,
+}
+
+impl Wrong {
+    /// Whether it might be a request, were it not so large.
+    #[must_use]
+    pub fn is_oversized(self) -> bool {
+        matches!(self, Wrong::CountLong | Wrong::BulkLong | Wrong::RequestLen | Wrong::InlineLen)
+    }
 }
 
 fn shown(byte: u8) -> char {
@@ -255,9 +269,9 @@ impl Parser {
                 if count <= 0 {
                     return Ok(Step::Request(next));
                 }
-                let left = usize::try_from(count).map_err(|_| Wrong::Count)?;
+                let left = usize::try_from(count).map_err(|_| Wrong::CountLong)?;
                 if left > ARGUMENTS_MAX.min(bounds.arguments_max) {
-                    return Err(if bounds.stranger { Wrong::StrangerCount } else { Wrong::Count });
+                    return Err(if bounds.stranger { Wrong::StrangerCount } else { Wrong::CountLong });
                 }
                 Array { left, bulk: None }
             }
@@ -315,7 +329,7 @@ impl Parser {
 fn bulk_len(len: i64, bounds: Bounds, at: usize) -> Result<usize, Wrong> {
     let len = usize::try_from(len).map_err(|_| Wrong::BulkLen)?;
     if len > bounds.bulk_len_max {
-        return Err(if bounds.stranger { Wrong::StrangerBulkLen } else { Wrong::BulkLen });
+        return Err(if bounds.stranger { Wrong::StrangerBulkLen } else { Wrong::BulkLong });
     }
     if at + len + 2 > REQUEST_BYTES_MAX {
         return Err(Wrong::RequestLen);

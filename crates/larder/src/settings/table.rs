@@ -135,7 +135,7 @@ const MOST: &[Field] = &[
     },
     Field {
         name: "memory_cap",
-        meaning: "Most memory that expiring values may take, overhead counted; beyond it a put is refused as full.",
+        meaning: "Most memory that expiring values may take, overhead counted; beyond it a put is refused as full, or values that end soonest go first where their namespace says so.",
         process: Process::Node,
         allowed: || format!("{} to {}", size::show(MEMORY_CAP_MIN), size::show(MEMORY_CAP_MAX)),
         set: |settings, text| {

@@ -75,6 +75,7 @@ impl Compare {
             (Compare::AnyKey, Reply::Bulk(_, a), Reply::Bulk(_, b)) => a.is_some() && b.is_some(),
             (Compare::Kind, Reply::Line(a, _), Reply::Line(b, _)) => a == b,
             (Compare::Kind, Reply::Bulk(a, x), Reply::Bulk(b, y)) => a == b && x.is_some() == y.is_some(),
+            (Compare::Kind, Reply::Many(a, x), Reply::Many(b, y)) => a == b && x.is_some() == y.is_some(),
             (Compare::Each(each), Reply::Many(a, Some(x)), Reply::Many(b, Some(y))) => {
                 a == b
                     && x.len() == y.len()
@@ -88,7 +89,7 @@ impl Compare {
 
 /// Options that are none are repeated; here not all of a long one, and as text.
 fn is_shortened(reply: &Reply) -> bool {
-    matches!(reply, Reply::Line(b'-', text) if text.starts_with(b"ERR Unsupported option ") && text.len() > 30)
+    matches!(reply, Reply::Line(b'-', text) if text.starts_with(b"ERR Unsupported option ") && (text.len() > 86 || !text.is_ascii()))
 }
 
 fn sorted(reply: &Reply) -> Option<Vec<&[u8]>> {
@@ -445,7 +446,10 @@ impl Maker {
             5 => ("KEYS", vec![self.text(&PATTERNS)], Keys),
             6 => ("TYPE", vec![from], Bytes),
             _ => {
-                let mut rest = vec![self.text(&["0", "0", "0", "0", "0", "x", "-1"])];
+                let cursor = self.text(&["0", "0", "0", "0", "0", "x", "-1"]);
+                // What a cursor means that is not the beginning, each server decides.
+                let compare = if cursor == b"-1" { Compare::Kind } else { Scan };
+                let mut rest = vec![cursor];
                 rest.push(self.word("COUNT"));
                 rest.push(self.text(&["1000", "10000", "1000", "0", "-1", "x"]));
                 if self.dice.one_in(2) {
@@ -456,7 +460,7 @@ impl Maker {
                     rest.push(self.word("TYPE"));
                     rest.push(self.text(&["string", "list", "String", "nothing"]));
                 }
-                ("SCAN", rest, Scan)
+                ("SCAN", rest, compare)
             }
         }
     }

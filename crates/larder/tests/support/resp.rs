@@ -57,7 +57,7 @@ impl Reply {
     pub fn show(&self) -> String {
         let text = |bytes: &[u8]| {
             let cut = &bytes[..bytes.len().min(200)];
-            format!("{}{}", cut.escape_ascii(), if cut.len() < bytes.len() { "…" } else { "" })
+            format!("{}{}", plain(cut), if cut.len() < bytes.len() { "…" } else { "" })
         };
         match self {
             Reply::Line(kind, line) => format!("{}{}", char::from(*kind), text(line)),
@@ -72,6 +72,15 @@ impl Reply {
             }
         }
     }
+}
+
+/// Bytes as text; what cannot be shown as its number.
+fn plain(bytes: &[u8]) -> String {
+    let one = |byte: &u8| match byte {
+        b' '..=b'~' => char::from(*byte).to_string(),
+        byte => format!("\\x{byte:02x}"),
+    };
+    bytes.iter().map(one).collect()
 }
 
 /// A request as clients send it.

@@ -27,12 +27,22 @@ impl<C: Codec> Worker<'_, C> {
         let stopped = self.shared.stop.load(Ordering::Relaxed);
         let request = |what, key, due_ns| Request { what, key, due_ns, sent_ns: now_ns };
         match &mut self.work {
-            Work::Fill(next, end) if *next < *end && !stopped => {
-                let key = *next;
-                *next += 1;
-                let write = self.shared.ledger.as_ref().and_then(|ledger| ledger.begin_write(key));
-                self.write(key, write.map_or(0, |write| write.generation));
-                Some(request(What::Write(write), key, now_ns))
+            Work::Fill(next, end) => {
+                while *next < *end && !stopped {
+                    let key = *next;
+                    *next += 1;
+                    let write = match &self.shared.ledger {
+                        None => None,
+                        // A key with so many writes of unknown outcome is best left alone.
+                        Some(ledger) => match ledger.begin_write(key) {
+                            None => continue,
+                            begun => begun,
+                        },
+                    };
+                    self.write(key, write.map_or(0, |write| write.generation));
+                    return Some(request(What::Write(write), key, now_ns));
+                }
+                None
             }
             Work::Delete(next, end) if *next < *end && !stopped => {
                 let key = *next;
@@ -41,9 +51,13 @@ impl<C: Codec> Worker<'_, C> {
                 Some(request(What::Delete, key, now_ns))
             }
             Work::Mix { writes, pace, until_ns, left } => {
+                if *left == Some(0) {
+                    *pace = None;
+                    return None;
+                }
                 let due_ns = match pace {
                     Some(pace) => pace.take(now_ns)?,
-                    None if now_ns < *until_ns && *left != Some(0) => now_ns,
+                    None if now_ns < *until_ns => now_ns,
                     None => return None,
                 };
                 if let Some(left) = left {

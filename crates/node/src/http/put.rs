@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::body::Incoming;
 use larder_door::http::conditions::{self, Conditions};
 use larder_door::http::headers::{self, X_TTL, X_TTL_CLAMPED};
@@ -128,6 +128,9 @@ impl Shared {
     /// Value, key and lifetime of a write.
     fn whole(&self, space: &Namespace, head: PutHead, headers: &HeaderMap, body: &Bytes) -> Result<Put, Bad> {
         let in_header = ttl_header(headers)?;
+        if headers.contains_key(CONTENT_RANGE) {
+            return Err(Bad::new("a value is written as a whole: leave Content-Range out"));
+        }
         let (data, key, in_body) = match head.key {
             None => {
                 let (value, key) = forms::raw(body)?;

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use larder_door::Refusal;
 use larder_door::http::suspicion::Suspicion;
-use larder_door::resp::limits::{GATHER_BYTES, READ_BYTES, SMALL_BYTES_MAX};
+use larder_door::resp::limits::{GATHER_BYTES, READ_BYTES, REQUEST_BYTES_MAX, SMALL_BYTES_MAX};
 use larder_door::resp::{Out, Parser, Step};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -138,8 +138,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 }
             }
         }
-        if self.session.closing || self.session.client.is_stopping() {
+        if self.session.closing {
             return self.linger(cx);
+        }
+        if self.session.client.is_stopping() {
+            return Next::End;
         }
         if self.session.client.has_mail() {
             let mail = self.session.client.take_mail();
@@ -256,7 +259,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     }
                 }
                 Err(wrong) => {
-                    metrics.refused(Refusal::Malformed);
+                    let max = REQUEST_BYTES_MAX as u64;
+                    let is_long = wrong.is_oversized();
+                    metrics.refused(if is_long { Refusal::BodyTooLarge { max } } else { Refusal::Malformed });
                     out.begin();
                     out.error(format_args!("ERR Protocol error: {wrong}"));
                     session.closing = true;

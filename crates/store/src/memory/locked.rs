@@ -9,14 +9,15 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use larder_format::clock::Hlc;
 use larder_format::ids::NamespaceId;
-use larder_format::record::{Expiry, RecordMeta, Version};
+use larder_format::record::{Expiry, RecordMeta, RecordState, Version};
 use parking_lot::MutexGuard;
 
 use super::MemoryTable;
 use super::entry::{At, Kind, Space, fits};
 use super::shard::Shard;
-use crate::api::StoreError;
+use crate::api::{Current, Next, StoreError, Want};
 use crate::feed::{Change, EventKind};
 
 /// A plain value, as it lies in the table.
@@ -106,7 +107,7 @@ impl<'t> Locked<'t> {
     }
 
     #[inline]
-    fn shard(&self, number: usize) -> &Shard {
+    pub(super) fn shard(&self, number: usize) -> &Shard {
         match &self.guards {
             Guards::One(at, shard) if *at == number => shard,
             Guards::One(..) => not_locked(),
@@ -118,7 +119,7 @@ impl<'t> Locked<'t> {
     }
 
     #[inline]
-    fn shard_mut(&mut self, number: usize) -> (&'t MemoryTable, &mut Shard) {
+    pub(super) fn shard_mut(&mut self, number: usize) -> (&'t MemoryTable, &mut Shard) {
         let shard = match &mut self.guards {
             Guards::One(at, shard) if *at == number => shard,
             Guards::One(..) => not_locked(),
@@ -204,11 +205,53 @@ impl<'t> Locked<'t> {
         removed
     }
 
+    /// As [`RecordStore::update`](crate::api::RecordStore::update): for what shows as [`Look::Other`].
+    ///
+    /// # Errors
+    /// What `decide` returns; [`StoreError::Full`]. Nothing was changed.
+    pub fn update(
+        &mut self,
+        key: &[u8],
+        decide: &mut dyn FnMut(&mut dyn Current) -> Result<Next, StoreError>,
+    ) -> Result<(), StoreError> {
+        let (number, at) = self.at(key);
+        let (table, shard) = self.shard_mut(number);
+        table.update_within(number, shard, &at, decide)
+    }
+
+    /// A copy of what there is under a key, of whatever kind.
+    #[must_use]
+    pub fn state(&self, key: &[u8]) -> Option<RecordState> {
+        let (number, at) = self.at(key);
+        let shard = self.shard(number);
+        shard.state(shard.get(&at)?, Want::All)
+    }
+
     /// Sets `flag` once the key is changed or removed by anybody, or removed because its time is up; once only. What
     /// nobody holds any more is forgotten. A value whose time is up and that nobody has removed yet sets nothing.
     pub fn watch(&mut self, key: &[u8], flag: &Arc<AtomicBool>) {
         let (number, at) = self.at(key);
         self.shard_mut(number).1.watched.add(at.hash, flag);
+    }
+
+    /// As [`MemoryTable::scan_plain`], of a table that is held.
+    ///
+    /// # Panics
+    /// If not all of it is ([`MemoryTable::lock_all`]); so do the other methods here that are about all keys.
+    pub fn scan_plain(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], Seen<'_>)) -> u64 {
+        self.table.scan_within(Some(self), self.namespace, cursor, count, visit)
+    }
+
+    /// As [`MemoryTable::random_key`], of a table that is held.
+    #[must_use]
+    pub fn random_key(&self, random: u64, now: Hlc) -> Option<Vec<u8>> {
+        self.table.random_within(Some(self), self.namespace, random, now)
+    }
+
+    /// As [`MemoryTable::clear`], of a table that is held: for everybody else all of it goes at once.
+    pub fn clear(&mut self, floor: Version) -> u64 {
+        let (table, namespace) = (self.table, self.namespace);
+        table.clear_within(self, namespace, floor)
     }
 
     #[inline]

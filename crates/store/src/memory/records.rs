@@ -171,6 +171,43 @@ impl MemoryTable {
         soonest.into_iter().map(|(_, namespace, key)| (namespace, of_raw(&key), key)).collect()
     }
 
+    /// Calls `decide` about a record whose shard is locked, and does what it says.
+    pub(super) fn update_within(
+        &self,
+        number: usize,
+        shard: &mut Shard,
+        at: &At<'_>,
+        decide: &mut dyn FnMut(&mut dyn Current) -> Result<Next, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut view = View { entry: shard.get(at), shard };
+        let next = decide(&mut view)?;
+        let feed = &self.shared.feed;
+        let change = if feed.is_on() { Change::of(view.meta(), &next) } else { None };
+        let changes = !matches!(next, Next::Keep | Next::Promise(_));
+        match next {
+            Next::Keep => {}
+            Next::Store(record) | Next::StoreInto(record) => {
+                let need = record.state.as_ref().map_or(0, RecordState::value_len);
+                self.change(number, shard, at, need, |table, shard| table.store(shard, at, &record))?;
+            }
+            Next::Promise(ballots) => {
+                self.change(number, shard, at, 0, |table, shard| table.promise(shard, at, ballots))?;
+            }
+            Next::Remove { floor } => {
+                self.remove(number, shard, at, Version::from_u64(floor.round));
+                shard.floor = shard.floor.max(floor);
+            }
+        }
+        if changes {
+            shard.watched.changed(at.hash);
+        }
+        // Still under the record's lock, so that a key's events come in their order.
+        if let Some(change) = change {
+            feed.push_next(at.namespace, at.key, change);
+        }
+        Ok(())
+    }
+
     fn promise(&self, shard: &mut Shard, at: &At<'_>, ballots: Ballots) -> Result<(), StoreError> {
         let (number, state) = match shard.get(at) {
             None => (None, None),
@@ -206,34 +243,7 @@ impl RecordStore for MemoryTable {
         decide: &mut dyn FnMut(&mut dyn Current) -> Result<Next, StoreError>,
     ) -> Result<Ticket, StoreError> {
         let (number, at) = self.at(at.namespace, at.key.as_bytes());
-        let mut guard = self.places[number].shard.lock();
-        let shard = &mut *guard;
-        let mut view = View { entry: shard.get(&at), shard };
-        let next = decide(&mut view)?;
-        let feed = &self.shared.feed;
-        let change = if feed.is_on() { Change::of(view.meta(), &next) } else { None };
-        let changes = !matches!(next, Next::Keep | Next::Promise(_));
-        match next {
-            Next::Keep => {}
-            Next::Store(record) | Next::StoreInto(record) => {
-                let need = record.state.as_ref().map_or(0, RecordState::value_len);
-                self.change(number, shard, &at, need, |table, shard| table.store(shard, &at, &record))?;
-            }
-            Next::Promise(ballots) => {
-                self.change(number, shard, &at, 0, |table, shard| table.promise(shard, &at, ballots))?;
-            }
-            Next::Remove { floor } => {
-                self.remove(number, shard, &at, Version::from_u64(floor.round));
-                shard.floor = shard.floor.max(floor);
-            }
-        }
-        if changes {
-            shard.watched.changed(at.hash);
-        }
-        // Still under the record's lock, so that a key's events come in their order.
-        if let Some(change) = change {
-            feed.push_next(at.namespace, at.key, change);
-        }
+        self.update_within(number, &mut self.places[number].shard.lock(), &at, decide)?;
         Ok(Ticket::done())
     }
 

@@ -12,7 +12,7 @@ use parking_lot::MutexGuard;
 use super::MemoryTable;
 use super::arena::NONE;
 use super::entry::{At, Entry, Space};
-use super::locked::{Look, Seen};
+use super::locked::{Locked, Look, Seen};
 use super::shard::Shard;
 use crate::api::{ScanPage, ScanRequest, StoreError, Ticket};
 use crate::feed::{Change, EventKind};
@@ -49,6 +49,23 @@ impl At64 {
     }
 }
 
+/// A shard that is looked at: locked for the look, or by somebody who holds all of them.
+enum Reached<'a> {
+    Now(MutexGuard<'a, Shard>),
+    Held(&'a Shard),
+}
+
+impl std::ops::Deref for Reached<'_> {
+    type Target = Shard;
+
+    fn deref(&self) -> &Shard {
+        match self {
+            Reached::Now(shard) => shard,
+            Reached::Held(shard) => shard,
+        }
+    }
+}
+
 impl Shard {
     /// Entries of the bucket at a place that are at or after it; answers the end of the bucket's stretch.
     fn each_from<'a>(
@@ -75,9 +92,10 @@ impl Shard {
 
 impl MemoryTable {
     /// Goes through buckets from a place on, under one lock for a portion of them, until `each` says that it is enough
-    /// or `buckets` were looked at. Answers where to go on; `None` at the end.
+    /// or `buckets` were looked at. Answers where to go on; `None` at the end. Of what is `held`, nothing is locked.
     fn walk(
         &self,
+        held: Option<&Locked<'_>>,
         mut at: At64,
         mut buckets: usize,
         mut each: impl FnMut(&Shard, u32, Entry<'_>),
@@ -87,7 +105,11 @@ impl MemoryTable {
             if buckets == 0 {
                 return Some(at);
             }
-            let (number, shard) = (at.shard(), self.places[at.shard()].shard.lock());
+            let number = at.shard();
+            let shard = match held {
+                Some(locked) => Reached::Held(locked.shard(number)),
+                None => Reached::Now(self.places[number].shard.lock()),
+            };
             for _ in 0..PORTION.min(buckets) {
                 let end = shard.each_from(
                     at.place(),
@@ -120,6 +142,17 @@ impl MemoryTable {
         count: usize,
         visit: &mut dyn FnMut(&[u8], Seen<'_>),
     ) -> u64 {
+        self.scan_within(None, namespace, cursor, count, visit)
+    }
+
+    pub(super) fn scan_within(
+        &self,
+        held: Option<&Locked<'_>>,
+        namespace: NamespaceId,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&[u8], Seen<'_>),
+    ) -> u64 {
         let space = self.shared.spaces.of(namespace);
         let shown = std::cell::Cell::new(0);
         let each = |shard: &Shard, _, entry: Entry<'_>| {
@@ -131,16 +164,29 @@ impl MemoryTable {
             }
         };
         let buckets = count.saturating_mul(LOOK_FACTOR).max(LOOK_MIN);
-        let next = self.walk(At64(cursor), buckets, each, || shown.get() >= count.max(1));
+        let next = self.walk(held, At64(cursor), buckets, each, || shown.get() >= count.max(1));
         next.map_or(0, |at| at.0)
     }
 
     /// A key of a namespace whose time is not up, chosen by a random number; `None` if there is none.
     #[must_use]
     pub fn random_key(&self, namespace: NamespaceId, random: u64, now: Hlc) -> Option<Vec<u8>> {
+        self.random_within(None, namespace, random, now)
+    }
+
+    pub(super) fn random_within(
+        &self,
+        held: Option<&Locked<'_>>,
+        namespace: NamespaceId,
+        random: u64,
+        now: Hlc,
+    ) -> Option<Vec<u8>> {
         let space = self.shared.spaces.of(namespace);
         let start = At64::of((random >> 32) as usize % self.places.len(), u64::from(random as u32));
         for start in [start, At64(0)] {
+            if self.shared.spaces.records(space) == 0 {
+                return None;
+            }
             let found = std::cell::RefCell::new(None);
             let each = |shard: &Shard, _, entry: Entry<'_>| {
                 let is_alive = |seen: &Seen<'_>| !seen.expiry.is_past(now);
@@ -150,7 +196,7 @@ impl MemoryTable {
                     found.borrow_mut().get_or_insert_with(|| entry.key().to_vec());
                 }
             };
-            self.walk(start, usize::MAX, each, || found.borrow().is_some());
+            self.walk(held, start, usize::MAX, each, || found.borrow().is_some());
             let found = found.into_inner();
             if found.is_some() {
                 return found;
@@ -164,26 +210,50 @@ impl MemoryTable {
     pub fn clear(&self, namespace: NamespaceId, floor: Version) -> u64 {
         let space = self.shared.spaces.of(namespace);
         let (mut at, mut cleared) = (At64(0), 0);
-        while at.shard() < self.places.len() {
-            let (number, mut shard) = (at.shard(), self.places[at.shard()].shard.lock());
-            let mut keys = Vec::new();
-            // Removing changes the buckets, but not the order that the place belongs to.
-            while keys.len() < PORTION && at.shard() == number {
-                let end = shard.each_from(
-                    at.place(),
-                    |entry| self.shared.hash_of(entry),
-                    |place, entry| {
-                        if entry.space() == space {
-                            keys.push((place.reverse_bits(), entry.key().to_vec()));
-                        }
-                    },
-                );
-                at = At64::of(number, end);
-            }
-            cleared += self.clear_keys(number, &mut shard, (namespace, space), &keys, floor);
+        // A namespace of which nothing is left need not be looked for in what others hold.
+        while at.shard() < self.places.len() && self.shared.spaces.records(space) > 0 {
+            let mut shard = self.places[at.shard()].shard.lock();
+            cleared += self.clear_portion(&mut shard, &mut at, (namespace, space), floor);
             MutexGuard::unlock_fair(shard);
         }
         cleared
+    }
+
+    /// As [`MemoryTable::clear`], of a table that is held.
+    pub(super) fn clear_within(&self, held: &mut Locked<'_>, namespace: NamespaceId, floor: Version) -> u64 {
+        let space = self.shared.spaces.of(namespace);
+        let (mut at, mut cleared) = (At64(0), 0);
+        while at.shard() < self.places.len() {
+            let (_, shard) = held.shard_mut(at.shard());
+            cleared += self.clear_portion(shard, &mut at, (namespace, space), floor);
+        }
+        cleared
+    }
+
+    /// Removes the records of a namespace from a place on, a portion of a shard's; the place is then where to go on.
+    fn clear_portion(
+        &self,
+        shard: &mut Shard,
+        at: &mut At64,
+        (namespace, space): (NamespaceId, Space),
+        floor: Version,
+    ) -> u64 {
+        let number = at.shard();
+        let mut keys = Vec::new();
+        // Removing changes the buckets, but not the order that the place belongs to.
+        while keys.len() < PORTION && at.shard() == number {
+            let end = shard.each_from(
+                at.place(),
+                |entry| self.shared.hash_of(entry),
+                |place, entry| {
+                    if entry.space() == space {
+                        keys.push((place.reverse_bits(), entry.key().to_vec()));
+                    }
+                },
+            );
+            *at = At64::of(number, end);
+        }
+        self.clear_keys(number, shard, (namespace, space), &keys, floor)
     }
 
     fn clear_keys(
@@ -237,7 +307,7 @@ impl MemoryTable {
                 }
             };
             // One bucket at a time once something was found: what is not in this page is not made.
-            next = self.walk(begin, usize::MAX, each, || !found.borrow().is_empty());
+            next = self.walk(None, begin, usize::MAX, each, || !found.borrow().is_empty());
             let mut found = found.into_inner();
             found.sort_by_key(|(place, ..)| *place);
             let shard = next.map_or(self.places.len() - 1, shard_before);

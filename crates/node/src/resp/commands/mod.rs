@@ -3,7 +3,7 @@
 //!
 //! A command's keys are locked before it begins, and all of a transaction's before its first command: so everything here
 //! happens as one step, alone or between `MULTI` and `EXEC`, by the same code. What is about the whole namespace
-//! ([`whole`]) locks for itself.
+//! ([`whole`]) is alone a step for each part that it looks at.
 
 mod edit;
 mod expire;
@@ -26,6 +26,7 @@ use super::session::Space;
 use super::shared::Shared;
 use crate::plain::{Held, Until, Values};
 use fault::{Fault, denied};
+use whole::Whole;
 
 /// A command at work: the keys it may touch, and where its reply goes.
 struct Run<'r, 'v> {
@@ -78,7 +79,8 @@ pub(super) fn run(call: &mut Call<'_>, verb: Verb) {
         Verb::Watch => transaction::watch(call),
         Verb::Unwatch => transaction::unwatch(call),
         Verb::DbSize | Verb::FlushAll | Verb::FlushDb | Verb::Keys | Verb::RandomKey | Verb::Scan => {
-            whole::run(call, verb);
+            let values = values(call.shared, &call.session.space, call.now);
+            whole::run(Whole::Free(values), verb, call.args, call.out);
         }
         _ => {
             let values = values(call.shared, &call.session.space, call.now);

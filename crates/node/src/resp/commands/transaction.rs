@@ -1,10 +1,9 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 //!
 //! EXEC locks the keys of all that was queued, and those that are watched, before it looks whether one of these has
-//! changed; so nobody comes between the look and the last command. What is about the whole namespace (KEYS, SCAN,
-//! RANDOMKEY, FLUSHDB) is a step of its own: the locks are let go for it, and what follows is locked anew.
+//! changed; so nobody comes between the look and the last command. Where something is about the whole namespace (KEYS,
+//! SCAN, RANDOMKEY, FLUSHDB), all keys are locked.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use larder_door::resp::Verb;
@@ -14,6 +13,7 @@ use super::super::call::Call;
 use super::super::dispatch;
 use super::super::queue::Queue;
 use super::super::watching::Watching;
+use super::whole::{self, Whole};
 use super::{on_values, values};
 
 /// Begins to queue.
@@ -81,9 +81,12 @@ pub(super) fn exec(call: &mut Call<'_>) {
              and write one key only",
         );
     }
-    let watched = watching.iter().flat_map(|watching| watching.keys());
-    let mut held = Some(values.lock_keys(keys_from(&queue, 0).chain(watched)));
-    if let (Some(watching), Some(held)) = (&watching, &mut held) {
+    let mut held = if queue.iter().any(|(verb, _)| whole::is_about_all(verb)) {
+        values.lock_all()
+    } else {
+        values.lock_keys(keys_of(&queue, watching.as_deref()))
+    };
+    if let Some(watching) = &watching {
         // One that has ended since is removed when it is met, which is a change.
         watching.keys().for_each(|key| {
             held.is_there(key);
@@ -93,17 +96,16 @@ pub(super) fn exec(call: &mut Call<'_>) {
         }
     }
     call.out.array(queue.len());
-    for (at, (verb, args)) in queue.iter().enumerate() {
-        if is_on_keys(verb) && call.session.space.id != space.id {
-            call.out.error("ERR another namespace was chosen since the transaction began");
-        } else if is_on_keys(verb) {
-            let held = held.get_or_insert_with(|| values.lock_keys(keys_from(&queue, at)));
-            on_values(held, shared, call.out, verb, args);
-        } else {
-            if is_on_all(verb) {
-                held = None;
-            }
+    for (verb, args) in queue.iter() {
+        let is_about_all = whole::is_about_all(verb);
+        if !is_about_all && !is_on_keys(verb) {
             dispatch::carry_out(&mut call.with(args), verb);
+        } else if call.session.space.id != space.id {
+            call.out.error("ERR another namespace was chosen since the transaction began");
+        } else if is_about_all {
+            whole::run(Whole::Held(&mut held), verb, args, call.out);
+        } else {
+            on_values(&mut held, shared, call.out, verb, args);
         }
     }
 }
@@ -112,17 +114,14 @@ fn is_on_keys(verb: Verb) -> bool {
     verb.command().keys.first > 0
 }
 
-fn is_on_all(verb: Verb) -> bool {
-    matches!(verb, Verb::Scan | Verb::Keys | Verb::RandomKey | Verb::FlushDb | Verb::FlushAll)
-}
-
-/// The keys of what was queued, from this request on.
-fn keys_from(queue: &Queue, at: usize) -> impl Iterator<Item = &[u8]> {
-    queue.iter().skip(at).flat_map(|(verb, args)| verb.command().keys(args))
+/// The keys of what was queued, and those that are watched.
+fn keys_of<'a>(queue: &'a Queue, watching: Option<&'a Watching>) -> impl Iterator<Item = &'a [u8]> {
+    let watched = watching.into_iter().flat_map(Watching::keys);
+    queue.iter().flat_map(|(verb, args)| verb.command().keys(args)).chain(watched)
 }
 
 fn has_several_keys(queue: &Queue, watching: Option<&Watching>) -> bool {
-    let watched = watching.into_iter().flat_map(Watching::keys);
-    let keys: BTreeSet<&[u8]> = keys_from(queue, 0).chain(watched).take(1 + WATCHED_MAX).collect();
-    keys.len() > 1
+    let mut keys = keys_of(queue, watching);
+    let first = keys.next();
+    keys.any(|key| Some(key) != first)
 }

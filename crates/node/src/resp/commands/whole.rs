@@ -1,5 +1,5 @@
-//! What is about a whole namespace: SCAN, KEYS, RANDOMKEY, DBSIZE, FLUSHDB, FLUSHALL. Nothing is held still meanwhile:
-//! each looks at a part of the table at a time, so that others wait for none of it.
+//! What is about a whole namespace: SCAN, KEYS, RANDOMKEY, DBSIZE, FLUSHDB, FLUSHALL. Alone, each looks at a
+//! part of the table at a time, so that others wait for none of it; within a transaction all of it is held still.
 
 use larder_door::resp::limits::REPLY_BYTES_MAX;
 use larder_door::resp::{Args, Out, Verb, glob, numbers};
@@ -7,11 +7,10 @@ use larder_format::clock::Hlc;
 use larder_format::limits::SCAN_PAGE_RECORDS_MAX;
 use larder_format::record::Version;
 use larder_format::rng::{Rng, SystemRng};
+use larder_store::memory::Seen;
 
-use super::super::call::Call;
 use super::fault::{Fault, NOT_AN_INTEGER, SYNTAX};
-use super::values;
-use crate::plain::Values;
+use crate::plain::{Held, Values};
 
 /// Keys that SCAN looks at where nobody asks for another number.
 const SCAN_COUNT_DEFAULT: usize = 10;
@@ -22,25 +21,75 @@ const KEYS_STEP: usize = 1_024;
 /// Bytes of framing counted for each key of an answer.
 const KEY_FRAME_LEN: usize = 10;
 
+/// All keys of a namespace: as they come and go, or held by a transaction.
+pub(super) enum Whole<'r, 'v> {
+    /// Looked at a part at a time.
+    Free(Values<'v>),
+    /// Held still.
+    Held(&'r mut Held<'v>),
+}
+
+impl Whole<'_, '_> {
+    fn values(&self) -> Values<'_> {
+        match self {
+            Whole::Free(values) => *values,
+            Whole::Held(held) => held.values(),
+        }
+    }
+
+    fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], Seen<'_>)) -> u64 {
+        match self {
+            Whole::Free(values) => values.table.scan_plain(values.id, cursor, count, visit),
+            Whole::Held(held) => held.scan(cursor, count, visit),
+        }
+    }
+
+    fn random_key(&self, random: u64) -> Option<Vec<u8>> {
+        match self {
+            Whole::Free(values) => values.table.random_key(values.id, random, values.now),
+            Whole::Held(held) => held.random_key(random),
+        }
+    }
+
+    fn is_there(&mut self, key: &[u8]) -> bool {
+        let was = match self {
+            Whole::Free(values) => values.lock_one(key).was(key),
+            Whole::Held(held) => held.was(key),
+        };
+        matches!(was, Ok(Some(_)))
+    }
+
+    fn clear(&mut self, floor: Version) {
+        match self {
+            Whole::Free(values) => values.table.clear(values.id, floor),
+            Whole::Held(held) => held.clear(floor),
+        };
+    }
+}
+
+/// Whether a command needs all keys held where it is part of a transaction.
+pub(super) fn is_about_all(verb: Verb) -> bool {
+    matches!(verb, Verb::Scan | Verb::Keys | Verb::RandomKey | Verb::FlushDb | Verb::FlushAll)
+}
+
 /// Carries out a command about the namespace.
-pub(super) fn run(call: &mut Call<'_>, verb: Verb) {
-    let values = values(call.shared, &call.session.space, call.now);
-    let (args, out) = (call.args, &mut *call.out);
+pub(super) fn run(mut whole: Whole<'_, '_>, verb: Verb, args: Args<'_>, out: &mut Out) {
     let done = match verb {
-        Verb::Scan => scan(values, args, out),
-        Verb::Keys => keys(values, args.at(1), out),
+        Verb::Scan => scan(&whole, args, out),
+        Verb::Keys => keys(&mut whole, args.at(1), out),
         Verb::RandomKey => {
-            match values.table.random_key(values.id, SystemRng.u64(), values.now) {
+            match whole.random_key(SystemRng.u64()) {
                 Some(key) => out.bulk(&key),
                 None => out.null(),
             }
             Ok(())
         }
         Verb::DbSize => {
+            let values = whole.values();
             out.integer(i64::try_from(values.table.records_of(values.id)).unwrap_or(i64::MAX));
             Ok(())
         }
-        _ => flush(values, args, out),
+        _ => flush(&mut whole, args, out),
     };
     if let Err(fault) = done {
         out.error(fault);
@@ -57,11 +106,11 @@ struct Asked<'a> {
 }
 
 /// `SCAN cursor [MATCH pattern] [COUNT number] [TYPE type]`
-fn scan(values: Values<'_>, args: Args<'_>, out: &mut Out) -> Result<(), Fault> {
-    let asked = read_scan(args)?;
+fn scan(whole: &Whole<'_, '_>, args: Args<'_>, out: &mut Out) -> Result<(), Fault> {
+    let (asked, now) = (read_scan(args)?, whole.values().now);
     let mut found = Found::default();
-    let next = values.table.scan_plain(values.id, asked.cursor, asked.count, &mut |key, seen| {
-        let shown = !seen.expiry.is_past(values.now) && !asked.other_type;
+    let next = whole.scan(asked.cursor, asked.count, &mut |key, seen| {
+        let shown = !seen.expiry.is_past(now) && !asked.other_type;
         if shown && (asked.pattern == b"*" || glob::matches(asked.pattern, key)) {
             found.add(key);
         }
@@ -140,10 +189,10 @@ impl Found {
 }
 
 /// `KEYS pattern`
-fn keys(values: Values<'_>, pattern: &[u8], out: &mut Out) -> Result<(), Fault> {
-    let mut found = Found::default();
+fn keys(whole: &mut Whole<'_, '_>, pattern: &[u8], out: &mut Out) -> Result<(), Fault> {
+    let (mut found, now) = (Found::default(), whole.values().now);
     if !pattern.iter().any(|byte| b"*?[\\".contains(byte)) {
-        if matches!(values.lock_one(pattern).was(pattern), Ok(Some(_))) {
+        if whole.is_there(pattern) {
             found.add(pattern);
         }
         found.write(out);
@@ -151,8 +200,8 @@ fn keys(values: Values<'_>, pattern: &[u8], out: &mut Out) -> Result<(), Fault> 
     }
     let mut cursor = 0;
     loop {
-        cursor = values.table.scan_plain(values.id, cursor, KEYS_STEP, &mut |key, seen| {
-            if !seen.expiry.is_past(values.now) && glob::matches(pattern, key) {
+        cursor = whole.scan(cursor, KEYS_STEP, &mut |key, seen| {
+            if !seen.expiry.is_past(now) && glob::matches(pattern, key) {
                 found.add(key);
             }
         });
@@ -168,13 +217,13 @@ fn keys(values: Values<'_>, pattern: &[u8], out: &mut Out) -> Result<(), Fault> 
 }
 
 /// `FLUSHDB [ASYNC | SYNC]`, `FLUSHALL [ASYNC | SYNC]`: the namespace is all that there is here.
-fn flush(values: Values<'_>, args: Args<'_>, out: &mut Out) -> Result<(), Fault> {
+fn flush(whole: &mut Whole<'_, '_>, args: Args<'_>, out: &mut Out) -> Result<(), Fault> {
     let is_known = |word: &[u8]| word.eq_ignore_ascii_case(b"async") || word.eq_ignore_ascii_case(b"sync");
     if args.len() > 2 || args.get(1).is_some_and(|word| !is_known(word)) {
         return Err(SYNTAX);
     }
     // Above every version that there is: none is ahead of the time by as much as a millisecond.
-    values.table.clear(values.id, Version(Hlc::from_ms(values.now.ms() + 1)));
+    whole.clear(Version(Hlc::from_ms(whole.values().now.ms() + 1)));
     out.ok();
     Ok(())
 }

@@ -1,12 +1,8 @@
 //! The HTTP door against its own description: schemathesis, a client that is made of the OpenAPI document alone, sends what
 //! the document allows and what it forbids, and compares every answer with it: statuses, headers, media types, shapes.
 
-#[path = "support/python.rs"]
-mod python;
-mod support;
-
-use support::Home;
-use support::http::{address, get};
+use crate::support::Home;
+use crate::support::http::{address, get};
 
 #[test]
 fn the_door_is_as_it_describes_itself() {
@@ -14,8 +10,8 @@ fn the_door_is_as_it_describes_itself() {
     let door = address(&home);
     let served = get(&door, "/v1/openapi.json");
     assert_eq!((served.status, served.header("content-type")), (200, "application/json"));
-    let Some(mut schemathesis) = python::installed("schemathesis") else { return };
-    let tools = python::project().join("tools/http").canonicalize().unwrap();
+    let Some(mut schemathesis) = crate::python::installed("schemathesis") else { return };
+    let tools = crate::python::project().join("tools/http").canonicalize().unwrap();
     let output = schemathesis
         .arg("--config-file")
         .arg(tools.join("schemathesis.toml"))

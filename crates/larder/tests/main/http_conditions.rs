@@ -1,9 +1,7 @@
 //! Conditional requests, parts of values, names for changes and counters of the HTTP door, on the real binary.
 
-mod support;
-
-use support::Home;
-use support::http::{Answer, Connection, address, ask, get, metric, put, request};
+use crate::support::Home;
+use crate::support::http::{Answer, Connection, address, ask, get, metric, put, request};
 
 fn tag(answer: &Answer) -> String {
     let tag = answer.header("etag").to_owned();
@@ -144,6 +142,8 @@ fn parts_of_a_value() {
     assert_eq!((only(&one), only("\"1\""), only("Sat, 21 Nov 2026 12:00:00 GMT")), (206, 200, 200));
     let head = ask(&door, "HEAD", "/v1/data/k", &[("range", "bytes=1-2")], b"");
     assert_eq!((head.status, head.header("content-length")), (200, "100000"));
+    let in_part = ask(&door, "PUT", "/v1/data/k", &[("content-range", "bytes 0-1/100000")], b"xx");
+    assert_eq!(in_part.status, 400, "a part is not taken for the whole");
     put(&door, "/v1/data/empty", b"");
     assert_eq!(ask(&door, "GET", "/v1/data/empty", &[("range", "bytes=0-")], b"").status, 200);
 }

@@ -1,14 +1,12 @@
 //! Server-sent events of the HTTP door, on the real binary: what is told, in which order, to whom, and when it ends.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::support::http::{address, ask, get, metric, put, request};
+use crate::support::{Home, pause};
 use serde_json::Value;
-use support::http::{address, ask, get, metric, put, request};
-use support::{Home, pause};
 
 /// An event as it was sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -232,7 +230,7 @@ fn a_reader_that_does_not_read_holds_up_nobody_and_is_told_what_it_missed_or_cut
         for task in 0..2 {
             let door = &door;
             scope.spawn(move || {
-                let mut connection = support::http::Connection::to(door);
+                let mut connection = crate::support::http::Connection::to(door);
                 for number in 0..1500 {
                     let path = format!("/v1/data/{}{task}{number:05}?ttl=30", "k".repeat(3900));
                     connection.send(&request(door, "PUT", &path, &[], b"v"));

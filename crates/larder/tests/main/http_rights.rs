@@ -1,13 +1,11 @@
 //! What tokens allow of the HTTP door's actions on values, streams included; and values without end, where a namespace has
 //! them.
 
-mod support;
-
 use std::io::Read;
 use std::time::Duration;
 
-use support::http::{Answer, Connection, address, ask, get, put, request};
-use support::{Home, pause};
+use crate::support::http::{Answer, Connection, address, ask, get, put, request};
+use crate::support::{Home, pause};
 
 fn up() -> (Home, String) {
     let home = Home::new();
