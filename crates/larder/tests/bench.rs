@@ -64,7 +64,7 @@ fn bench(home: &Home, url: &str, more: &[&str]) -> Said {
     let short = ["--duration", "700ms", "--warmup", "100ms", "--keys", "500"];
     let chosen: Vec<&str> = short
         .chunks(2)
-        .filter(|pair| !more.contains(&pair[0]) && !(pair[0] == "--duration" && more.contains(&"--requests")))
+        .filter(|pair| !(more.contains(&pair[0]) || pair[0] == "--duration" && more.contains(&"--requests")))
         .flatten()
         .copied()
         .collect();

@@ -105,7 +105,7 @@ fn redis_benchmark_finds_nothing_wrong() {
             .args([
                 "-h", &host, "-p", &port, "-n", "5000", "-c", "20", "-P", pipeline, "-d", "256", "-r", "1000",
             ])
-            .args(["-t", "ping,set,get,incr,mset", "--csv", "-e"])
+            .args(["-t", "ping,set,get,incr,mset", "--csv"])
             .output();
         let output = match run {
             Ok(output) => output,

@@ -1,4 +1,6 @@
 //! Bad input and bad manners at the Redis door: a clear error or an end, bounded memory, and others are served as before.
+#![allow(clippy::print_stdout, reason = "says what was measured, and what is not run")]
+#![allow(clippy::disallowed_methods, reason = "what is looked at is the real clock")]
 
 #[path = "support/resp.rs"]
 mod resp;

@@ -1,5 +1,6 @@
 //! Tokens at the HTTP door, with the real program: what each grants and what not, narrowing without a node, an end within a
 //! second on live connections, and nothing of a token in a log.
+#![allow(clippy::print_stderr, reason = "says what is not run")]
 
 #[path = "support/issued.rs"]
 mod issued;

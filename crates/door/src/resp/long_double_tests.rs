@@ -84,7 +84,7 @@ proptest! {
     fn any_bytes_are_read_without_harm(text in proptest::collection::vec(any::<u8>(), 0..60), other in "[-+]?[0-9]{1,30}(\\.[0-9]{0,30})?(e[-+]?[0-9]{1,5})?") {
         for text in [&text[..], other.as_bytes()] {
             if let Some(number) = LongDouble::parse(text) {
-                number.show();
+                let _ = number.show();
                 let _ = number.plus(number);
             }
         }

@@ -9,9 +9,6 @@ fn tag(answer: &Answer) -> String {
     tag
 }
 
-/// Method, path, headers and body of a request, and the status of its answer.
-type Step<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, &'a [u8], u16);
-
 /// The end of a problem's `type`.
 fn problem(answer: &Answer) -> String {
     assert_eq!(answer.header("content-type"), "application/problem+json", "{answer:?}");
@@ -315,7 +312,8 @@ fn every_kind_of_answer_leaves_its_connection_usable() {
     let one = tag(&put(&door, "/v1/data/k", b"0123456789"));
     put(&door, "/v1/data/secret?reads=1", b"s");
     let known = [("if-none-match", one.as_str())];
-    let script: Vec<Step<'_>> = vec![
+    type Said<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, &'a [u8], u16);
+    let script: Vec<Said<'_>> = vec![
         ("GET", "/v1/data/k", vec![], b"", 200),
         ("GET", "/v1/data/k", vec![("range", "bytes=1-3")], b"", 206),
         ("GET", "/v1/data/k", vec![("range", "bytes=1-1,3-3")], b"", 206),

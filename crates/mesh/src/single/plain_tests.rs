@@ -21,7 +21,7 @@ fn expiries() -> impl Strategy<Value = Expiry> {
 }
 
 fn versions() -> impl Strategy<Value = Version> {
-    (0..40_u64, 0..2_u64).prop_map(|(ms, low)| Version::from_u64(ms * 5 << 16 | low))
+    (0..40_u64, 0..2_u64).prop_map(|(ms, low)| Version::from_u64((ms * 5) << 16 | low))
 }
 
 fn conditions() -> impl Strategy<Value = Condition> {

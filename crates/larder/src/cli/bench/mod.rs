@@ -143,7 +143,7 @@ fn with_signals(plan: &Plan, output: Output) -> Outcome<Report> {
         let mut running = tokio::task::spawn_blocking(move || {
             let mut live = live::Live::new(output);
             larder_load::run::run(&plan, Arc::new(SystemClock::new()), told, &mut |progress| {
-                live.show(progress)
+                live.show(progress);
             })
         });
         for _ in 0..2 {

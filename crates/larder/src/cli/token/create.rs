@@ -59,7 +59,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     context.output.note(&format!("token {}: {}", info.id, words(&info.grant)));
     match &args.to {
         Some(path) => {
-            context.output.note(&format!("It is in {}, and nowhere else: keep it private.", shown(path)))
+            context.output.note(&format!("It is in {}, and nowhere else: keep it private.", shown(path)));
         }
         None => context.output.note("This is the only time that it is shown: keep it private."),
     }
