@@ -4,9 +4,7 @@ use std::sync::atomic::Ordering;
 
 use larder_format::ids::OperationId;
 use larder_format::namespace::{Class, Privacy, ScanOrder};
-use larder_format::record::{
-    Content, Key, Live, OperationRecord, OperationResult, RecordSlot, RecordState,
-};
+use larder_format::record::{Content, Key, Live, OperationRecord, OperationResult, RecordSlot, RecordState};
 use larder_format::slot::Slot;
 use larder_store::api::{Address, Next, RecordStore};
 use larder_store::memory::MemoryConfig;

@@ -202,7 +202,8 @@ impl Sources {
             "Tokens shown at a raw door that were none, or none any more",
             self.tokens.refused(),
         )];
-        let kept = gauge(Section::System, "larder_tokens", "Tokens that are kept", self.tokens.count() as u64);
+        let kept =
+            gauge(Section::System, "larder_tokens", "Tokens that are kept", self.tokens.count() as u64);
         std::iter::once(kept).chain(rows(Section::Errors, Kind::Counter, refused)).collect()
     }
 
