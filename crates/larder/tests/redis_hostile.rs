@@ -1,4 +1,9 @@
 //! Bad input and bad manners at the Redis door: a clear error or an end, bounded memory, and others are served as before.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "looks at a real clock, and tells what it has measured"
+)]
 
 #[path = "support/resp.rs"]
 mod resp;

@@ -195,7 +195,7 @@ pub(super) fn config(call: &mut Call<'_>) {
         }
         "set" => set(call),
         _ => {
-            call.out.error("ERR counters here are for everybody and only rise: compare two readings instead")
+            call.out.error("ERR counters here are for everybody and only rise: compare two readings instead");
         }
     }
 }
