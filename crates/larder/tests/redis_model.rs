@@ -396,3 +396,26 @@ fn commands_on_several_keys_are_one_step_for_everybody() {
     });
     assert_eq!(first.ask(&["MGET", "count", "watched"]).show(), "*[$3 \"400\", $3 \"400\"]");
 }
+
+/// One value through two doors: what HTTP wrote under an operation's name is a value here, and a retry of that write
+/// is still known after this door changed it.
+#[test]
+fn what_http_wrote_with_a_name_is_a_value_here() {
+    use support::http;
+    let home = Home::up();
+    let (web, mut ours) = (http::address(&home), Connection::to(&resp::address(&home)));
+    let put = || http::ask(&web, "PUT", "/v1/data/n?ttl=600", &[("idempotency-key", "first")], b"7");
+    assert_eq!(put().status, 201);
+    for (request, expected) in
+        [("GET n", "$1 \"7\""), ("INCR n", ":8"), ("TTL n", ":600"), ("APPEND n 0", ":2")]
+    {
+        let words: Vec<_> = request.split(' ').collect();
+        assert_eq!(ours.ask(&words).show(), expected, "{request}");
+    }
+    assert_eq!(put().status, 201, "known, and done only once");
+    assert_eq!(ours.ask(&["GETDEL", "n"]).show(), "$2 \"80\"");
+    assert_eq!(put().status, 201);
+    assert_eq!(ours.ask(&["EXISTS", "n"]).show(), ":0");
+    assert_eq!(ours.ask(&["SET", "n", "new"]).show(), "+OK");
+    assert_eq!(http::get(&web, "/v1/data/n").body, b"new");
+}

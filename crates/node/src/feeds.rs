@@ -257,8 +257,12 @@ impl Watching {
     /// Waits until there may be something to say. `false` when the node stops.
     pub(crate) async fn stirred(&mut self) -> bool {
         let told = *self.told.borrow_and_update();
-        let is_more = self.reset || !self.caught_up || self.at.sequence < told.through;
-        // Whatever is told then may concern this one, if only in that the ring has begun anew.
+        if told.closing {
+            return false;
+        }
+        let has_begun_anew = self.feeds.of(self.class).feed.position().life != self.at.life;
+        let is_more = self.reset || !self.caught_up || self.at.sequence < told.through || has_begun_anew;
+        // Whatever is told then may concern this one.
         (is_more || self.told.changed().await.is_ok()) && !self.told.borrow().closing
     }
 

@@ -146,7 +146,7 @@ fn store(values: Values<'_>, key: &[u8], state: &RecordState) {
     let key = Key::new(key.to_vec()).unwrap();
     let at = Address { namespace: values.id, slot: Slot::of_raw(key.as_bytes()), key: &key };
     let slot = RecordSlot { ballots: None, state: Some(state.clone()) };
-    values.table.update(at, &mut |_| Ok(Next::Store(slot.clone()))).unwrap();
+    let _durable = values.table.update(at, &mut |_| Ok(Next::Store(slot.clone()))).unwrap();
 }
 
 #[test]
@@ -169,7 +169,11 @@ fn what_remembers_operations_is_a_value_like_any_other_and_remembers_them_on() {
     assert!(held.touch(b"k", Expiry::at_ms(6_000)).unwrap());
     assert_eq!(held.was(b"k").unwrap().unwrap().expiry, Expiry::at_ms(6_000));
     assert!(held.remove(b"k").unwrap() && !held.is_there(b"k") && !held.remove(b"k").unwrap());
-    assert_eq!(held.locked.state(b"k").unwrap().operations, [known.clone()], "its shadow remembers");
+    assert_eq!(
+        held.locked.state(b"k").unwrap().operations,
+        std::slice::from_ref(&known),
+        "its shadow remembers"
+    );
     held.put(b"k", &[b"third"], Until::Default).unwrap();
     assert_eq!(held.copied(b"k").unwrap(), Some((b"third".to_vec(), Expiry::NEVER)));
     assert_eq!(held.locked.state(b"k").unwrap().operations, [known]);

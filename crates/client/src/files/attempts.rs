@@ -17,6 +17,9 @@ use parking_lot::Mutex;
 /// A note older than this is of no use: the lease it names has ended. An hour above the longest lease.
 const NOTE_AGE_MAX: Duration = Duration::from_secs(26 * 3600);
 
+/// Leases and files of notes, by the names of their records' keys.
+type Notes = HashMap<String, Vec<(LeaseToken, PathBuf)>>;
+
 /// The notes of one machine.
 #[derive(Debug)]
 pub(crate) struct Attempts {
@@ -25,7 +28,7 @@ pub(crate) struct Attempts {
     own: Mutex<HashMap<LeaseToken, (PathBuf, File)>>,
     /// Notes that others had made when this one first looked, by their keys' names. Looked for once: a tree of fifty
     /// thousand files would otherwise list the folder as often. Who is killed later is found by whoever comes next.
-    others: Mutex<Option<HashMap<String, Vec<(LeaseToken, PathBuf)>>>>,
+    others: Mutex<Option<Notes>>,
 }
 
 impl Attempts {
@@ -83,9 +86,9 @@ impl Attempts {
     }
 
     /// What lies in the folder and is not this process's own; removes what is too old to be of use.
-    fn notes_of_others(&self) -> HashMap<String, Vec<(LeaseToken, PathBuf)>> {
+    fn notes_of_others(&self) -> Notes {
         let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
-        let mut notes: HashMap<String, Vec<(LeaseToken, PathBuf)>> = HashMap::new();
+        let mut notes = Notes::new();
         for entry in entries.into_iter().flatten().flatten() {
             let (name, path) = (entry.file_name(), entry.path());
             if remove_if_old(&path) {

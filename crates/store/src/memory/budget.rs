@@ -88,3 +88,42 @@ impl Budget {
         debug_assert!(before >= bytes, "more was given back than was taken");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_who_take_at_once_get_exactly_what_there_is() {
+        let budget = Budget::new(1 << 20);
+        let taken: u64 = std::thread::scope(|scope| {
+            let takers: Vec<_> = (1..5)
+                .map(|size| {
+                    let budget = &budget;
+                    scope.spawn(move || {
+                        let mut taken = 0;
+                        for round in 0..200_000_u64 {
+                            match budget.take(size, Purpose::Timers) {
+                                Ok(()) => taken += size,
+                                // Somebody gives a little back, and all go for it.
+                                Err(_) if taken >= 64 && round % 8 == size => {
+                                    budget.give(64);
+                                    taken -= 64;
+                                }
+                                Err(_) => assert!(budget.used() <= budget.cap()),
+                            }
+                        }
+                        taken
+                    })
+                })
+                .collect();
+            takers.into_iter().map(|taker| taker.join().unwrap()).sum()
+        });
+        assert_eq!(taken, budget.used());
+        assert!(taken <= budget.cap());
+        assert!(budget.take(budget.cap() / 2, Purpose::Write).is_err());
+        budget.give(taken);
+        assert!(budget.take(budget.cap(), Purpose::Write).is_err(), "a part is left to upkeep");
+        assert!(budget.take(budget.cap(), Purpose::Timers).is_ok());
+    }
+}

@@ -184,6 +184,9 @@ impl MemoryTable {
         let space = self.shared.spaces.of(namespace);
         let start = At64::of((random >> 32) as usize % self.places.len(), u64::from(random as u32));
         for start in [start, At64(0)] {
+            if self.shared.spaces.records(space) == 0 {
+                return None;
+            }
             let found = std::cell::RefCell::new(None);
             let each = |shard: &Shard, _, entry: Entry<'_>| {
                 let is_alive = |seen: &Seen<'_>| !seen.expiry.is_past(now);
@@ -207,7 +210,8 @@ impl MemoryTable {
     pub fn clear(&self, namespace: NamespaceId, floor: Version) -> u64 {
         let space = self.shared.spaces.of(namespace);
         let (mut at, mut cleared) = (At64(0), 0);
-        while at.shard() < self.places.len() {
+        // A namespace of which nothing is left need not be looked for in what others hold.
+        while at.shard() < self.places.len() && self.shared.spaces.records(space) > 0 {
             let mut shard = self.places[at.shard()].shard.lock();
             cleared += self.clear_portion(&mut shard, &mut at, (namespace, space), floor);
             MutexGuard::unlock_fair(shard);

@@ -14,11 +14,7 @@ pub(super) fn rename(run: &mut Run<'_, '_>, args: Args<'_>) -> Result<(), Fault>
     let refused = denied(run.verb);
     if from == to {
         run.held.was(from).map_err(&refused)?.ok_or(NO_SUCH_KEY)?;
-        if only_new {
-            run.out.integer(0)
-        } else {
-            run.out.ok()
-        }
+        answer(run, 0);
         return Ok(());
     }
     let (value, expiry) = run.held.copied(from).map_err(&refused)?.ok_or(NO_SUCH_KEY)?;
@@ -30,12 +26,17 @@ pub(super) fn rename(run: &mut Run<'_, '_>, args: Args<'_>) -> Result<(), Fault>
     run.held.remove(from).map_err(&refused)?;
     run.tell("rename_from", from);
     run.tell("rename_to", to);
-    if only_new {
-        run.out.integer(1)
-    } else {
-        run.out.ok()
-    }
+    answer(run, 1);
     Ok(())
+}
+
+/// RENAMENX counts what it did, RENAME has done it in any case.
+fn answer(run: &mut Run<'_, '_>, count: i64) {
+    if run.verb == Verb::RenameNx {
+        run.out.integer(count);
+    } else {
+        run.out.ok();
+    }
 }
 
 /// `COPY source destination [DB 0] [REPLACE]`

@@ -69,8 +69,11 @@ fn set_all(run: &mut Run<'_, '_>, args: Args<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A key, and its value and end if it had one.
+type Before<'a> = (&'a [u8], Option<(Vec<u8>, Expiry)>);
+
 /// Puts back what was there; a key that was named twice ends as it was before the first time.
-fn put_back(run: &mut Run<'_, '_>, before: &[(&[u8], Option<(Vec<u8>, Expiry)>)], why: Denied) -> Fault {
+fn put_back(run: &mut Run<'_, '_>, before: &[Before<'_>], why: Denied) -> Fault {
     let mut lost = 0;
     for (key, value) in before.iter().rev() {
         let done = match value {
