@@ -1,7 +1,10 @@
 //! The Redis door as clients find it: requests in whatever pieces, both protocols, commands about the connection and the
 //! node, messages, notifications about keys, and the settings. Commands on values are compared with a Redis server in
 //! `redis_model.rs`.
-#![allow(clippy::disallowed_methods, reason = "what is looked at is the real clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "looks at a real clock: how long things take is what is tested"
+)]
 
 #[path = "support/resp.rs"]
 mod resp;

@@ -1,6 +1,9 @@
 //! Bad input and bad manners at the Redis door: a clear error or an end, bounded memory, and others are served as before.
-#![allow(clippy::print_stdout, reason = "says what was measured, and what is not run")]
-#![allow(clippy::disallowed_methods, reason = "what is looked at is the real clock")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "looks at a real clock, and tells what it has measured"
+)]
 
 #[path = "support/resp.rs"]
 mod resp;

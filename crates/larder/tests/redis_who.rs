@@ -1,6 +1,9 @@
 //! Who may do what at the Redis door: tokens by AUTH and HELLO, what they are limited to, revocation, and TLS with
 //! certificates.
-#![allow(clippy::disallowed_methods, reason = "what is looked at is the real clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "looks at a real clock: how long things take is what is tested"
+)]
 
 #[path = "support/resp.rs"]
 mod resp;
