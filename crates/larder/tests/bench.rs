@@ -182,7 +182,9 @@ fn https_uses_the_certificates_of_this_home() {
     let home = Home::new();
     let passphrase = home.path("passphrase");
     let up = ["up", "--listen", "127.0.0.1:0", "--passphrase-file", passphrase.to_str().unwrap()];
-    home.run(&[&up[..], &["--set", "http_auth=certificate"]].concat()).ends(0);
+    // A load tester soon meets what one identity may ask.
+    let set = ["--set", "http_auth=certificate", "--set", "http_rate_identity=0/0"];
+    home.run(&[&up[..], &set].concat()).ends(0);
     let url = format!("https://{}/v1/data/", support::http::address(&home));
     let phase = only_phase(
         &bench(&home, &url, &["--json", "-c", "4", "-P", "3", "--value", "1..40KiB", "--no-verify"]).ends(0),
