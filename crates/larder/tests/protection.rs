@@ -86,9 +86,11 @@ fn strangers_are_limited_each_for_itself_and_others_unharmed() {
     // Whoever shows a token is not counted by its address.
     let statuses = network.curl_many(4, &door, 300, &[&known]);
     assert!(statuses.iter().all(|status| status == "200"), "{statuses:?}");
-    let told =
-        network.command("curl").args(["-sk", "-H", &known]).arg(format!("https://{door}/metrics")).output();
-    let told = String::from_utf8(told.unwrap().stdout).unwrap();
+    // From an address that has used up nothing: a connection counts before it is known whose it is.
+    let from = ["-sSk", "--interface", &network.other(5), "-H", &known];
+    let told = network.command("curl").args(from).arg(format!("https://{door}/metrics")).output().unwrap();
+    assert!(told.status.success(), "{told:?}");
+    let told = String::from_utf8(told.stdout).unwrap();
     let counted = "larder_refused_total{door=\"http\",reason=\"rate_limited\"} ";
     let counted =
         told.lines().find_map(|line| line.strip_prefix(counted)).unwrap_or_else(|| panic!("{told}"));

@@ -78,7 +78,7 @@ pub struct LogConfig {
     pub early_write_bytes: u64,
     /// Disk space kept aside, in bytes, so that deleting and compacting work on a full disk.
     pub reserve_bytes: u64,
-    /// Writers are told [`StoreError::Full`] when the disk has no more than this left, in bytes.
+    /// Writers are told [`StoreError::DiskFull`] when the disk has no more than this left, in bytes.
     pub margin_bytes: u64,
     /// Whether commits run on threads of their own. Without, [`LogStore::pump`] commits: for simulation,
     /// where the order of calls must be the same each time.

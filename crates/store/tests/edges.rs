@@ -148,7 +148,7 @@ fn deleting_under_an_id_works_on_a_full_disk() {
         log.pump().unwrap();
         assert!(ticket.is_done() && ticket.wait().is_ok());
     }
-    assert!(matches!(put(&log, "more", 1, 4000), Err(StoreError::Full { .. })));
+    assert!(matches!(put(&log, "more", 1, 4000), Err(StoreError::DiskFull { .. })));
     while log.compact(1 << 20).unwrap().more {}
     put(&log, "more", 1, 4000).unwrap();
 }

@@ -324,4 +324,39 @@ impl v1::node_server::Node for Door {
     async fn upkeep(&self, _: Request<v1::UpkeepRequest>) -> Result<Response<v1::UpkeepResponse>, Status> {
         not_here()
     }
+
+    async fn set_namespace(
+        &self,
+        _: Request<v1::SetNamespaceRequest>,
+    ) -> Result<Response<v1::SetNamespaceResponse>, Status> {
+        not_here()
+    }
+
+    async fn delete_namespace(
+        &self,
+        _: Request<v1::DeleteNamespaceRequest>,
+    ) -> Result<Response<v1::DeleteNamespaceResponse>, Status> {
+        not_here()
+    }
+
+    async fn create_token(
+        &self,
+        _: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        not_here()
+    }
+
+    async fn list_tokens(
+        &self,
+        _: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        not_here()
+    }
+
+    async fn revoke_token(
+        &self,
+        _: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        not_here()
+    }
 }
