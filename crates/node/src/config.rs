@@ -89,7 +89,7 @@ pub struct GrpcConfig {
 
 /// Whom the HTTP door lets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HttpAuth {
+pub enum RawAuth {
     /// Whoever can reach the address; plain HTTP.
     None,
     /// Programs with a certificate of the node's own authority; HTTPS with mutual TLS.
@@ -98,15 +98,15 @@ pub enum HttpAuth {
     Token,
 }
 
-impl HttpAuth {
+impl RawAuth {
     /// Whether a door with this at this address speaks TLS. A token is a secret, so it goes over no network in the clear;
     /// on loopback there is none to read it.
     #[must_use]
     pub fn speaks_tls(self, listen: SocketAddr) -> bool {
         match self {
-            HttpAuth::None => false,
-            HttpAuth::Certificate => true,
-            HttpAuth::Token => !listen.ip().is_loopback(),
+            RawAuth::None => false,
+            RawAuth::Certificate => true,
+            RawAuth::Token => !listen.ip().is_loopback(),
         }
     }
 }
@@ -117,7 +117,7 @@ pub struct HttpConfig {
     /// Address to listen on.
     pub listen: SocketAddr,
     /// Whom to let in.
-    pub auth: HttpAuth,
+    pub auth: RawAuth,
     /// What may be asked.
     pub rates: Rates,
     /// Connections from trusted proxies begin with a PROXY protocol header.
@@ -138,7 +138,7 @@ pub struct RedisConfig {
     /// Address to listen on.
     pub listen: SocketAddr,
     /// Whom to let in, as the HTTP door does: plain TCP, or TLS.
-    pub auth: HttpAuth,
+    pub auth: RawAuth,
     /// What may be asked, in commands.
     pub rates: Rates,
     /// Connections from trusted proxies begin with a PROXY protocol header.

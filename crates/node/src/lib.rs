@@ -43,6 +43,7 @@ mod parts;
 mod plain;
 mod proxied;
 pub mod quota;
+mod raw_tls;
 pub mod registers;
 mod resp;
 pub mod revocation;
@@ -54,6 +55,6 @@ pub mod time;
 pub mod tokens;
 pub mod upkeep;
 
-pub use config::{GrpcConfig, HttpAuth, HttpConfig, NodeConfig, RedisConfig};
+pub use config::{GrpcConfig, HttpConfig, NodeConfig, RawAuth, RedisConfig};
 pub use credentials::CertificateFiles;
 pub use server::{Addresses, NodeError, run};

@@ -20,7 +20,7 @@ use tonic::transport::Server;
 
 use crate::admission::Admission;
 use crate::chores;
-use crate::config::{HttpAuth, NodeConfig};
+use crate::config::{NodeConfig, RawAuth};
 use crate::credentials::TlsError;
 use crate::descriptors;
 use crate::grpc::{self, Limits, NodeService};
@@ -142,12 +142,12 @@ async fn bind_redis(config: &NodeConfig, descriptors: usize) -> Result<Option<re
 
 /// What is open to programs that do not seal.
 fn raw_doors(config: &NodeConfig, addresses: Addresses) -> Vec<v1::RawDoor> {
-    let door = |protocol: &str, address: std::net::SocketAddr, namespace: &str, auth: HttpAuth| v1::RawDoor {
+    let door = |protocol: &str, address: std::net::SocketAddr, namespace: &str, auth: RawAuth| v1::RawDoor {
         protocol: protocol.to_owned(),
         address: address.to_string(),
         namespace: namespace.to_owned(),
-        needs_certificate: auth == HttpAuth::Certificate,
-        needs_token: auth == HttpAuth::Token,
+        needs_certificate: auth == RawAuth::Certificate,
+        needs_token: auth == RawAuth::Token,
         tls: auth.speaks_tls(address),
     };
     let http = config.http.as_ref().zip(addresses.http);

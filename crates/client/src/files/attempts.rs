@@ -110,7 +110,8 @@ fn remove_if_old(path: &Path) -> bool {
     age.is_some_and(|age| age > NOTE_AGE_MAX) && std::fs::remove_file(path).is_ok()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
         // Writing to a string cannot fail.

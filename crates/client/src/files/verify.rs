@@ -12,6 +12,7 @@ use larder_seal::pipeline::Width;
 use larder_wire::answer::Failure;
 use tokio::task::JoinSet;
 
+use super::attempts::hex;
 use super::damage::damaged;
 use super::{Destination, ListedKind, VersionKind};
 use crate::meter::Meter;
@@ -212,8 +213,4 @@ impl Round {
         self.report.damaged.push(Unverified { path, failure, whole_version });
         Ok(())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

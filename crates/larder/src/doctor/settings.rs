@@ -1,6 +1,6 @@
 //! Settings: understood, in force, and not asking for more than the machine has.
 
-use larder_node::HttpAuth;
+use larder_node::RawAuth;
 
 use crate::cli::Context;
 use crate::doctor::{Finding, machine};
@@ -49,7 +49,7 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) {
     }
     let protection = &resolved.settings.protection;
     if let Some(http) = resolved.settings.http.config(resolved.settings.listen, protection)
-        && http.auth == HttpAuth::None
+        && http.auth == RawAuth::None
         && !protection.proxies.trusted.is_empty()
     {
         findings.push(Finding::warning(

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use larder_door::Rates;
 use larder_format::limits::VALUE_LEN_DEFAULT_MAX;
 use larder_node::config::{HTTP_PORT_DEFAULT, HTTP_RATES_DEFAULT, RAW_NAMESPACE};
-use larder_node::{HttpAuth, HttpConfig};
+use larder_node::{HttpConfig, RawAuth};
 
 use super::protection::{Door, Protection};
 
@@ -73,14 +73,14 @@ impl HttpListen {
 
 /// Whom a raw door lets in, as it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HttpAuthSetting {
+pub enum RawAuthSetting {
     /// By the address.
     Auto,
     /// As said.
-    Always(HttpAuth),
+    Always(RawAuth),
 }
 
-impl HttpAuthSetting {
+impl RawAuthSetting {
     /// Parses `auto`, `certificate`, `token` or `none`.
     ///
     /// # Errors
@@ -88,28 +88,28 @@ impl HttpAuthSetting {
     pub fn parse(text: &str) -> Result<Self, String> {
         Ok(match one_of(text, ["auto", "certificate", "token", "none"])? {
             0 => Self::Auto,
-            1 => Self::Always(HttpAuth::Certificate),
-            2 => Self::Always(HttpAuth::Token),
-            _ => Self::Always(HttpAuth::None),
+            1 => Self::Always(RawAuth::Certificate),
+            2 => Self::Always(RawAuth::Token),
+            _ => Self::Always(RawAuth::None),
         })
     }
 
-    /// As [`HttpAuthSetting::parse`] reads it.
+    /// As [`RawAuthSetting::parse`] reads it.
     pub fn text(self) -> &'static str {
         match self {
             Self::Auto => "auto",
-            Self::Always(HttpAuth::Certificate) => "certificate",
-            Self::Always(HttpAuth::Token) => "token",
-            Self::Always(HttpAuth::None) => "none",
+            Self::Always(RawAuth::Certificate) => "certificate",
+            Self::Always(RawAuth::Token) => "token",
+            Self::Always(RawAuth::None) => "none",
         }
     }
 
     /// What that is for a door at this address.
-    pub fn at(self, address: SocketAddr) -> HttpAuth {
+    pub fn at(self, address: SocketAddr) -> RawAuth {
         match self {
             Self::Always(auth) => auth,
-            Self::Auto if address.ip().is_loopback() => HttpAuth::None,
-            Self::Auto => HttpAuth::Certificate,
+            Self::Auto if address.ip().is_loopback() => RawAuth::None,
+            Self::Auto => RawAuth::Certificate,
         }
     }
 }
@@ -120,7 +120,7 @@ pub struct HttpSettings {
     /// Where it listens.
     pub listen: HttpListen,
     /// Whom it lets in.
-    pub auth: HttpAuthSetting,
+    pub auth: RawAuthSetting,
     /// What may be asked.
     pub rates: Rates,
     /// Lifetimes out of range are clamped.
@@ -133,7 +133,7 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             listen: HttpListen::Auto,
-            auth: HttpAuthSetting::Auto,
+            auth: RawAuthSetting::Auto,
             rates: HTTP_RATES_DEFAULT,
             clamp_ttl: false,
             hosts: Vec::new(),
@@ -148,7 +148,7 @@ impl HttpSettings {
     /// As [`check_guarded`].
     pub fn check(&self, listen: SocketAddr) -> Result<(), String> {
         match self.config(listen, &Protection::default()) {
-            Some(http) => check_guarded("http", http.listen, http.auth != HttpAuth::None),
+            Some(http) => check_guarded("http", http.listen, http.auth != RawAuth::None),
             None => Ok(()),
         }
     }
@@ -231,16 +231,16 @@ mod tests {
         let auth = |listen: &str, auth: &str| {
             let settings = HttpSettings {
                 listen: HttpListen::parse(listen).unwrap(),
-                auth: HttpAuthSetting::parse(auth).unwrap(),
+                auth: RawAuthSetting::parse(auth).unwrap(),
                 ..HttpSettings::default()
             };
             settings.config("127.0.0.1:7447".parse().unwrap(), &Protection::default()).unwrap().auth
         };
-        assert_eq!(auth("auto", "auto"), HttpAuth::None);
-        assert_eq!(auth("[::1]:80", "auto"), HttpAuth::None);
-        assert_eq!(auth("0.0.0.0:80", "auto"), HttpAuth::Certificate);
-        assert_eq!(auth("0.0.0.0:80", "token"), HttpAuth::Token);
-        assert_eq!(auth("127.0.0.1:80", "certificate"), HttpAuth::Certificate);
+        assert_eq!(auth("auto", "auto"), RawAuth::None);
+        assert_eq!(auth("[::1]:80", "auto"), RawAuth::None);
+        assert_eq!(auth("0.0.0.0:80", "auto"), RawAuth::Certificate);
+        assert_eq!(auth("0.0.0.0:80", "token"), RawAuth::Token);
+        assert_eq!(auth("127.0.0.1:80", "certificate"), RawAuth::Certificate);
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
         let check = |listen: &str, auth: &str| {
             let settings = HttpSettings {
                 listen: HttpListen::parse(listen).unwrap(),
-                auth: HttpAuthSetting::parse(auth).unwrap(),
+                auth: RawAuthSetting::parse(auth).unwrap(),
                 ..HttpSettings::default()
             };
             settings.check("0.0.0.0:7447".parse().unwrap())

@@ -8,9 +8,9 @@ use larder_door::resp::limits::CONNECTIONS_MAX;
 use larder_format::limits::{NAMESPACE_NAME_LEN_MAX, VALUE_LEN_DEFAULT_MAX};
 use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
 use larder_node::config::{RAW_NAMESPACE, REDIS_PORT_DEFAULT, REDIS_RATES_DEFAULT};
-use larder_node::{HttpAuth, RedisConfig};
+use larder_node::{RawAuth, RedisConfig};
 
-use super::http::{HttpAuthSetting, HttpListen, check_guarded, one_of};
+use super::http::{HttpListen, RawAuthSetting, check_guarded, one_of};
 use super::protection::{Door, Protection, parse_rate, rate_allowed, rate_text};
 use super::table::{Field, Process};
 
@@ -26,7 +26,7 @@ pub struct RedisSettings {
     /// Where it listens.
     pub listen: HttpListen,
     /// Whom it lets in.
-    pub auth: HttpAuthSetting,
+    pub auth: RawAuthSetting,
     /// The namespace that is its database 0.
     pub namespace: String,
     /// Most connections at a time.
@@ -39,7 +39,7 @@ impl Default for RedisSettings {
     fn default() -> Self {
         Self {
             listen: HttpListen::Auto,
-            auth: HttpAuthSetting::Auto,
+            auth: RawAuthSetting::Auto,
             namespace: RAW_NAMESPACE.to_owned(),
             connections_max: CONNECTIONS_MAX,
             rates: REDIS_RATES_DEFAULT,
@@ -54,7 +54,7 @@ impl RedisSettings {
     /// As [`check_guarded`].
     pub fn check(&self, listen: SocketAddr) -> Result<(), String> {
         match self.config(listen, &Protection::default()) {
-            Some(redis) => check_guarded("redis", redis.listen, redis.auth != HttpAuth::None),
+            Some(redis) => check_guarded("redis", redis.listen, redis.auth != RawAuth::None),
             None => Ok(()),
         }
     }
@@ -129,7 +129,7 @@ pub const FIELDS: &[Field] = &[
         process: Process::Node,
         allowed: || "auto, certificate, token or none".to_owned(),
         set: |settings, text| {
-            settings.redis.auth = HttpAuthSetting::parse(text)?;
+            settings.redis.auth = RawAuthSetting::parse(text)?;
             Ok(())
         },
         show: |settings| settings.redis.auth.text().to_owned(),
@@ -221,18 +221,18 @@ mod tests {
         let auth = |listen: &str, auth: &str| {
             let settings = RedisSettings {
                 listen: HttpListen::parse(listen).unwrap(),
-                auth: HttpAuthSetting::parse(auth).unwrap(),
+                auth: RawAuthSetting::parse(auth).unwrap(),
                 ..RedisSettings::default()
             };
             settings.config("127.0.0.1:7447".parse().unwrap(), &Protection::default()).unwrap().auth
         };
-        assert_eq!(auth("auto", "auto"), HttpAuth::None);
-        assert_eq!(auth("0.0.0.0:6379", "auto"), HttpAuth::Certificate);
-        assert_eq!(auth("127.0.0.1:6379", "certificate"), HttpAuth::Certificate);
-        assert_eq!(auth("0.0.0.0:6379", "token"), HttpAuth::Token);
+        assert_eq!(auth("auto", "auto"), RawAuth::None);
+        assert_eq!(auth("0.0.0.0:6379", "auto"), RawAuth::Certificate);
+        assert_eq!(auth("127.0.0.1:6379", "certificate"), RawAuth::Certificate);
+        assert_eq!(auth("0.0.0.0:6379", "token"), RawAuth::Token);
         let open = RedisSettings {
             listen: HttpListen::parse("0.0.0.0:6379").unwrap(),
-            auth: HttpAuthSetting::parse("none").unwrap(),
+            auth: RawAuthSetting::parse("none").unwrap(),
             ..RedisSettings::default()
         };
         assert!(open.check("127.0.0.1:7447".parse().unwrap()).unwrap_err().contains("redis_auth to token"));

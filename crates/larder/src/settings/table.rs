@@ -3,7 +3,7 @@
 use larder_client::transfer::{JOBS_MAX, RATE_MIN};
 
 use crate::life::log::{self, LogFormat};
-use crate::settings::http::{self, HOSTS_MAX, HttpAuthSetting, HttpListen};
+use crate::settings::http::{self, HOSTS_MAX, HttpListen, RawAuthSetting};
 use crate::settings::idle_lock::{IDLE_LOCK_MAX, IDLE_LOCK_MIN};
 use crate::settings::protection;
 use crate::settings::rate::{self, RATE_MAX};
@@ -164,7 +164,7 @@ const MOST: &[Field] = &[
         process: Process::Node,
         allowed: || "auto, certificate, token or none".to_owned(),
         set: |settings, text| {
-            settings.http.auth = HttpAuthSetting::parse(text)?;
+            settings.http.auth = RawAuthSetting::parse(text)?;
             Ok(())
         },
         show: |settings| settings.http.auth.text().to_owned(),

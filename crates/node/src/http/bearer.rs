@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::answer::{self, Answer};
 use super::service::Shared;
-use crate::config::HttpAuth;
+use crate::config::RawAuth;
 use crate::identity::Identity;
 
 /// The scheme of RFC 6750. Schemes have no case.
@@ -68,7 +68,7 @@ impl Shared {
         remembered: &Remembered,
         shown: Option<&[u8]>,
     ) -> Result<Asker, Unknown> {
-        if identity.is_some() || self.config.auth != HttpAuth::Token {
+        if identity.is_some() || self.config.auth != RawAuth::Token {
             return Ok(Asker { caller: caller.clone(), identity: identity.cloned() });
         }
         let shown = shown.ok_or(Unknown::Silent)?;

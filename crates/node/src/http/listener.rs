@@ -21,9 +21,8 @@ use tokio::task::JoinHandle;
 use super::connection::Guest;
 use super::memory::Memory;
 use super::service::Shared;
-use super::tls::Shaken;
 use super::watch::Watch;
-use super::{answer, connection, tls};
+use super::{answer, connection};
 use crate::admission::Admission;
 use crate::config::HttpConfig;
 use crate::feeds::Feeds;
@@ -31,8 +30,12 @@ use crate::lanes::Lanes;
 use crate::metrics::Sources;
 use crate::namespaces::Namespaces;
 use crate::proxied;
+use crate::raw_tls::{self, Shaken};
 use crate::server::Health;
 use crate::tokens::Tokens;
+
+/// What this door speaks over TLS.
+const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
 
 /// The door's socket, open before anything else is touched.
 pub(crate) struct Door {
@@ -202,7 +205,7 @@ async fn welcome(
         shared.metrics.http.refused(refusal);
         return;
     }
-    let shaken = match tls::shake(admission, stream, &caller, (shared.config.auth, tls::PROTOCOLS)).await {
+    let shaken = match raw_tls::shake(admission, stream, &caller, (shared.config.auth, PROTOCOLS)).await {
         Ok(shaken) => shaken,
         Err(refusal) => return shared.metrics.http.refused(refusal),
     };

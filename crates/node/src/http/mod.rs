@@ -25,7 +25,6 @@ mod put;
 mod service;
 mod short;
 mod take;
-pub(crate) mod tls;
 mod touch;
 mod values;
 mod watch;

@@ -25,14 +25,14 @@ use super::pubsub::Topology;
 use super::session::{Session, Space};
 use super::shared::Shared;
 use crate::admission::Admission;
-use crate::config::{HttpAuth, RedisConfig};
+use crate::config::{RawAuth, RedisConfig};
 use crate::feeds::Feeds;
-use crate::http::tls::{self, Shaken};
 use crate::identity::Identity;
 use crate::lanes::Lanes;
 use crate::metrics::Sources;
 use crate::namespaces::Namespaces;
 use crate::proxied;
+use crate::raw_tls::{self, Shaken};
 use crate::tokens::Tokens;
 
 /// What clients of this door are said to speak: nothing, they do not ask.
@@ -189,7 +189,7 @@ async fn accept(
 async fn serve(counted: Counted, stream: TcpStream, peer: SocketAddr, caller: Caller, space: Arc<Space>) {
     let local = stream.local_addr().unwrap_or(counted.shared.config.listen);
     let client = counted.shared.clients.enter(peer, local);
-    let is_unknown = counted.shared.config.auth == HttpAuth::Token;
+    let is_unknown = counted.shared.config.auth == RawAuth::Token;
     let session = Session::new(client, caller, space, is_unknown);
     Connection::new(stream, counted.shared.clone(), session).serve().await;
 }
@@ -213,7 +213,7 @@ async fn welcome(
         return shared.sources.metrics.redis.refused(refusal);
     }
     let local = stream.local_addr().unwrap_or(shared.config.listen);
-    let shaken = match tls::shake(&admission, stream, &caller, (shared.config.auth, PROTOCOLS)).await {
+    let shaken = match raw_tls::shake(&admission, stream, &caller, (shared.config.auth, PROTOCOLS)).await {
         Ok(shaken) => shaken,
         Err(refusal) => return shared.sources.metrics.redis.refused(refusal),
     };

@@ -13,7 +13,7 @@ use super::clients::Client;
 use super::queue::Queue;
 use super::shared::Shared;
 use super::watching::Watching;
-use crate::config::HttpAuth;
+use crate::config::RawAuth;
 use crate::identity::Identity;
 
 /// The namespace that a connection works in: its database 0.
@@ -136,7 +136,7 @@ impl Session {
             self.space = shared.space(&shared.config.namespace);
             self.client.set_about(|about| about.user = None);
             self.client.set_known_until(None);
-            self.is_unknown = shared.config.auth == HttpAuth::Token;
+            self.is_unknown = shared.config.auth == RawAuth::Token;
             self.client.set_unknown(self.is_unknown);
         }
     }

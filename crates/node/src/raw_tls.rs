@@ -1,4 +1,4 @@
-//! HTTPS: mutual TLS with certificates of the node's own authority, which a door that takes tokens can do without. Who
+//! TLS of the raw doors (HTTP, Redis): mutual, with certificates of the node's own authority, which a door that takes tokens can do without. Who
 //! is let in, and who has to go again, is [`crate::admission`]'s to say, as on the gRPC door.
 
 use std::sync::Arc;
@@ -9,12 +9,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::admission::{Admission, Seat};
-use crate::config::HttpAuth;
+use crate::config::RawAuth;
 use crate::identity::Identity;
 use crate::listener::HANDSHAKE_TIMEOUT;
-
-/// What the HTTP door speaks.
-pub(crate) const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
 
 /// A connection that has shaken hands.
 pub(crate) struct Shaken {
@@ -31,13 +28,13 @@ pub(crate) async fn shake(
     admission: &Arc<Admission>,
     socket: TcpStream,
     caller: &Caller,
-    (auth, protocols): (HttpAuth, &[&[u8]]),
+    (auth, protocols): (RawAuth, &[&[u8]]),
 ) -> Result<Shaken, Refusal> {
     let peer = caller.address;
     // As the certificates are now: they may have changed since the connection before.
     let tls = match auth {
-        HttpAuth::Token => admission.tls_for_tokens(protocols),
-        HttpAuth::None | HttpAuth::Certificate => admission.tls(protocols),
+        RawAuth::Token => admission.tls_for_tokens(protocols),
+        RawAuth::None | RawAuth::Certificate => admission.tls(protocols),
     };
     let acceptor = TlsAcceptor::from(tls);
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
@@ -53,7 +50,7 @@ pub(crate) async fn shake(
     };
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let Some(certificate) = certificate else {
-        let may_be_silent = auth == HttpAuth::Token;
+        let may_be_silent = auth == RawAuth::Token;
         return if may_be_silent { Ok(Shaken { stream, known: None }) } else { Err(Refusal::Handshake) };
     };
     // The handshake has checked that it can be read.
