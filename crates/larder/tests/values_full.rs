@@ -54,6 +54,23 @@ fn fill(door: &str, prefix: &str, count: usize, len: usize, ttl_ms: usize) -> (u
     (taken, said)
 }
 
+/// Lets all of these end within a second: how long it took to put them, on however busy a machine, has no part in it.
+fn end_soon(door: &str, prefix: &str, count: usize) {
+    let mut client = resp::Connection::to(door);
+    for begin in (0..count).step_by(500) {
+        let mut pipeline = Vec::new();
+        let batch = begin..count.min(begin + 500);
+        for n in batch.clone() {
+            let key = format!("{prefix}{n:012}").into_bytes();
+            resp::encode(&[b"PEXPIRE".to_vec(), key, b"1000".to_vec()], &mut pipeline);
+        }
+        client.send(&pipeline);
+        for _ in batch {
+            assert_eq!(client.reply().show(), ":1");
+        }
+    }
+}
+
 #[test]
 fn a_full_node_refuses_or_lets_the_soonest_go_as_the_namespace_says() {
     let home = up(&[]);
@@ -100,11 +117,12 @@ fn what_has_expired_gives_its_memory_back_to_the_system() {
     fill(&redis, "warm", 5_000, 256, 1_000);
     pause(2_500);
     let before = resident(&home);
-    let (taken, said) = fill(&redis, "key:", 300_000, 256, 20_000);
-    assert_eq!((taken, said.as_str()), (300_000, ""));
+    let (taken, said) = fill(&redis, "key:", 500_000, 256, 3_600_000);
+    assert_eq!((taken, said.as_str()), (500_000, ""));
     let (full, counted) = (resident(&home) - before, accounted(&door));
-    assert!(counted > 300_000.0 * 272.0 && counted < 300_000.0 * 350.0, "{counted} for 300,000 of 272 bytes");
+    assert!(counted > 500_000.0 * 272.0 && counted < 500_000.0 * 350.0, "{counted} for 300,000 of 272 bytes");
     assert!(full < counted * 1.15 + (16 << 20) as f64, "{full} resident for {counted}");
+    end_soon(&redis, "key:", 500_000);
     let mut waited = 0;
     while metric(&door, "larder_value_records", "") > 0.0 {
         assert!(waited < 60, "values whose time is up are still there");
@@ -113,7 +131,8 @@ fn what_has_expired_gives_its_memory_back_to_the_system() {
     }
     assert_eq!(accounted(&door), 0.0);
     pause(500);
+    // The table's own directory and what allocators keep for next time do not grow with what was there.
     let left = resident(&home) - before;
     assert!(left < full / 5.0, "{left} bytes of {full} are still resident");
-    assert!(metric(&door, "larder_expired_records_total", "memory") >= 300_000.0);
+    assert!(metric(&door, "larder_expired_records_total", "memory") >= 500_000.0);
 }
