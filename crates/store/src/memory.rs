@@ -4,6 +4,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `locked.rs` | plain values under locks of one key, several, all |
+//! | `ahead.rs` | what lookups of several keys will read, read for all of them side by side |
 //! | `records.rs` | the contract of [`RecordStore`](crate::api::RecordStore), for records of every kind |
 //! | `scan.rs` | pages of records, scans of plain values, random keys, clearing |
 //! | `sweep.rs` | what goes by itself: its time is up, or the table is full |
@@ -27,6 +28,7 @@ use crate::api::StoreError;
 use crate::feed::Feed;
 use crate::used::UsedTable;
 
+mod ahead;
 mod arena;
 mod budget;
 mod entry;
@@ -42,6 +44,7 @@ mod upkeep;
 mod watched;
 mod wheel;
 
+pub use ahead::AHEAD_MAX;
 pub use locked::{Locked, Look, Seen};
 pub use sweep::Swept;
 

@@ -12,18 +12,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use larder_door::Refusal;
-use larder_door::http::suspicion::Suspicion;
-use larder_door::resp::limits::{GATHER_BYTES, READ_BYTES, REQUEST_BYTES_MAX, SMALL_BYTES_MAX};
-use larder_door::resp::{Out, Parser, Step};
+use larder_door::resp::limits::{READ_BYTES, SMALL_BYTES_MAX};
+use larder_door::resp::{Out, Parser};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::call::Call;
+use super::batch::{Answered, Batch, Desk};
 use super::clients::Phase;
+use super::pubsub;
 use super::session::Session;
 use super::shared::Shared;
 use super::wire::{OUT_KEPT, Unsent, Wire};
-use super::{dispatch, pubsub};
-use crate::metrics::redis::Run;
 
 /// Steps of one connection before the others of its thread have their turn.
 const STEPS_MAX: usize = 4;
@@ -41,17 +39,17 @@ const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What the connections of one thread share. Nothing of one is seen by another: it is emptied in between.
 struct Scratch {
     input: Vec<u8>,
-    out: Out,
     parser: Parser,
     spare: Vec<u8>,
+    desk: Desk,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         input: Vec::with_capacity(READ_BYTES),
-        out: Out::default(),
         parser: Parser::new(),
         spare: Vec::new(),
+        desk: Desk::default(),
     });
 }
 
@@ -84,6 +82,8 @@ pub(super) struct Connection<T> {
     counted: (usize, usize),
     /// It has ended; so many bytes more are thrown away.
     lingering: Option<usize>,
+    /// Requests that were counted against its caller's limit, and not carried out because answers had to be sent first.
+    prepaid: u32,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
@@ -95,6 +95,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             partial: None,
             counted: (0, 0),
             lingering: None,
+            prepaid: 0,
         }
     }
 
@@ -155,9 +156,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// Reads what there is and answers it.
     fn work(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Next {
-        let Scratch { input, out, parser, spare } = scratch;
-        out.clear(OUT_KEPT);
-        out.set_protocol(self.session.client.protocol());
+        let Scratch { input, parser, spare, desk } = scratch;
+        desk.out.clear(OUT_KEPT);
+        desk.out.set_protocol(self.session.client.protocol());
         let Some(mut partial) = self.partial.take() else {
             input.clear();
             match self.wire.read(cx, input) {
@@ -165,7 +166,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 Poll::Ready(false) => return Next::End,
                 Poll::Ready(true) => {}
             }
-            let answered = self.answer(cx, parser, input, out);
+            let answered = self.answer(cx, desk, parser, input);
             if !self.session.closing && answered.used < input.len() {
                 let mut kept = Box::new(Partial { waiting: answered.blocked, ..Partial::default() });
                 kept.bytes = std::mem::take(spare);
@@ -175,9 +176,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 self.keep(kept);
             }
             if parser.is_within() {
+                // Of one that is over.
                 *parser = Parser::new();
             }
-            return self.send(cx, out);
+            return self.send(cx, &mut desk.out);
         };
         if !partial.waiting {
             partial.make_room();
@@ -191,7 +193,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
         }
         let Partial { bytes, parser, waiting } = &mut *partial;
-        let answered = self.answer(cx, parser, bytes, out);
+        let answered = self.answer(cx, desk, parser, bytes);
         *waiting = answered.blocked;
         bytes.drain(..answered.used);
         if bytes.is_empty() || self.session.closing {
@@ -202,7 +204,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         } else {
             self.keep(partial);
         }
-        self.send(cx, out)
+        self.send(cx, &mut desk.out)
     }
 
     fn keep(&mut self, partial: Box<Partial>) {
@@ -211,68 +213,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     /// Answers every whole request in these bytes, as long as the answers can be sent.
-    fn answer(&mut self, cx: &mut Context<'_>, parser: &mut Parser, bytes: &[u8], out: &mut Out) -> Answered {
-        let Self { wire, shared, session, .. } = self;
-        let shared: &Shared = shared;
-        let (began, now) = (shared.sources.time.monotonic(), shared.sources.time.now());
-        let metrics = &shared.sources.metrics.redis;
-        if !session.is_still_known(shared, now) {
-            // Without a word: whatever is asked is asked by nobody in particular.
-            session.client.cut();
-            return Answered { used: bytes.len(), blocked: false };
-        }
-        let (mut run, mut used, mut sent, mut last) = (Run::default(), 0, 0, None);
-        let mut blocked = false;
-        while used < bytes.len() && !session.closing {
-            if out.len() >= GATHER_BYTES {
-                sent += out.len();
-                if !wire.flush(cx, out, &session.client) {
-                    blocked = true;
-                    break;
-                }
-            }
-            let rest = &bytes[used..];
-            match parser.step(rest, shared.bounds(session.is_unknown)) {
-                Ok(Step::More) => break,
-                Ok(Step::Request(len)) => {
-                    used += len;
-                    let args = parser.args(rest);
-                    if args.is_empty() {
-                        continue;
-                    }
-                    out.begin();
-                    let refused = shared.limiter.take(&session.caller, began);
-                    let verb = if let Err(refusal) = refused {
-                        metrics.refused(refusal);
-                        out.error(format_args!("ERR {}", refusal_text(refusal)));
-                        None
-                    } else {
-                        dispatch::answer(&mut Call { shared, session, args, out, now })
-                    };
-                    let has_error = out.finish();
-                    metrics.command(&mut run, verb, has_error);
-                    last = verb;
-                    if verb.is_none() && is_http(args.at(0)) {
-                        out.take_back();
-                        metrics.suspicious(Suspicion::Protocol);
-                        session.closing = true;
-                    }
-                }
-                Err(wrong) => {
-                    let max = REQUEST_BYTES_MAX as u64;
-                    let is_long = wrong.is_oversized();
-                    metrics.refused(if is_long { Refusal::BodyTooLarge { max } } else { Refusal::Malformed });
-                    out.begin();
-                    out.error(format_args!("ERR Protocol error: {wrong}"));
-                    session.closing = true;
-                }
-            }
-        }
-        metrics.end(&mut run);
-        let took = shared.sources.time.monotonic().saturating_sub(began);
-        metrics.batch(took, used, sent + out.len());
-        session.note(last);
-        Answered { used, blocked }
+    fn answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        desk: &mut Desk,
+        parser: &mut Parser,
+        bytes: &[u8],
+    ) -> Answered {
+        let Self { wire, shared, session, prepaid, .. } = self;
+        Batch::new(shared, session, wire, prepaid, bytes).answer(cx, desk, parser)
     }
 
     /// Sends what was answered; what is not taken stays with the connection.
@@ -353,13 +302,6 @@ impl<T> Drop for Connection<T> {
     }
 }
 
-/// How far bytes were answered.
-struct Answered {
-    used: usize,
-    /// The client does not take what was answered.
-    blocked: bool,
-}
-
 impl Partial {
     /// Makes room for what is known to come, ahead of it by a bounded number of bytes only.
     fn make_room(&mut self) {
@@ -370,17 +312,5 @@ impl Partial {
             // As much again as has come: what was only announced holds nothing.
             self.bytes.reserve(wanted.min(AHEAD_MAX).min(len.max(READ_LEAST)).max(READ_LEAST));
         }
-    }
-}
-
-/// A request line or header of HTTP, which a page of somebody's browser may have been made to send here.
-fn is_http(word: &[u8]) -> bool {
-    word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
-}
-
-fn refusal_text(refusal: Refusal) -> String {
-    match refusal.retry_after_s() {
-        Some(seconds) => format!("{refusal}; retry after {seconds} s"),
-        None => refusal.to_string(),
     }
 }

@@ -12,18 +12,18 @@ use super::{client, commands, hello, info, pubsub, server};
 /// Longest name of an unknown command that is repeated to its sender, in bytes.
 const SHOWN_LEN_MAX: usize = 64;
 
-/// Answers a request. `None`: it was none that the table has.
-pub(super) fn answer(call: &mut Call<'_>) -> Option<Verb> {
-    let verb = begin(call);
+/// Answers a request, which is for this command; `None`: for none that the table has. So it says, too.
+pub(super) fn answer(call: &mut Call<'_>, verb: Option<Verb>) -> Option<Verb> {
+    begin(call, verb);
     after(call);
     verb
 }
 
-fn begin(call: &mut Call<'_>) -> Option<Verb> {
-    let Some(verb) = Verb::find(call.arg(0)) else {
+fn begin(call: &mut Call<'_>, verb: Option<Verb>) {
+    let Some(verb) = verb else {
         call.session.spoil();
         unknown(call);
-        return None;
+        return;
     };
     let command = verb.command();
     if !command.takes(call.len()) {
@@ -33,22 +33,21 @@ fn begin(call: &mut Call<'_>) -> Option<Verb> {
             call.out.error(
                 "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command",
             );
-            return Some(verb);
+            return;
         }
         call.session.spoil();
         call.wrong_count(command);
-        return Some(verb);
+        return;
     }
     if !may(call, command) {
         call.session.spoil();
-        return Some(verb);
+        return;
     }
     if call.session.queue.is_some() && !command.flags.has(Flags::NOW) {
         queue(call, verb);
-        return Some(verb);
+        return;
     }
     carry_out(call, verb);
-    Some(verb)
 }
 
 /// Whether this client may use this command now; if not, it was told so.

@@ -9,6 +9,8 @@
 //!
 //! Nothing in a request waits: values are in memory. Decisions are in `docs/design/redis.md`.
 
+mod ahead;
+mod batch;
 mod call;
 mod client;
 mod clients;

@@ -52,7 +52,8 @@ pub struct Locked<'t> {
 
 /// Shards by number. Of a single key, the usual case, without an allocation.
 enum Guards<'t> {
-    One(usize, MutexGuard<'t, Shard>),
+    /// With the lower half of the key's hash.
+    One(usize, u32, MutexGuard<'t, Shard>),
     Many(Vec<(usize, MutexGuard<'t, Shard>)>),
 }
 
@@ -62,7 +63,7 @@ impl MemoryTable {
     #[inline]
     pub fn lock_one(&self, namespace: NamespaceId, key: &[u8]) -> Locked<'_> {
         let (shard, at) = self.at(namespace, key);
-        let guards = Guards::One(shard, self.places[shard].shard.lock());
+        let guards = Guards::One(shard, at.hash, self.places[shard].shard.lock());
         Locked { table: self, namespace, space: at.space, guards }
     }
 
@@ -101,6 +102,15 @@ impl<'t> Locked<'t> {
     /// Which shard holds a key, and what finds it there.
     #[inline]
     fn at<'k>(&self, key: &'k [u8]) -> (usize, At<'k>) {
+        if let Guards::One(number, hash, _) = self.guards {
+            // Of one key no other can be asked about, and its hash is known.
+            debug_assert_eq!(
+                hash,
+                self.table.shared.hash(self.space, key) as u32,
+                "another key than was locked"
+            );
+            return (number, At { namespace: self.namespace, space: self.space, key, hash });
+        }
         let hash = self.table.shared.hash(self.space, key);
         let at = At { namespace: self.namespace, space: self.space, key, hash: hash as u32 };
         (self.table.shard_of(hash), at)
@@ -109,7 +119,7 @@ impl<'t> Locked<'t> {
     #[inline]
     pub(super) fn shard(&self, number: usize) -> &Shard {
         match &self.guards {
-            Guards::One(at, shard) if *at == number => shard,
+            Guards::One(at, _, shard) if *at == number => shard,
             Guards::One(..) => not_locked(),
             Guards::Many(shards) => match shards.binary_search_by_key(&number, |(at, _)| *at) {
                 Ok(at) => &shards[at].1,
@@ -121,7 +131,7 @@ impl<'t> Locked<'t> {
     #[inline]
     pub(super) fn shard_mut(&mut self, number: usize) -> (&'t MemoryTable, &mut Shard) {
         let shard = match &mut self.guards {
-            Guards::One(at, shard) if *at == number => shard,
+            Guards::One(at, _, shard) if *at == number => shard,
             Guards::One(..) => not_locked(),
             Guards::Many(shards) => match shards.binary_search_by_key(&number, |(at, _)| *at) {
                 Ok(at) => &mut shards[at].1,
