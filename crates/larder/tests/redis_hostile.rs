@@ -106,7 +106,15 @@ fn announced_lengths_and_unfinished_requests_hold_no_memory() {
         );
     }
     assert!(cut > 50, "{cut} of 200 were let go");
-    let held = resident_mib(&home) - before;
+    // What those held who were let go goes back to the system a little later.
+    let mut held = resident_mib(&home) - before;
+    for _ in 0..50 {
+        if held < 700 {
+            break;
+        }
+        pause(200);
+        held = resident_mib(&home) - before;
+    }
     assert!(held < 700, "{held} MiB of 800 sent");
     drop(open);
     still_serves(&door);
