@@ -60,6 +60,7 @@ def measure(long):
 def _get_larder(larder, number, files):
     target = harness.WORK / "back"
     harness.remove(target)
+    harness.memory_at_hand(GIB)
     result = larder.get(f"/random{number}", target)
     harness.same(files[number], target)
     harness.remove(target)
@@ -69,6 +70,7 @@ def _get_larder(larder, number, files):
 def _get_restic(restic, number, file):
     """Restores the file put last: every snapshot holds one, of the same size."""
     target = harness.fresh("restored")
+    harness.memory_at_hand(GIB)
     result = restic.get(target)
     if number == 0:
         harness.same(file, target / str(file).lstrip("/"))
