@@ -103,3 +103,119 @@ impl Ahead {
         &mut self.parsers[self.len.min(AHEAD_MAX - 1)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use larder_format::rng::{Rng, SeededRng};
+
+    use super::*;
+
+    fn bounds() -> Bounds {
+        Bounds::known(1 << 20)
+    }
+
+    fn request(words: &[&str]) -> Vec<u8> {
+        let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+        }
+        bytes
+    }
+
+    fn words(args: Args<'_>) -> Vec<Vec<u8>> {
+        args.iter().map(<[u8]>::to_vec).collect()
+    }
+
+    #[test]
+    fn only_commands_on_keys_are_looked_beyond() {
+        let mut ahead = Ahead::default();
+        let get = request(&["GET", "a"]);
+        for last in [&["AUTH", "t", "p"][..], &["PING"], &["nothing"], &["MULTI"], &["SELECT", "0"]] {
+            let bytes = [&get[..], b"\r\n", &get, &request(last), &get].concat();
+            assert_eq!(ahead.look(&bytes, 0, bounds()), Then::Unseen);
+            assert_eq!((ahead.len(), ahead.asking()), (4, 3), "{last:?}: an empty line asks for nothing");
+            assert_eq!(ahead.keys(&bytes).collect::<Vec<_>>(), [b"a", b"a"]);
+            let (verb, args, len) = ahead.request(3, &bytes);
+            assert_eq!((verb, words(args).len()), (Verb::find(last[0].as_bytes()), last.len()));
+            let rest = get.len() * 2 + 2 + len;
+            assert_eq!(ahead.look(&bytes, rest, bounds()), Then::Unseen);
+            assert_eq!((ahead.len(), ahead.request(0, &bytes).0), (1, Some(Verb::Get)));
+        }
+        let many: Vec<_> = std::iter::once("MSET").chain(std::iter::repeat_n("x", ARGUMENTS_MAX)).collect();
+        let bytes = [request(&many), get.clone()].concat();
+        assert_eq!((ahead.look(&bytes, 0, bounds()), ahead.len()), (Then::Unseen, 1), "very many arguments");
+        let bytes = get.repeat(AHEAD_MAX + 3);
+        assert_eq!((ahead.look(&bytes, 0, bounds()), ahead.len()), (Then::Unseen, AHEAD_MAX));
+    }
+
+    /// As a connection does: what has come is gone through, a request in part is gone on with once more has come.
+    fn in_pieces(bytes: &[u8], rng: &mut SeededRng) -> (Vec<Vec<Vec<u8>>>, Option<Wrong>) {
+        let (mut ahead, mut parser) = (Ahead::default(), Parser::new());
+        let (mut found, mut begin, mut end) = (Vec::new(), 0, 0);
+        while end < bytes.len() {
+            end = (end + 1 + rng.below(90) as usize).min(bytes.len());
+            let here = &bytes[begin..end];
+            let mut used = 0;
+            std::mem::swap(&mut parser, ahead.first());
+            while used < here.len() {
+                let then = ahead.look(here, used, bounds());
+                for at in 0..ahead.len() {
+                    let (verb, args, len) = ahead.request(at, here);
+                    assert_eq!(verb, args.get(0).and_then(Verb::find));
+                    used += len;
+                    if !args.is_empty() {
+                        found.push(words(args));
+                    }
+                }
+                match then {
+                    Then::Unseen => {}
+                    Then::More => {
+                        std::mem::swap(&mut parser, ahead.partial());
+                        break;
+                    }
+                    Then::Wrong(wrong) => return (found, Some(wrong)),
+                }
+            }
+            begin += used;
+        }
+        (found, None)
+    }
+
+    #[test]
+    fn pieces_and_looking_ahead_make_no_difference() {
+        let mut rng = SeededRng::new(7);
+        for _ in 0..2_000 {
+            let mut bytes = Vec::new();
+            for _ in 0..rng.below(60) {
+                let long = "v".repeat(rng.below(40) as usize);
+                bytes.extend(match rng.below(9) {
+                    0..=3 => request(&["GET", &format!("k{}", rng.below(99))]),
+                    4 => request(&["SET", "key", &long, "EX", "9"]),
+                    5 => b"get by line\r\n".to_vec(),
+                    6 => b"\r\n*0\r\n".to_vec(),
+                    7 => request(&["PING"]),
+                    _ => request(&["no", "such"]),
+                });
+            }
+            if rng.below(3) == 0 {
+                bytes.extend_from_slice(b"*1\r\n$-5\r\nGET");
+            }
+            let (mut parser, mut at, mut expected, mut wrong) = (Parser::new(), 0, Vec::new(), None);
+            while at < bytes.len() {
+                match parser.step(&bytes[at..], bounds()) {
+                    Ok(Step::Request(len)) => {
+                        let args = words(parser.args(&bytes[at..]));
+                        at += len;
+                        expected.extend((!args.is_empty()).then_some(args));
+                    }
+                    Ok(Step::More) => break,
+                    Err(error) => {
+                        wrong = Some(error);
+                        break;
+                    }
+                }
+            }
+            assert_eq!(in_pieces(&bytes, &mut rng), (expected, wrong));
+        }
+    }
+}

@@ -117,3 +117,39 @@ impl Way<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use larder_format::record::{Expiry, Version};
+
+    use super::*;
+    use crate::api::RecordStore;
+    use crate::memory::{Look, MemoryConfig};
+
+    #[test]
+    fn it_waits_for_nobody_and_changes_nothing() {
+        let table = MemoryTable::new(MemoryConfig { cap_bytes: 64 << 20, hash_seed: 3 });
+        let namespace = NamespaceId(1);
+        let keys: Vec<Vec<u8>> = (0..200).map(|n| format!("key {n}").into_bytes()).collect();
+        table.bring_near(namespace, keys.iter().map(Vec::as_slice));
+        for (n, key) in keys.iter().enumerate() {
+            let value = vec![n as u8; n * 40];
+            let expiry = Expiry::at_ms(1 << 40);
+            table.lock_one(namespace, key).put(key, &[&value], Version::from_u64(9), expiry).unwrap();
+        }
+        let before = table.usage();
+        // Lengths of every kind, keys that are not there, the same key twice, and more than there are places.
+        for some in keys.chunks(AHEAD_MAX + 3) {
+            let some = some.iter().map(Vec::as_slice);
+            table.bring_near(namespace, some.clone().chain([&b"none"[..], b"", &keys[0]]));
+            table.bring_near(NamespaceId(2), some);
+        }
+        let held = table.lock_all(namespace);
+        table.bring_near(namespace, keys.iter().map(Vec::as_slice));
+        for (n, key) in keys.iter().enumerate() {
+            assert!(matches!(held.look(key), Look::Plain(seen) if seen.value == vec![n as u8; n * 40]));
+        }
+        drop(held);
+        assert_eq!(table.usage(), before);
+    }
+}
