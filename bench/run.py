@@ -31,6 +31,7 @@ FIGURES = [
     "expiry",
     "memory_per_key",
     "idle",
+    "storm",
     "endurance",
 ]
 PEERS = {
