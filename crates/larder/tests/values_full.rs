@@ -136,3 +136,44 @@ fn what_has_expired_gives_its_memory_back_to_the_system() {
     assert!(left < full / 5.0, "{left} bytes of {full} are still resident");
     assert!(metric(&door, "larder_expired_records_total", "memory") >= 500_000.0);
 }
+
+#[test]
+fn where_there_is_no_room_for_all_of_several_values_all_stay_as_they_were() {
+    let home = up(&[]);
+    let redis = resp::address(&home);
+    let mut client = resp::Connection::to(&redis);
+    let text = |text: String| text.into_bytes();
+    let before = |n: usize| vec![b'a' + n as u8; [10, 7_000, 300_000][n % 3]];
+    for n in 0..12 {
+        let set =
+            [text("SET".into()), text(format!("k{n}")), before(n), text("PX".into()), text("9000000".into())];
+        assert_eq!(client.ask_bytes(&set).show(), "+OK");
+    }
+    // Small ones, until there is no room for another.
+    fill(&redis, "small", 200_000, 200, 9_000_000);
+    for round in 0..20 {
+        // Longer ones, shorter ones, and new ones; then one for which there cannot be room.
+        let mut words = vec![text(if round % 2 == 0 { "MSET".into() } else { "MSETNX".into() })];
+        if round % 2 == 0 {
+            for n in 0..12 {
+                words.extend([text(format!("k{n}")), vec![b'z'; [4_000, 20, 10][n % 3]]]);
+            }
+        }
+        for n in 0..4 {
+            words.extend([text(format!("new{round}.{n}")), vec![b'n'; 10]]);
+        }
+        words.extend([text("large".into()), vec![b'l'; 9 << 20]]);
+        let said = client.ask_bytes(&words).show();
+        assert!(said.contains("OOM") && !said.contains("set all the same"), "round {round}: {said}");
+        for n in 0..12 {
+            let get = client.ask(&["GET", &format!("k{n}")]);
+            assert!(get.bytes() == Some(&before(n)[..]), "round {round}: k{n} is another: {}", get.show());
+            let ttl = client.ask(&["PTTL", &format!("k{n}")]).number().unwrap();
+            assert!((8_000_000..9_000_000).contains(&ttl), "its end as well: {ttl}");
+        }
+        let keys: Vec<String> =
+            (0..4).map(|n| format!("new{round}.{n}")).chain(["large".to_owned()]).collect();
+        let exist: Vec<&str> = std::iter::once("EXISTS").chain(keys.iter().map(String::as_str)).collect();
+        assert_eq!(client.ask(&exist).number(), Some(0), "round {round}");
+    }
+}

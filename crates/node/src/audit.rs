@@ -39,6 +39,11 @@ impl LeaseAudit {
         self.queue.split_off(self.queue.len().saturating_sub(PORTION))
     }
 
+    /// Takes those back that nobody came to look at.
+    pub(crate) fn give_back(&mut self, tokens: &[LeaseToken]) {
+        self.queue.extend_from_slice(tokens);
+    }
+
     /// Whether the audit under way has more to look at.
     pub(crate) fn has_more(&self) -> bool {
         !self.queue.is_empty()

@@ -200,24 +200,32 @@ impl Chores {
     }
 
     /// Ends leases whose last record was just deleted, replaced or removed because its time was up.
-    fn look_at_suspects(&self) -> Result<bool, StoreError> {
+    pub(crate) fn look_at_suspects(&self) -> Result<bool, StoreError> {
         let suspects = self.registers.suspects();
         if suspects.take_overflow() {
             self.audit.lock().begin_now();
         }
         let some = suspects.take(LEASE_PORTION);
-        for (namespace, key) in &some {
-            self.leases.look_at_record(*namespace, key)?;
+        for (at, (namespace, key)) in some.iter().enumerate() {
+            if let Err(error) = self.leases.look_at_record(*namespace, key) {
+                // A disk that is full, say: just then what they keep is wanted back.
+                suspects.give_back(&some[at..]);
+                return Err(error);
+            }
         }
         Ok(some.len() == LEASE_PORTION)
     }
 
     /// Ends leases that no record lists and that nobody pointed out: the node may have stopped before it
     /// looked at them.
-    fn audit_leases(&self) -> Result<bool, StoreError> {
+    pub(crate) fn audit_leases(&self) -> Result<bool, StoreError> {
         let mut audit = self.audit.lock();
-        for token in audit.portion(self.time.now().ms(), || self.log.lease_tokens()) {
-            self.leases.end_if_over(token)?;
+        let some = audit.portion(self.time.now().ms(), || self.log.lease_tokens());
+        for (at, token) in some.iter().enumerate() {
+            if let Err(error) = self.leases.end_if_over(*token) {
+                audit.give_back(&some[at..]);
+                return Err(error);
+            }
         }
         Ok(audit.has_more())
     }

@@ -71,6 +71,7 @@ impl Emptying {
             return Ok(None);
         }
         self.remove_all(namespace, force)?;
+        self.end_leases(namespace)?;
         if self.live(namespace, false)? == 0 {
             return Ok(None);
         }

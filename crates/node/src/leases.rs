@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use larder_format::ids::{LeaseToken, NamespaceId};
 use larder_format::limits::KEY_LEN_MAX;
+use larder_format::namespace::Class;
 use larder_format::record::Content;
 use larder_store::api::{BlobStore, LeaseInfo, ScanRequest, StoreError, Ticket, Want};
 use larder_store::log::LogStore;
@@ -85,10 +86,10 @@ impl Leases {
 
     /// Whether the lease's record, or an older version kept beside it, lists the token.
     fn is_listed(&self, lease: &LeaseInfo) -> Result<bool, StoreError> {
-        // Of a namespace that is deleted the leases end before it is: one that is not known was lost with its settings,
-        // not its records.
-        let Ok(namespace) = self.namespaces.get(lease.namespace) else { return Ok(true) };
-        let table = self.registers.table(namespace.class);
+        // One that is not known was deleted, and whoever was late left the lease behind; or its settings were lost, and
+        // then its records, if there are any, are on disk: those in memory do not outlive a start.
+        let class = self.namespaces.get(lease.namespace).map_or(Class::Disk, |namespace| namespace.class);
+        let table = self.registers.table(class);
         let mut request = ScanRequest {
             prefix: lease.key.to_bytes(),
             cursor: Bytes::new(),
@@ -114,3 +115,7 @@ impl Leases {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "leases_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! The namespaces this node knows. Their settings are records in the system namespace, held here as well so
 //! that no request reads them from disk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,11 +22,16 @@ use parking_lot::RwLock;
 use crate::quota;
 use crate::registers::store_failure;
 
+/// What helps against settings that cannot be read.
+const CREATE_AGAIN: &str = "create it again with the class and privacy it had, and what is in it is there";
+
 /// All namespaces, by id.
 pub struct Namespaces {
     disk: Arc<LogStore>,
     memory: Arc<MemoryTable>,
     known: RwLock<HashMap<NamespaceId, Arc<Namespace>>>,
+    /// Those whose settings are damaged.
+    unreadable: RwLock<HashSet<NamespaceId>>,
     /// Raised whenever settings change or a namespace goes.
     epoch: AtomicU64,
 }
@@ -37,9 +42,10 @@ impl Namespaces {
     /// ones); what is not known is an error.
     ///
     /// # Errors
-    /// [`StoreError`] if they cannot be read, [`StoreError::Damaged`] if they make no sense.
+    /// [`StoreError`]; [`StoreError::Damaged`] if settings make no sense. A namespace whose settings cannot be read is not
+    /// served until it is created again; the others are.
     pub fn load(disk: Arc<LogStore>, memory: Arc<MemoryTable>) -> Result<Self, StoreError> {
-        let mut known = HashMap::new();
+        let (mut known, mut unreadable) = (HashMap::new(), HashSet::new());
         let mut request = ScanRequest {
             prefix: bytes::Bytes::new(),
             cursor: bytes::Bytes::new(),
@@ -50,8 +56,10 @@ impl Namespaces {
         loop {
             let page = disk.scan_known(NamespaceId::SYSTEM, &request)?;
             let is_settings = |key: &Key| !key.as_bytes().starts_with(TOKEN_RECORD_PREFIX);
-            if let Some(key) = page.damaged.iter().find(|key| is_settings(key)) {
-                return Err(damaged_settings(key, "unreadable"));
+            for key in page.damaged.iter().filter(|key| is_settings(key)) {
+                // The others are served all the same.
+                tracing::error!(?key, "the settings of a namespace cannot be read: {CREATE_AGAIN}");
+                unreadable.insert(NamespaceId::of(&String::from_utf8_lossy(key.as_bytes())));
             }
             for (key, state) in page.records.into_iter().filter(|(key, _)| is_settings(key)) {
                 let Content::Live(live) = state.content else { continue };
@@ -66,16 +74,20 @@ impl Namespaces {
                 None => break,
             }
         }
-        Ok(Self { disk, memory, known: RwLock::new(known), epoch: AtomicU64::new(0) })
+        let (known, unreadable) = (RwLock::new(known), RwLock::new(unreadable));
+        Ok(Self { disk, memory, known, unreadable, epoch: AtomicU64::new(0) })
     }
 
     /// The settings of a namespace.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] if there is no such namespace here; [`Kind::Damaged`] if its settings may be among what
-    /// was lost.
+    /// [`Kind::NotFound`] if there is no such namespace here; [`Kind::Damaged`] if its settings cannot be read, or may be
+    /// among what was lost.
     pub fn get(&self, id: NamespaceId) -> Result<Arc<Namespace>, Failure> {
         self.known.read().get(&id).cloned().ok_or_else(|| {
+            if self.unreadable.read().contains(&id) {
+                return unreadable(&format!("id={id}"));
+            }
             if self.disk.has_unaccepted_damage() {
                 let message =
                     format!("frames were lost that may have held the settings of a namespace id={id}");
@@ -131,6 +143,7 @@ impl Namespaces {
             return Err(Failure::new(Kind::Full, format!("too many namespaces max={NAMESPACES_MAX}")));
         }
         let ticket = self.store(&settings, now, Next::Store)?;
+        self.unreadable.write().remove(&settings.id());
         known.insert(settings.id(), Arc::new(settings));
         Ok((true, ticket))
     }
@@ -138,8 +151,11 @@ impl Namespaces {
     /// The settings of the namespace of this name.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] names those there are.
+    /// [`Kind::NotFound`] names those there are; [`Kind::Damaged`] if they cannot be read.
     pub fn named(&self, name: &str) -> Result<Arc<Namespace>, Failure> {
+        if self.unreadable.read().contains(&NamespaceId::of(name)) {
+            return Err(unreadable(&format!("name={name:?}")));
+        }
         find(&self.known.read(), name).cloned()
     }
 
@@ -270,6 +286,11 @@ fn refuse_unenforced(settings: &Namespace) -> Result<(), Failure> {
     }
 }
 
+fn unreadable(which: &str) -> Failure {
+    let message = format!("the settings of this namespace cannot be read {which}: {CREATE_AGAIN}");
+    Failure::new(Kind::Damaged, message)
+}
+
 fn damaged_settings(key: &Key, why: &str) -> StoreError {
     StoreError::Damaged { what: format!("settings of namespace {key:?}: {why}").into(), place: "log".into() }
 }
@@ -297,4 +318,53 @@ pub fn check_order(settings: &Namespace) -> Result<(), Failure> {
     }
     let message = "memory namespaces are scanned by hash, disk namespaces by key";
     Err(Failure::new(Kind::Invalid, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use larder_format::rng::SeededRng;
+    use larder_store::disk::sim::SimDisk;
+    use larder_store::disk::{Disk, OpenMode};
+    use larder_store::log::LogConfig;
+    use larder_store::memory::MemoryConfig;
+
+    use super::*;
+
+    fn load(disk: &SimDisk) -> Namespaces {
+        disk.unlock();
+        let config = LogConfig { threads: false, reserve_bytes: 0, margin_bytes: 0, ..LogConfig::default() };
+        let log = LogStore::open_on(Arc::new(disk.clone()), config, &mut SeededRng::new(1)).unwrap();
+        let memory = MemoryTable::new(MemoryConfig { cap_bytes: 0, hash_seed: 4 });
+        Namespaces::load(Arc::new(log), Arc::new(memory)).unwrap()
+    }
+
+    #[test]
+    fn damaged_settings_of_one_namespace_keep_nobody_from_the_others() {
+        let disk = SimDisk::new();
+        let of = |name| Namespace::new(name, Privacy::Sealed, Class::Disk, ScanOrder::Key);
+        let (files, other) = (of("files"), of("other"));
+        let namespaces = load(&disk);
+        for settings in [&files, &other] {
+            drop(namespaces.create(settings.clone(), Hlc::from_ms(5)).unwrap());
+        }
+        namespaces.disk.pump().unwrap();
+        drop(namespaces);
+        let (bytes, wanted) = (disk.contents()["00000001.seg"].clone(), files.encode());
+        let at = bytes.windows(wanted.len()).position(|some| *some == wanted[..]).unwrap();
+        let file = disk.open("00000001.seg", OpenMode::ReadWrite).unwrap();
+        file.write_at(at as u64, &[IoSlice::new(&[0xa5; 2])]).unwrap();
+
+        let namespaces = load(&disk);
+        assert_eq!(namespaces.get(other.id()).unwrap().name, "other");
+        for refused in [namespaces.get(files.id()), namespaces.named("files")] {
+            assert_eq!(refused.map(|_| ()).unwrap_err().kind, Kind::Damaged);
+        }
+        assert!(namespaces.create(files.clone(), Hlc::from_ms(6)).unwrap().0, "made anew");
+        assert_eq!(namespaces.get(files.id()).unwrap().name, "files");
+        namespaces.disk.pump().unwrap();
+        drop(namespaces);
+        assert_eq!(*load(&disk).named("files").unwrap(), files);
+    }
 }

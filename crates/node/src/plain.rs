@@ -258,7 +258,7 @@ impl<'a> Held<'a> {
             return Err(Denied::TooLong { len, max: self.values.value_len_max });
         }
         let now = self.values.now;
-        let (before, before_len, expired) = match self.locked.look(key) {
+        let (before, mut before_len, expired) = match self.locked.look(key) {
             Look::Nothing => (None, 0, false),
             Look::Plain(seen) => {
                 let bytes = key.len() + seen.value.len();
@@ -278,6 +278,7 @@ impl<'a> Held<'a> {
         if expired && let Some((version, _)) = before {
             // Whoever watches is told that it ended, and then that there is another.
             self.locked.remove(key, version, EventKind::Expired);
+            before_len = 0;
         }
         // Until what it is for is counted.
         let _reserved = self.values.reserve(key.len() + len, before_len)?;

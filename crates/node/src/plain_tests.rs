@@ -199,3 +199,18 @@ fn what_may_be_taken_only_is_neither_shown_nor_written_over() {
     held.put(b"once", &[b"v"], Until::Default).unwrap();
     assert!(held.was(b"once").unwrap().unwrap().version > Version(Hlc::from_ms(1_000)));
 }
+
+#[test]
+fn a_value_written_over_one_that_has_ended_is_all_asked_of_the_quota() {
+    let place = Place::new(|namespace| namespace.quota_bytes = Some(10_000));
+    let value = [7; 4_000];
+    for key in [b"a", b"b"] {
+        place.at(1_000).lock_one(key).put(key, &[&value], Until::At(Expiry::at_ms(1_500))).unwrap();
+    }
+    // Less is allowed by now than there is.
+    let used = place.used.of(place.namespace.id());
+    used.set_limit(Some(6_000));
+    let over = place.at(2_000).lock_one(b"a").put(b"a", &[&value], Until::Default);
+    assert!(matches!(over, Err(Denied::Store(StoreError::Quota { .. }))), "{over:?}");
+    assert!(used.look().bytes() <= 6_000, "{:?}", used.look());
+}

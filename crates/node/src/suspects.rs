@@ -46,6 +46,11 @@ impl Suspects {
         some
     }
 
+    /// Takes those back that nobody came to look at.
+    pub(crate) fn give_back(&self, keys: &[(NamespaceId, Bytes)]) {
+        self.waiting.lock().keys.extend(keys.iter().cloned());
+    }
+
     /// Whether there were too many since this was asked last.
     pub(crate) fn take_overflow(&self) -> bool {
         std::mem::take(&mut self.waiting.lock().overflowed)

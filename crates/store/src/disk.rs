@@ -116,6 +116,18 @@ pub trait Disk: Send + Sync {
     fn free_bytes(&self) -> io::Result<u64>;
 }
 
+/// Whether the system found no room: on the disk, or within a quota of the file system.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the disk could not give back what is stored at that place; the rest of it may be fine.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let known = [Errno::IO, Errno::BADMSG, Errno::ILSEQ];
+    error.raw_os_error().is_some_and(|number| known.iter().any(|errno| errno.raw_os_error() == number))
+}
+
 /// Reads exactly `out.len()` bytes.
 ///
 /// # Errors

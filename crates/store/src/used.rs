@@ -26,6 +26,8 @@ pub struct Used {
     blobs: AtomicU64,
     blob_bytes: AtomicU64,
     reserved: AtomicU64,
+    /// Bytes that it held when the limit was set.
+    held_then: AtomicU64,
 }
 
 impl Default for Used {
@@ -37,6 +39,7 @@ impl Default for Used {
             blobs: 0.into(),
             blob_bytes: 0.into(),
             reserved: 0.into(),
+            held_then: 0.into(),
         }
     }
 }
@@ -84,7 +87,7 @@ impl Drop for Reserved {
 pub enum Reach {
     /// Not beyond this many bytes before the limit.
     Before(u64),
-    /// Up to this many bytes over it.
+    /// Up to this many bytes over it, or over what was held already when it was set.
     Over(u64),
 }
 
@@ -100,7 +103,10 @@ impl Used {
         let used = self.look().bytes().saturating_add(before);
         let (wanted, allowed) = match reach {
             Reach::Before(spare) => (used.saturating_add(bytes).saturating_add(spare), limit),
-            Reach::Over(over) => (used.saturating_add(bytes), limit.saturating_add(over)),
+            Reach::Over(over) => {
+                let base = limit.max(self.held_then.load(Ordering::Acquire));
+                (used.saturating_add(bytes), base.saturating_add(over))
+            }
         };
         if limit != NO_LIMIT && wanted > allowed {
             return Err(StoreError::Quota { of: QuotaOf::Namespace, used, limit, kept: 0, asked: bytes });
@@ -110,6 +116,7 @@ impl Used {
 
     /// Sets the limit, in bytes; `None`: none. What is there already stays.
     pub fn set_limit(&self, limit: Option<u64>) {
+        self.held_then.store(self.look().bytes(), Ordering::Release);
         self.limit.store(limit.unwrap_or(NO_LIMIT), Ordering::Release);
     }
 
@@ -203,5 +210,17 @@ mod tests {
         let _third = used.reserve(20, Reach::Over(10)).unwrap();
         used.set_limit(None);
         assert!(used.reserve(u64::MAX / 2, Reach::Before(0)).is_ok());
+    }
+
+    #[test]
+    fn what_may_go_over_a_limit_may_also_where_more_was_held_when_it_was_set() {
+        let table = UsedTable::default();
+        let used = table.of(NamespaceId(7));
+        table.count_record(NamespaceId(7), None, Some(500));
+        used.set_limit(Some(100));
+        assert!(used.reserve(1, Reach::Before(0)).is_err());
+        let over = used.reserve(10, Reach::Over(10)).unwrap();
+        assert!(used.reserve(1, Reach::Over(10)).is_err(), "but not without end");
+        drop(over);
     }
 }

@@ -481,6 +481,38 @@ fn a_key_that_is_there_throughout_is_met_by_every_scan_while_everything_else_com
 }
 
 #[test]
+fn a_small_namespace_in_a_large_table_is_gone_through_without_all_the_rest() {
+    let table = table(0, 12);
+    let version = Version(Hlc::from_ms(START_MS));
+    for n in 0..400_000_u64 {
+        let key = n.to_be_bytes();
+        table.lock_one(KEEPS, &key).put(&key, &[b"v"], version, Expiry::NEVER).unwrap();
+    }
+    for n in 0..5_u64 {
+        let key = n.to_be_bytes();
+        table.lock_one(EVICTS, &key).put(&key, &[b"v"], version, Expiry::NEVER).unwrap();
+    }
+    let scan = |namespace| {
+        let (mut met, mut cursor, mut calls) = (0, 0, 0);
+        loop {
+            cursor = table.scan_plain(namespace, cursor, 10, &mut |_, _| met += 1);
+            calls += 1;
+            if cursor == 0 {
+                return (met, calls);
+            }
+        }
+    };
+    // A call looks at 4,096 buckets at most, and the table has half a million.
+    let (met, calls) = scan(EVICTS);
+    assert!(met == 5 && calls <= 2, "{met} values in {calls} calls");
+    assert_eq!(scan(NamespaceId(99)), (0, 1), "nothing to be found is found at once");
+    assert!(table.random_key(EVICTS, 77, Hlc::from_ms(START_MS)).is_some());
+    assert_eq!(table.clear(EVICTS, version), 5);
+    assert_eq!(scan(EVICTS), (0, 1));
+    table.check_all();
+}
+
+#[test]
 fn many_threads_never_hold_more_than_the_cap() {
     let cap = 3_000_000;
     let table = table(cap, 8);

@@ -79,3 +79,29 @@ fn a_wrong_byte_in_a_header_or_name_is_written_back_by_a_scrub() {
     store.pump().unwrap();
     assert_eq!(scrub(&store, 5_000), (0, 1));
 }
+
+#[test]
+fn a_sector_that_cannot_be_read_is_damage_to_what_is_in_it_only() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    (0..400).for_each(|number| put(&store, number));
+    store.pump().unwrap();
+    let whole = disk.contents()["00000001.seg"].clone();
+    let at = whole.windows(15).position(|w| w == b"key number 0213").unwrap() as u64;
+    let block = at.next_multiple_of(4096);
+    disk.spoil("00000001.seg", block..block + 4096);
+    for budget in [1, 200_000, 8 << 20] {
+        let (mut scrubber, mut damaged) = (Scrubber::default(), Vec::new());
+        loop {
+            let step = store.scrub_at(&mut scrubber, budget).unwrap();
+            damaged.extend(step.damaged);
+            if step.finished {
+                break;
+            }
+        }
+        let named: Vec<_> = damaged.iter().filter_map(|item| item.key.as_ref()).collect();
+        // The block has the end of one record and the beginning of the next, whose header is lost with it.
+        assert!((1..=3).contains(&damaged.len()), "budget {budget}: {}", damaged.len());
+        assert_eq!(named.first().map(|key| key.as_bytes()), Some(&b"key number 0213"[..]), "{budget}");
+    }
+}

@@ -131,9 +131,11 @@ fn step(store: &LogStore, model: &mut Model, rng: &mut SeededRng, version: u64) 
             } else {
                 store.put(id, blob(seed), &grant(number, space)).map(|_| ())
             };
-            // Refused for a token that was released.
-            if done.is_ok() {
-                model.leases.entry(number).or_insert((space, BTreeSet::new())).1.insert(seed);
+            match done {
+                Ok(()) => {
+                    model.leases.entry(number).or_insert((space, BTreeSet::new())).1.insert(seed);
+                }
+                Err(error) => assert!(error.to_string().contains("token was released"), "{error}"),
             }
         }
         6 => {

@@ -95,7 +95,12 @@ impl Disk for RealDisk {
         let mut out = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let (Ok(name), meta) = (entry.file_name().into_string(), entry.metadata()?) else { continue };
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let meta = match entry.metadata() {
+                // Another thread renamed or removed it since the folder was read.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
             if meta.is_file() {
                 out.push((name, meta.len()));
             }
@@ -231,5 +236,29 @@ mod tests {
         let file = b.join("file");
         drop(File::create(&file).unwrap());
         assert!(make_folder(&file, &mut |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn a_folder_is_listed_whatever_is_renamed_and_removed_meanwhile() {
+        let base = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(base.path()).unwrap();
+        for number in 0..200 {
+            drop(disk.open(&format!("{number:04}"), OpenMode::CreateNew).unwrap());
+        }
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Acquire) {
+                    drop(disk.open("a.free", OpenMode::CreateNew).unwrap());
+                    disk.rename("a.free", "a.seg").unwrap();
+                    disk.remove("a.seg").unwrap();
+                }
+            });
+            let listed: Vec<_> = (0..500).map(|_| disk.list().map(|names| names.len())).collect();
+            done.store(true, std::sync::atomic::Ordering::Release);
+            for names in listed {
+                assert!(names.unwrap() >= 200);
+            }
+        });
     }
 }

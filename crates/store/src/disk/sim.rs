@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
 use std::sync::Arc;
 
 use larder_format::rng::{Rng, SeededRng};
@@ -13,40 +14,15 @@ use parking_lot::Mutex;
 
 use super::{Disk, DiskFile, OpenMode};
 
+mod faults;
+
+pub use faults::{Fault, Loss};
+
+/// The system's number for an input/output error.
+const EIO: i32 = 5;
+
 /// Unsynced writes are lost or kept in pieces of this many bytes.
 const PAGE_LEN: u64 = 4096;
-
-/// What goes wrong at one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The process is killed before the call does anything; every later call fails too.
-    Kill,
-    /// The process is killed in the middle of a write, of which some pieces of this many bytes were made.
-    /// Other calls: as [`Fault::Kill`].
-    Torn {
-        /// 512 or 4096.
-        piece_len: u64,
-        /// Which pieces.
-        seed: u64,
-    },
-    /// The call fails with an input/output error; a write may have been made in part.
-    Error,
-    /// The call, if it takes space, finds none.
-    NoSpace,
-}
-
-/// Which unsynced changes a crash loses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// None: the process died, the machine did not. What was not synced can still be lost by a later crash.
-    Nothing,
-    /// All.
-    Everything,
-    /// Those whose bit is not set, counting changes in the order they were made; changes beyond 64 are lost.
-    KeepOnly(u64),
-    /// A random half of the pages of each write, and of the changes of names.
-    Random(u64),
-}
 
 #[derive(Clone)]
 enum Change {
@@ -76,7 +52,11 @@ struct Inner {
     dead: bool,
     locked: bool,
     capacity: Option<u64>,
+    /// It is a quota of the file system that limits the bytes.
+    has_quota: bool,
     cannot_allocate: bool,
+    /// Parts of files that the disk cannot read.
+    unreadable: Vec<(usize, Range<u64>)>,
 }
 
 /// Something that other threads of the process do beside a sync, and before which sync from now on.
@@ -148,6 +128,19 @@ impl SimDisk {
         self.inner.lock().capacity = bytes;
     }
 
+    /// From now on it is somebody's quota that is used up where space is missing, not the disk.
+    pub fn limit_by_quota(&self) {
+        self.inner.lock().has_quota = true;
+    }
+
+    /// From now on reading any of these bytes of a file is an error of the disk.
+    pub fn spoil(&self, name: &str, range: Range<u64>) {
+        let mut inner = self.inner.lock();
+        if let Some(file) = inner.names.get(name).copied() {
+            inner.unreadable.push((file, range));
+        }
+    }
+
     /// From now on the file system cannot take space without writing.
     pub fn cannot_allocate(&self) {
         self.inner.lock().cannot_allocate = true;
@@ -192,6 +185,8 @@ impl SimDisk {
             now: inner.durable.clone(),
             names: inner.durable_names.clone(),
             capacity: inner.capacity,
+            has_quota: inner.has_quota,
+            unreadable: inner.unreadable.clone(),
             ..Inner::default()
         };
         next.now.resize(inner.now.len(), Vec::new());
@@ -288,8 +283,8 @@ impl Inner {
                 self.dead = true;
                 Err(dead())
             }
-            Fault::Error => Err(io::Error::from_raw_os_error(5)),
-            Fault::NoSpace if takes_space => Err(ErrorKind::StorageFull.into()),
+            Fault::Error => Err(io::Error::from_raw_os_error(EIO)),
+            Fault::NoSpace if takes_space => Err(self.is_full()),
             Fault::NoSpace => Ok(None),
         }
     }
@@ -307,9 +302,13 @@ impl Inner {
     fn fits(&self, file: usize, len: u64) -> io::Result<()> {
         let grown = len.saturating_sub(self.now[file].len() as u64);
         if self.capacity.is_some_and(|capacity| self.used() + grown > capacity) {
-            return Err(ErrorKind::StorageFull.into());
+            return Err(self.is_full());
         }
         Ok(())
+    }
+
+    fn is_full(&self) -> io::Error {
+        if self.has_quota { ErrorKind::QuotaExceeded.into() } else { ErrorKind::StorageFull.into() }
     }
 }
 
@@ -388,7 +387,9 @@ impl Disk for SimDisk {
     fn free_bytes(&self) -> io::Result<u64> {
         let mut inner = self.inner.lock();
         inner.call(false, false)?;
-        Ok(inner.capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(inner.used())))
+        // Of a quota the file system says nothing.
+        let capacity = inner.capacity.filter(|_| !inner.has_quota);
+        Ok(capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(inner.used())))
     }
 }
 
@@ -405,6 +406,13 @@ impl DiskFile for SimFile {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(contents.len());
         let len = out.len().min(contents.len() - start);
         out[..len].copy_from_slice(&contents[start..start + len]);
+        let end = offset + len as u64;
+        let meets = |(file, range): &(usize, Range<u64>)| {
+            *file == self.file && range.start < end && offset < range.end
+        };
+        if inner.unreadable.iter().any(meets) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         Ok(len)
     }
 
@@ -419,7 +427,7 @@ impl DiskFile for SimFile {
             Some(_) => {
                 let half = bytes[..bytes.len() / 2].to_vec();
                 inner.write(self.file, offset, half);
-                return Err(io::Error::from_raw_os_error(5));
+                return Err(io::Error::from_raw_os_error(EIO));
             }
             None => {
                 inner.write(self.file, offset, bytes);

@@ -244,7 +244,7 @@ impl Core {
         let until = self.log.last_segment().saturating_add(1);
         let (deadline_ms, since) = match index.leases.get(token) {
             Some(lease) => (lease.deadline_ms, lease.since),
-            None if index.leases.spent_len() >= UNKNOWN_RELEASES_MAX => {
+            None if index.leases.unknown_len() >= UNKNOWN_RELEASES_MAX => {
                 let max = UNKNOWN_RELEASES_MAX as u64;
                 return Err(StoreError::TooMany { what: "too many unknown leases were given up", max });
             }
@@ -254,7 +254,8 @@ impl Core {
         let body = Release { token, remember_until_ms, since, until };
         let appended = self.log.append(FrameKind::Release, body.encode(), Bytes::new())?;
         self.log.segments.count_tomb(&appended.place, since, until, remember_until_ms);
-        self.release(index, token, Spent { remember_until_ms, sequence: appended.sequence });
+        let spent = Spent { remember_until_ms, sequence: appended.sequence, was_unknown: since == until };
+        self.release(index, token, spent);
         Ok(self.log.ticket(appended.sequence))
     }
 

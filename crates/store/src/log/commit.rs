@@ -18,7 +18,7 @@ use larder_format::segment::{BLOCK_LEN, FRAME_HEADER_LEN, LOG_FORMAT, Stamp, Sta
 use super::queue::{Log, PendingFrame, Queue};
 use super::segments::{Segment, segment_name};
 use crate::api::StoreError;
-use crate::disk::{DiskFile, OpenMode};
+use crate::disk::{DiskFile, OpenMode, is_full};
 
 /// Parts up to this long are copied together before they are written: cheaper than a piece of a vectored
 /// write each.
@@ -284,12 +284,14 @@ impl Log {
             }
             None => self.disk.open(&name, OpenMode::CreateNew)?,
         };
-        if let Err(error) = file.write_at(0, &[IoSlice::new(&stamp.encode_block())]) {
+        let head = file.write_at(0, &[IoSlice::new(&stamp.encode_block())]);
+        let made = head.and_then(|()| {
+            if crate::planted::is("directory not synced") { Ok(()) } else { self.disk.sync_dir() }
+        });
+        if let Err(error) = made {
+            // A directory that is made durable may want room as well.
             self.disk.remove(&name)?;
             return Err(error);
-        }
-        if !crate::planted::is("directory not synced") {
-            self.disk.sync_dir()?;
         }
         Ok(file)
     }
@@ -345,10 +347,6 @@ impl Log {
         };
         self.marks.write_at((counter % 2) * BLOCK_LEN as u64, &[IoSlice::new(&stamp.encode())])
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::StorageFull
 }
 
 /// Frames as pieces of one vectored write: small parts copied together, large ones in place.

@@ -12,7 +12,7 @@ use super::open::{damaged, io_error};
 use super::segments::numbered;
 use super::space::RESERVE_NAME;
 use crate::api::StoreError;
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, is_full};
 
 const STORE_NAME: &str = "STORE";
 const STORE_NEW_NAME: &str = "STORE.new";
@@ -44,7 +44,7 @@ pub(super) fn read_head(disk: &Arc<dyn Disk>, rng: &mut dyn Rng) -> Result<Head,
         rng.fill(&mut head.store.0);
     }
     let mut written = write_head(disk.as_ref(), &head, has(STORE_NEW_NAME));
-    if written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::StorageFull) {
+    if written.as_ref().is_err_and(is_full) {
         tracing::warn!("disk is full: what was kept aside is given up so that the store can be opened");
         let aside = |name: &&String| *name == RESERVE_NAME || numbered(name, ".free").is_some();
         for name in names.iter().map(|(name, _)| name).filter(aside) {

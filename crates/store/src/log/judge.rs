@@ -21,7 +21,20 @@ use crate::disk::Disk;
 /// A segment file that was read, or whose head cannot be.
 pub(super) enum Found {
     Loaded(Box<Loaded>),
-    Headless(u32),
+    /// Its number, and whether the disk could not read its head.
+    Headless(u32, bool),
+}
+
+/// The log ends, or goes on, where the disk cannot read. Nothing is cut there: it might be what was acknowledged last.
+fn unread(number: u32) -> StoreError {
+    StoreError::Io {
+        what: "reading the end of the log".into(),
+        message: format!(
+            "the disk cannot read {}, and nothing says whether what is there had been acknowledged",
+            segment_name(number)
+        )
+        .into(),
+    }
 }
 
 /// Where the log ends and what is missing before that.
@@ -49,7 +62,7 @@ impl Judged {
     pub(super) fn of(found: Vec<Found>, marked: u64) -> Result<Self, StoreError> {
         let says = |found: &Found| match found {
             Found::Loaded(loaded) => loaded.durable_through,
-            Found::Headless(_) => 0,
+            Found::Headless(..) => 0,
         };
         let durable = found.iter().map(says).max().unwrap_or(0).max(marked);
         let mut judged = Self {
@@ -72,33 +85,37 @@ impl Judged {
         while let Some(this) = rest.next() {
             let number = match &this {
                 Found::Loaded(loaded) => loaded.stamp.number,
-                Found::Headless(number) => *number,
+                Found::Headless(number, _) => *number,
             };
             if ended {
                 judged.dropped.push(number);
                 continue;
             }
-            let Found::Loaded(loaded) = this else {
-                // Without its head nothing in it can be told from noise. If the log is durable beyond what
-                // came before, its frames were lost; else it had not been synced yet.
-                judged.next_segment = number;
-                if durable < judged.next_sequence {
-                    judged.dropped.push(number);
-                    // Nor had anything after it.
-                    ended = true;
-                } else {
-                    judged.next_segment = number + 1;
-                    judged.goes_on = false;
-                    headless.get_or_insert(number);
+            let loaded = match this {
+                Found::Loaded(loaded) => *loaded,
+                Found::Headless(_, true) if durable < judged.next_sequence => return Err(unread(number)),
+                Found::Headless(..) => {
+                    // Without its head nothing in it can be told from noise. If the log is durable beyond what
+                    // came before, its frames were lost; else it had not been synced yet.
+                    judged.next_segment = number;
+                    if durable < judged.next_sequence {
+                        judged.dropped.push(number);
+                        // Nor had anything after it.
+                        ended = true;
+                    } else {
+                        judged.next_segment = number + 1;
+                        judged.goes_on = false;
+                        headless.get_or_insert(number);
+                    }
+                    continue;
                 }
-                continue;
             };
             headless = None;
             let next_first = rest.peek().and_then(|next| match next {
                 Found::Loaded(next) => Some(next.stamp.second),
-                Found::Headless(_) => None,
+                Found::Headless(..) => None,
             });
-            ended = judged.take(*loaded, next_first, rest.peek().is_some(), durable);
+            ended = judged.take(loaded, next_first, rest.peek().is_some(), durable)?;
         }
         if durable >= judged.next_sequence {
             // The end of the log itself is lost. What is left of that segment stays as it is.
@@ -123,11 +140,20 @@ impl Judged {
     fn lose(&mut self, from: u64, through: u64, offset: u64) {
         let segment = self.kept.last().map_or(0, |last| last.stamp.number);
         let at_end = offset == 0;
-        self.holes.push(Gap { from, through, offset, chain: self.chain, segment, at_end });
+        self.holes.push(Gap { from, through, offset, chain: self.chain, segment, at_end, unread: false });
     }
 
     /// Takes the next segment in; answers whether the log ends in it.
-    fn take(&mut self, mut loaded: Loaded, next_first: Option<u64>, has_next: bool, durable: u64) -> bool {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if it would end where the disk could not read: what is there may have been acknowledged.
+    fn take(
+        &mut self,
+        mut loaded: Loaded,
+        next_first: Option<u64>,
+        has_next: bool,
+        durable: u64,
+    ) -> Result<bool, StoreError> {
         let number = loaded.stamp.number;
         if !self.kept.is_empty() && loaded.stamp.second > self.next_sequence && !self.after_end() {
             self.lose(self.next_sequence, loaded.stamp.second - 1, 0);
@@ -137,10 +163,18 @@ impl Judged {
         let tail = loaded.last_sequence + 1;
         if has_next && !loaded.ended && tail > durable {
             let through = next_first.map_or(tail, |first| first.saturating_sub(1)).max(tail);
-            let (offset, chain) = (loaded.end, loaded.chain);
-            gaps.push(Gap { from: tail, through, offset, chain, segment: number, at_end: true });
+            let (offset, chain, unread) = (loaded.end, loaded.chain, loaded.unread_end);
+            gaps.push(Gap { from: tail, through, offset, chain, segment: number, at_end: true, unread });
         }
         gaps.sort_by_key(|gap| gap.from);
+        let cut = gaps.iter().find(|gap| gap.through > durable);
+        let is_unread = match cut {
+            Some(gap) => gap.unread,
+            None => loaded.unread_end && !loaded.ended && tail > durable,
+        };
+        if is_unread {
+            return Err(unread(number));
+        }
         self.next_segment = number + 1;
         for gap in gaps {
             if gap.through <= durable {
@@ -167,7 +201,7 @@ impl Judged {
                 (loaded.end, loaded.ended) = (gap.offset, false);
                 self.kept.push(loaded);
             }
-            return true;
+            return Ok(true);
         }
         self.next_sequence = loaded.last_sequence + 1;
         self.chain = loaded.chain;
@@ -177,10 +211,10 @@ impl Judged {
             self.dropped.push(number);
             self.next_segment = number;
             self.goes_on = false;
-            return true;
+            return Ok(true);
         }
         self.kept.push(loaded);
-        false
+        Ok(false)
     }
 
     fn after_end(&self) -> bool {
@@ -284,7 +318,8 @@ impl Judged {
             // alone decides, so that every start says the same, also when the next one was freed since.
             let later = listed.iter().map(|(_, next)| *next).filter(|next| *next > first).min();
             let through = later.unwrap_or(listed_before).saturating_sub(1);
-            let gap = Gap { from: first, through, offset: 0, chain: 0, segment: number, at_end: false };
+            let (offset, chain, segment) = (0, 0, number);
+            let gap = Gap { from: first, through, offset, chain, segment, at_end: false, unread: false };
             self.holes.push(gap);
             if !gap.is_accepted(accepted) {
                 self.missing.push((number, first));

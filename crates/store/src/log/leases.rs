@@ -52,6 +52,8 @@ pub(super) struct Lease {
 pub(super) struct Spent {
     pub(super) remember_until_ms: u64,
     pub(super) sequence: u64,
+    /// It was given up before it was ever granted.
+    pub(super) was_unknown: bool,
 }
 
 /// All leases.
@@ -60,6 +62,8 @@ pub(super) struct Leases {
     held: HashMap<LeaseToken, Lease>,
     spent: HashMap<LeaseToken, Spent>,
     spent_order: BTreeSet<(u64, LeaseToken)>,
+    /// Spent tokens that were never granted.
+    unknown: usize,
     deadlines: BTreeSet<(u64, LeaseToken)>,
     /// Tokens by the hash of their record's namespace and key.
     by_record: HashTable<LeaseToken>,
@@ -119,8 +123,9 @@ impl Leases {
         self.held.len()
     }
 
-    pub(super) fn spent_len(&self) -> usize {
-        self.spent.len()
+    /// How many spent tokens were never granted.
+    pub(super) fn unknown_len(&self) -> usize {
+        self.unknown
     }
 
     /// Whether this grant may be made.
@@ -206,7 +211,9 @@ impl Leases {
     pub(super) fn release(&mut self, token: LeaseToken, spent: Spent) -> Option<Lease> {
         if let Some(old) = self.spent.insert(token, spent) {
             self.spent_order.remove(&(old.remember_until_ms, token));
+            self.unknown -= usize::from(old.was_unknown);
         }
+        self.unknown += usize::from(spent.was_unknown);
         self.spent_order.insert((spent.remember_until_ms, token));
         let lease = self.held.remove(&token)?;
         let own = hash_of(lease.namespace, lease.key.as_bytes());
@@ -225,7 +232,8 @@ impl Leases {
                 return;
             }
             self.spent_order.remove(&(until, token));
-            self.spent.remove(&token);
+            let forgotten = self.spent.remove(&token);
+            self.unknown -= usize::from(forgotten.is_some_and(|spent| spent.was_unknown));
         }
     }
 
@@ -244,5 +252,27 @@ impl Leases {
             deadline_ms: (!lease.confirmed).then_some(lease.deadline_ms),
             blobs: lease.blobs.len() as u64,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tokens_that_were_never_granted_are_counted_as_such() {
+        let mut leases = Leases::default();
+        let spent = |until, was_unknown| Spent { remember_until_ms: until, sequence: until, was_unknown };
+        for number in 0..9 {
+            leases.release(LeaseToken([number; 16]), spent(5, number >= 7));
+        }
+        assert_eq!(leases.unknown_len(), 2);
+        // A copy that compaction made, read after the original.
+        leases.release(LeaseToken([8; 16]), spent(6, true));
+        assert_eq!(leases.unknown_len(), 2);
+        leases.forget_spent(6);
+        assert_eq!(leases.unknown_len(), 1);
+        leases.forget_spent(7);
+        assert_eq!(leases.unknown_len(), 0);
     }
 }

@@ -1,17 +1,18 @@
 //! Reading a segment from front to back: which frames it holds, where it stops making sense, and what its
 //! frames say about how far the log was durable. Judging that is for [`super::open`].
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
 use larder_format::ids::BlobId;
 use larder_format::segment::body::RecordName;
 use larder_format::segment::sidecar::SidecarEntry;
-use larder_format::segment::{ALIGN, FRAME_HEADER_LEN, FrameHeader, FrameKind, Stamp, checksum};
+use larder_format::segment::{ALIGN, BLOCK_LEN, FRAME_HEADER_LEN, FrameHeader, FrameKind, Stamp, checksum};
 
 use super::repair;
 use super::segments::FIRST_FRAME;
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, is_unreadable};
 
 /// Read-ahead while scanning, in bytes: at first and at most.
 const WINDOW_LEN_MIN: usize = 16 << 10;
@@ -19,6 +20,12 @@ const WINDOW_LEN_MAX: usize = 1 << 20;
 
 /// How much is searched at once for the next frame, in bytes.
 const SEARCH_LEN: usize = 64 * 1024;
+
+/// Most blocks of one segment that the disk may be unable to read: each can take it seconds to say so.
+const UNREAD_BLOCKS_MAX: usize = 256;
+
+/// Where no frame is, so many bytes must have been read to say that none was written there: a header, and usually a name.
+const DOUBT_LEN: u64 = 2 * BLOCK_LEN as u64;
 
 /// What a segment holds.
 pub(super) struct Loaded {
@@ -46,6 +53,8 @@ pub(super) struct Loaded {
     pub(super) ended: bool,
     /// The highest number that any frame says was durable.
     pub(super) durable_through: u64,
+    /// The disk could not read what follows the last frame.
+    pub(super) unread_end: bool,
 }
 
 /// A stretch of a segment without a frame that holds.
@@ -64,6 +73,8 @@ pub(super) struct Gap {
     /// It is the end of its segment, and `through` only where the next one left begins: that changes when
     /// the next one is freed.
     pub(super) at_end: bool,
+    /// The disk could not read what is there: nobody knows whether it is torn.
+    pub(super) unread: bool,
 }
 
 impl Gap {
@@ -74,7 +85,7 @@ impl Gap {
     }
 }
 
-/// A window on a file that moves forward.
+/// A window on a file that moves forward. What the disk cannot read is zeros.
 struct Window<'a> {
     file: &'a dyn DiskFile,
     file_len: u64,
@@ -82,9 +93,46 @@ struct Window<'a> {
     bytes: Vec<u8>,
     /// How much is read at once: grows while reading goes straight on, shrinks when values are skipped.
     ahead: usize,
+    /// Where the blocks begin that the disk could not read.
+    unread: BTreeSet<u64>,
 }
 
 impl Window<'_> {
+    /// Fills the window from its start, around what cannot be read; answers how many bytes there were.
+    fn fill(&mut self) -> io::Result<usize> {
+        match self.file.read_at(self.start, &mut self.bytes) {
+            Err(error) if is_unreadable(&error) => self.fill_by_blocks(),
+            other => other,
+        }
+    }
+
+    fn fill_by_blocks(&mut self) -> io::Result<usize> {
+        let mut done = 0;
+        while done < self.bytes.len() {
+            let at = self.start + done as u64;
+            let block = at - at % BLOCK_LEN as u64;
+            let left = usize::try_from(block + BLOCK_LEN as u64 - at).unwrap_or(BLOCK_LEN);
+            let end = self.bytes.len().min(done + left);
+            let part = &mut self.bytes[done..end];
+            match self.file.read_at(at, part) {
+                Ok(read) if read < part.len() => return Ok(done + read),
+                Ok(_) => {}
+                Err(error) if is_unreadable(&error) && self.unread.len() < UNREAD_BLOCKS_MAX => {
+                    part.fill(0);
+                    self.unread.insert(block);
+                }
+                Err(error) => return Err(error),
+            }
+            done = end;
+        }
+        Ok(done)
+    }
+
+    /// Whether the disk could not read some of these bytes.
+    fn is_unread(&self, from: u64, to: u64) -> bool {
+        self.unread.range(from.saturating_sub(BLOCK_LEN as u64 - 1)..to).next().is_some()
+    }
+
     /// `len` bytes at `offset`; fewer if the file ends before.
     fn at(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
         let left = usize::try_from(self.file_len.saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -95,7 +143,7 @@ impl Window<'_> {
             self.ahead = if straight_on { (self.ahead * 2).min(WINDOW_LEN_MAX) } else { WINDOW_LEN_MIN };
             self.bytes.resize(len.max(self.ahead.min(left)), 0);
             self.start = offset;
-            let read = self.file.read_at(offset, &mut self.bytes)?;
+            let read = self.fill()?;
             self.bytes.truncate(read);
         }
         let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
@@ -108,8 +156,8 @@ impl Window<'_> {
 /// checked, because they may be torn.
 pub(super) fn load_segment(file: &Arc<dyn DiskFile>, stamp: Stamp, durable: u64) -> io::Result<Loaded> {
     let file_len = file.size()?;
-    let mut window =
-        Window { file: file.as_ref(), file_len, start: 0, bytes: Vec::new(), ahead: WINDOW_LEN_MIN };
+    let (start, bytes, unread) = (0, Vec::new(), BTreeSet::new());
+    let mut window = Window { file: file.as_ref(), file_len, start, bytes, ahead: WINDOW_LEN_MIN, unread };
     let mut loaded = Loaded {
         stamp,
         list: Vec::new(),
@@ -123,6 +171,7 @@ pub(super) fn load_segment(file: &Arc<dyn DiskFile>, stamp: Stamp, durable: u64)
         chain: stamp.third,
         ended: false,
         durable_through: durable,
+        unread_end: false,
         file: file.clone(),
     };
     let mut offset = FIRST_FRAME;
@@ -131,7 +180,10 @@ pub(super) fn load_segment(file: &Arc<dyn DiskFile>, stamp: Stamp, durable: u64)
             offset = next;
             continue;
         }
-        let Some(found) = next_header(&mut window, &loaded, offset + ALIGN)? else { break };
+        let Some(found) = next_header(&mut window, &loaded, offset + ALIGN)? else {
+            loaded.unread_end = window.is_unread(offset, offset + DOUBT_LEN);
+            break;
+        };
         let header = found.1;
         loaded.gaps.push(Gap {
             from: loaded.last_sequence + 1,
@@ -140,6 +192,7 @@ pub(super) fn load_segment(file: &Arc<dyn DiskFile>, stamp: Stamp, durable: u64)
             chain: loaded.chain,
             segment: loaded.stamp.number,
             at_end: false,
+            unread: window.is_unread(offset, found.0),
         });
         loaded.last_sequence = header.sequence - 1;
         loaded.chain = header.follows;
@@ -192,7 +245,8 @@ fn take_frame(window: &mut Window<'_>, loaded: &mut Loaded, offset: u64) -> io::
         if !holds && !crate::planted::is("torn value accepted") {
             let (from, through, chain) = (header.sequence, header.sequence, loaded.chain);
             let segment = loaded.stamp.number;
-            loaded.torn_values.push(Gap { from, through, offset, chain, segment, at_end: false });
+            let unread = window.is_unread(value_at, value_at + u64::from(header.value_len));
+            loaded.torn_values.push(Gap { from, through, offset, chain, segment, at_end: false, unread });
         }
     }
     loaded.last_sequence = header.sequence;

@@ -27,7 +27,7 @@ use super::victim::SPARE_MAX;
 use super::{Core, Damage, LogConfig, LogStore, Time};
 use crate::api::StoreError;
 use crate::disk::real::RealDisk;
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, is_full, is_unreadable};
 use crate::feed::Feed;
 use crate::ticket::Progress;
 use crate::used::UsedTable;
@@ -60,7 +60,7 @@ pub(super) fn io_error(what: &str) -> impl FnOnce(io::Error) -> StoreError {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 StoreError::Denied { what, message }
             }
-            io::ErrorKind::StorageFull => StoreError::DiskFull { free: 0, kept: 0 },
+            _ if is_full(&error) => StoreError::DiskFull { free: 0, kept: 0 },
             _ => StoreError::Io { what, message },
         }
     }
@@ -178,10 +178,13 @@ fn load_one(
     let file =
         disk.open(&segment_name(number), OpenMode::ReadWrite).map_err(io_error("opening a segment"))?;
     let mut block = vec![0; BLOCK_LEN];
-    file.read_at(0, &mut block).map_err(io_error("reading a segment"))?;
+    let is_unread = match file.read_at(0, &mut block) {
+        Err(error) if is_unreadable(&error) => true,
+        other => other.map(|_| false).map_err(io_error("reading a segment"))?,
+    };
     let stamp = Stamp::decode_block(StampKind::Segment, &block)
-        .filter(|stamp| stamp.store == store && stamp.number == number && stamp.second > 0);
-    let Some(stamp) = stamp else { return Ok(Found::Headless(number)) };
+        .filter(|stamp| !is_unread && stamp.store == store && stamp.number == number && stamp.second > 0);
+    let Some(stamp) = stamp else { return Ok(Found::Headless(number, is_unread)) };
     check_version("segment", stamp.version)?;
     // The last segment is never sealed, so a sidecar for it would be of another life.
     if let Some(listed) = (!is_last).then(|| sealed(disk, stamp, &file)).flatten() {
@@ -222,6 +225,7 @@ fn sealed(disk: &dyn Disk, stamp: Stamp, file: &Arc<dyn DiskFile>) -> Option<Loa
         chain: 0,
         ended: true,
         durable_through: last_sequence,
+        unread_end: false,
     })
 }
 

@@ -186,7 +186,9 @@ fn replay_others(
                 let body = Release::decode(name())?;
                 let until_ms = body.remember_until_ms;
                 core.log.segments.add_tomb(&said.place, body.since, body.until, until_ms);
-                let spent = Spent { remember_until_ms: body.remember_until_ms, sequence: said.sequence };
+                // One that was granted has grants in a segment before.
+                let was_unknown = body.since == body.until;
+                let spent = Spent { remember_until_ms: until_ms, sequence: said.sequence, was_unknown };
                 core.release(&mut blobs, body.token, spent);
             }
             FrameKind::Confirm => {

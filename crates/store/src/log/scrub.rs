@@ -14,6 +14,7 @@ use super::queue::Log;
 use super::segments::{FIRST_FRAME, Place, ReadError, Segment};
 use super::{Core, LogStore};
 use crate::api::StoreError;
+use crate::disk::is_unreadable;
 use crate::shard::shard_of;
 
 /// Something that is needed and cannot be read any more.
@@ -144,7 +145,8 @@ impl Window {
     fn move_to(&mut self, offset: u64, len: u64) -> Result<(), ReadError> {
         let file = self.segment.file.get().ok_or(ReadError::Moved)?;
         let wanted = len.max(self.len.min(self.end.saturating_sub(offset)));
-        let size = usize::try_from(wanted).map_err(|_| ReadError::Damaged)?;
+        let whole = |len: u64| usize::try_from(len).map_err(|_| ReadError::Damaged);
+        let (needed, mut size) = (whole(len)?, whole(wanted)?);
         let gone = offset.checked_sub(self.start).and_then(|gone| usize::try_from(gone).ok());
         let kept = match gone.filter(|gone| *gone < self.bytes.len()) {
             Some(gone) => {
@@ -161,9 +163,15 @@ impl Window {
             file.will_read(from, to - from);
             self.asked = to;
         }
-        self.bytes.resize(size, 0);
         self.start = offset;
-        let read = file.read_at(offset + kept as u64, &mut self.bytes[kept..]);
+        let read = loop {
+            self.bytes.resize(size, 0);
+            match file.read_at(offset + kept as u64, &mut self.bytes[kept..]) {
+                // Somewhere in what is ahead: what was asked for may be fine.
+                Err(error) if is_unreadable(&error) && size > needed => size = (size / 2).max(needed),
+                read => break read,
+            }
+        };
         self.bytes.truncate(kept + *read.as_ref().unwrap_or(&0));
         read?;
         Ok(())

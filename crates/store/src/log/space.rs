@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::LogConfig;
 use crate::api::{QuotaOf, StoreError};
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, is_full};
 
 /// Name of the file whose blocks are the reserve.
 pub(super) const RESERVE_NAME: &str = "reserve";
@@ -225,7 +225,7 @@ impl Space {
         let mode = if held.is_some() { OpenMode::ReadWrite } else { OpenMode::CreateNew };
         let file = self.disk.open(RESERVE_NAME, mode)?;
         match fill(file.as_ref(), self.reserve) {
-            Err(e) if e.kind() == io::ErrorKind::StorageFull => self.disk.remove(RESERVE_NAME),
+            Err(e) if is_full(&e) => self.disk.remove(RESERVE_NAME),
             Ok(()) => {
                 self.has_reserve.store(true, Ordering::Relaxed);
                 Ok(())

@@ -92,10 +92,11 @@ impl Shard {
 
 impl MemoryTable {
     /// Goes through buckets from a place on, under one lock for a portion of them, until `each` says that it is enough
-    /// or `buckets` were looked at. Answers where to go on; `None` at the end. Of what is `held`, nothing is locked.
+    /// or `buckets` were looked at; past shards that have nothing of the namespace. Answers where to go on; `None` at the
+    /// end. Of what is `held`, nothing is locked.
     fn walk(
         &self,
-        held: Option<&Locked<'_>>,
+        (held, space): (Option<&Locked<'_>>, Space),
         mut at: At64,
         mut buckets: usize,
         mut each: impl FnMut(&Shard, u32, Entry<'_>),
@@ -110,6 +111,11 @@ impl MemoryTable {
                 Some(locked) => Reached::Held(locked.shard(number)),
                 None => Reached::Now(self.places[number].shard.lock()),
             };
+            if !shard.tally.has(space) {
+                // A lock and nothing else.
+                at = At64::of(number + 1, 0);
+                continue;
+            }
             for _ in 0..PORTION.min(buckets) {
                 let end = shard.each_from(
                     at.place(),
@@ -118,8 +124,7 @@ impl MemoryTable {
                         each(&shard, place, entry);
                     },
                 );
-                // A shard without records costs a lock and nothing else.
-                buckets -= usize::from(!shard.index.is_empty());
+                buckets -= 1;
                 at = At64::of(number, end);
                 if is_enough() {
                     return (at.shard() < self.places.len()).then_some(at);
@@ -164,7 +169,7 @@ impl MemoryTable {
             }
         };
         let buckets = count.saturating_mul(LOOK_FACTOR).max(LOOK_MIN);
-        let next = self.walk(held, At64(cursor), buckets, each, || shown.get() >= count.max(1));
+        let next = self.walk((held, space), At64(cursor), buckets, each, || shown.get() >= count.max(1));
         next.map_or(0, |at| at.0)
     }
 
@@ -196,7 +201,7 @@ impl MemoryTable {
                     found.borrow_mut().get_or_insert_with(|| entry.key().to_vec());
                 }
             };
-            self.walk(held, start, usize::MAX, each, || found.borrow().is_some());
+            self.walk((held, space), start, usize::MAX, each, || found.borrow().is_some());
             let found = found.into_inner();
             if found.is_some() {
                 return found;
@@ -239,6 +244,10 @@ impl MemoryTable {
         floor: Version,
     ) -> u64 {
         let number = at.shard();
+        if !shard.tally.has(space) {
+            *at = At64::of(number + 1, 0);
+            return 0;
+        }
         let mut keys = Vec::new();
         // Removing changes the buckets, but not the order that the place belongs to.
         while keys.len() < PORTION && at.shard() == number {
@@ -307,7 +316,7 @@ impl MemoryTable {
                 }
             };
             // One bucket at a time once something was found: what is not in this page is not made.
-            next = self.walk(None, begin, usize::MAX, each, || !found.borrow().is_empty());
+            next = self.walk((None, space), begin, usize::MAX, each, || !found.borrow().is_empty());
             let mut found = found.into_inner();
             found.sort_by_key(|(place, ..)| *place);
             let shard = next.map_or(self.places.len() - 1, shard_before);

@@ -15,6 +15,7 @@ use super::entry::{At, Content, Entry, Kind, Space, room_for};
 use super::index::Index;
 use super::outside::{self, List, Outside};
 use super::spaces::Spaces;
+use super::tally::Tally;
 use super::watched::Watched;
 use super::wheel::{self, Wheel};
 use crate::api::StoreError;
@@ -73,6 +74,7 @@ pub(super) struct Shard {
     pub(super) wheel: Wheel,
     pub(super) outside: List,
     pub(super) watched: Watched,
+    pub(super) tally: Tally,
     /// At least every version dropped here, of all namespaces: one number for all is safe, because a floor may always
     /// be higher, and versions are moments in time.
     pub(super) floor: Ballot,
@@ -255,6 +257,7 @@ impl Shard {
         let next = self.index.first(bucket);
         self.arena.entry_mut(handle).set_next(next);
         self.index.set_first(bucket, handle);
+        self.tally.add(self.arena.entry(handle).space());
         self.records += 1;
         self.grow(shared);
     }
@@ -381,6 +384,7 @@ impl Shard {
     pub(super) fn unlink(&mut self, shared: &Shared, found: Found) {
         let entry = self.arena.entry(found.handle);
         let (next, is_armed) = (entry.next(), entry.armed().is_some());
+        self.tally.remove(entry.space());
         self.set_link(found.link, next);
         self.forget_content(shared, found.handle);
         self.arena.release(found.handle, &shared.budget);

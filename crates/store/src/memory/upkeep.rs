@@ -132,6 +132,7 @@ impl Shard {
     /// If it does not.
     pub(super) fn check(&self, shared: &Shared) {
         let (mut records, mut payload, mut live, mut armed) = (0, 0, 0, 0);
+        let mut of_spaces = std::collections::BTreeMap::new();
         for bucket in 0..self.index.len() {
             let mut handle = self.index.first(bucket);
             while handle != NONE {
@@ -144,6 +145,7 @@ impl Shard {
                 );
                 assert!(entry.room() >= HEADER_LEN + entry.key().len() + entry.value().len());
                 records += 1;
+                *of_spaces.entry(entry.space().0).or_insert(0) += 1;
                 payload += self.payload_of(entry);
                 live += entry.room() as u64;
                 armed += usize::from(entry.armed().is_some());
@@ -156,6 +158,10 @@ impl Shard {
             }
         }
         assert_eq!((records, payload), (self.records, self.payload), "records and their bytes");
+        assert!(
+            self.tally.all().map(|(space, count)| (space.0, count)).eq(of_spaces),
+            "records by namespace"
+        );
         assert_eq!((live, armed), (self.arena.live(), self.armed), "bytes alive, timers");
         assert!(self.wheel.len() >= armed);
         let mut in_pages = 0;
