@@ -172,12 +172,7 @@ impl Admission {
     /// Gives somebody a place whose handshake is over; `authority` is what it was before that. `None`: it has to go without
     /// a word, because it was revoked meanwhile or too many are there already.
     #[must_use]
-    pub fn admit(
-        self: &Arc<Self>,
-        identity: &Arc<Identity>,
-        peer: IpAddr,
-        authority: u64,
-    ) -> Option<Seat> {
+    pub fn admit(self: &Arc<Self>, identity: &Arc<Identity>, peer: IpAddr, authority: u64) -> Option<Seat> {
         self.seat(identity, (peer, authority), false)
     }
 

@@ -421,7 +421,10 @@ mod tests {
         let tail = String::from_utf8_lossy(&out.bytes()[out.len() - 400..]).into_owned();
         let (_, tail) = tail.split_once("\r\n").unwrap();
         let lines: Vec<_> = tail.lines().collect();
-        assert!(lines[..lines.len() - 2].iter().all(|line| line.starts_with("-ERR the answer would be longer")), "{tail}");
+        assert!(
+            lines[..lines.len() - 2].iter().all(|line| line.starts_with("-ERR the answer would be longer")),
+            "{tail}"
+        );
         assert_eq!(lines[lines.len() - 2..], ["+OK", "-WRONGTYPE no"]);
     }
 }

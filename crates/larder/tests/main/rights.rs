@@ -156,7 +156,9 @@ fn an_admin_of_some_namespaces_has_no_say_over_the_node_and_the_others() {
         }
         // The field `namespace`, and a limit.
         let quota = |name: &str| {
-            Bytes::from([&[0x0a, name.len() as u8], name.as_bytes(), &[0x10, 0x80, 0x80, 0x80, 0x08]].concat())
+            Bytes::from(
+                [&[0x0a, name.len() as u8], name.as_bytes(), &[0x10, 0x80, 0x80, 0x80, 0x08]].concat(),
+            )
         };
         assert_eq!(outcome_of(&channel, "Node", "SetQuota", quota("files")).await, Code::PermissionDenied);
         assert_eq!(outcome_of(&channel, "Node", "SetQuota", quota("raw")).await, Code::Ok);

@@ -181,7 +181,8 @@ impl v1::node_server::Node for NodeService {
         &self,
         request: Request<v1::ListTokensRequest>,
     ) -> Result<Response<v1::ListTokensResponse>, Status> {
-        Ok(Response::new(self.tokens_of(&caller(&request)?)))
+        let who = caller(&request)?;
+        Ok(Response::new(self.tokens_of(&who)))
     }
 
     async fn revoke_token(
@@ -204,10 +205,7 @@ impl v1::node_server::Node for NodeService {
 
     type ScrubStream = Steps<v1::ScrubProgress>;
 
-    async fn scrub(
-        &self,
-        request: Request<v1::ScrubRequest>,
-    ) -> Result<Response<Self::ScrubStream>, Status> {
+    async fn scrub(&self, request: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
         caller(&request)?.check_everywhere(Right::Admin).map_err(status)?;
         let maintenance = self.maintenance.clone();
         let (keeper, time, log) = (self.keeper.clone(), self.time.clone(), self.log.clone());

@@ -125,7 +125,12 @@ impl Holding {
 
     /// Has so many from now on, as this caller, who may be unknown. `false`: there are not so many, and it has what it had, or
     /// nothing if the caller has become another one.
-    pub(super) fn change(&mut self, shares: &Shares, (caller, is_unknown): (&Caller, bool), bytes: usize) -> bool {
+    pub(super) fn change(
+        &mut self,
+        shares: &Shares,
+        (caller, is_unknown): (&Caller, bool),
+        bytes: usize,
+    ) -> bool {
         // Nearly every connection, nearly always.
         if bytes == 0 && self.bytes == 0 {
             return true;

@@ -28,9 +28,12 @@ fn authenticate(call: &mut Call<'_>, user: Option<&[u8]>, secret: &[u8]) -> Resu
     // Before the token is looked up: one that is revoked meanwhile is looked up again.
     let epoch = call.shared.tokens.epoch();
     match call.shared.tokens.check_as(user, secret, call.now) {
-        Ok(identity) if call.session.known_by_token(call.shared, identity, epoch) => Ok(()),
-        Ok(_) => Err("NOPERM this connection listens to channels that this token does not reach: UNSUBSCRIBE first"
-            .to_owned()),
+        Ok(identity) => {
+            if call.session.known_by_token(call.shared, identity, epoch) {
+                return Ok(());
+            }
+            Err("NOPERM this connection listens to channels that this token does not reach: UNSUBSCRIBE first".to_owned())
+        }
         Err(failure) => {
             let wait = call.shared.tokens.failed(&call.session.caller).err();
             call.session.auth_failures += 1;
