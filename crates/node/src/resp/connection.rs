@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -130,8 +130,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 Next::End => return Poll::Ready(()),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        // Not before the thread has looked at what has come for others: woken at once, it would be next in line for a while.
+        let next = pin!(tokio::task::yield_now());
+        next.poll(cx)
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Next {
