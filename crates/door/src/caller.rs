@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// How far a caller is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// A program of this machine: as trusted as whoever may log in here.
     Loopback,

@@ -424,3 +424,36 @@ fn the_redis_door_counts_the_client_that_a_proxy_names() {
     assert!(refused(&http, "redis", "rate_limited") >= 30.0);
     assert_eq!(refused(&http, "redis", "no_proxy_header"), 1.0);
 }
+
+#[test]
+fn a_transaction_of_which_a_command_is_too_much_does_nothing_and_is_over() {
+    let home = Home::new();
+    up(&home, "127.0.0.1:0", &["trusted_proxies=127.0.0.1", "proxy_protocol=redis", "redis_rate=1/4"]);
+    let text = std::fs::read_to_string(home.home().join("state/node.pid")).unwrap();
+    let running: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let door = running["redis"].as_str().unwrap();
+    let mut stream = TcpStream::connect(door).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut ask = |sent: &[u8], lines: usize| {
+        stream.write_all(sent).unwrap();
+        let mut said = Vec::new();
+        while said.iter().filter(|byte| **byte == b'\n').count() < lines {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            said.push(byte[0]);
+        }
+        String::from_utf8(said).unwrap()
+    };
+    ask(&line("203.0.113.5"), 0);
+    let queued = ask(b"MULTI\r\nSET a 1\r\nPING\r\nPING\r\nSET b 2\r\n", 5);
+    assert!(queued.starts_with("+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n-ERR too many requests"), "{queued}");
+    support::pause(1_200);
+    assert!(ask(b"EXEC\r\n", 1).starts_with("-EXECABORT Transaction discarded because of previous errors"));
+    support::pause(4_200);
+    assert_eq!(ask(b"MGET a b\r\n", 3), "*2\r\n$-1\r\n$-1\r\n", "nothing of it was done");
+    // An EXEC that is too much itself ends it as well: whoever sent it goes on as if it were over.
+    let queued = ask(b"MULTI\r\nSET a 1\r\nPING\r\nEXEC\r\n", 4);
+    assert!(queued.ends_with("retry after 1 s\r\n") && queued.contains("\r\n-EXECABORT"), "{queued}");
+    support::pause(2_200);
+    assert_eq!(ask(b"GET a\r\n", 1), "$-1\r\n");
+}

@@ -140,6 +140,15 @@ fn tools_find_what_they_ask_of_the_node() {
     assert_eq!(config, ["appendonly", "no", "save", ""]);
     assert_eq!(text(&client.ask(&["CONFIG", "SET", "notify-keyspace-events", "KEA"])), "OK");
     assert!(error(&client.ask(&["CONFIG", "SET", "maxmemory", "1"])).contains("larder config show"));
+    let policy = |client: &mut Connection| client.ask(&["CONFIG", "GET", "maxmemory-policy"]).show();
+    assert!(policy(&mut client).contains("noeviction"));
+    home.run(&["namespace", "set", "raw", "--when-full", "evict"]).ends(0);
+    assert!(policy(&mut client).contains("volatile-ttl"), "{}", policy(&mut client));
+    assert!(text(&client.ask(&["INFO", "memory"])).contains("maxmemory_policy:volatile-ttl"));
+    let id = text(&client.ask(&["CLIENT", "INFO"]));
+    let id = id.split([' ', '=']).nth(1).unwrap();
+    let listed = text(&client.ask(&["CLIENT", "LIST", "ID", id, id, "999999"]));
+    assert_eq!(listed.lines().count(), 1, "{listed}");
     let time = client.ask(&["TIME"]);
     let seconds: u64 = text(&time.parts().unwrap()[0]).parse().unwrap();
     assert!(seconds > 1_700_000_000, "{seconds}");
@@ -185,6 +194,17 @@ fn messages_reach_whoever_listens_in_both_protocols() {
     assert_eq!(old.ask(&["UNSUBSCRIBE"]).show(), r#"*[$11 "unsubscribe", $4 "news", :0]"#);
     assert_eq!(old.ask(&["UNSUBSCRIBE"]).show(), r#"*[$11 "unsubscribe", $nothing, :0]"#);
     assert_eq!(old.ask(&["GET", "a"]), Reply::Bulk(b'$', None));
+    // What has come before the end of a subscription is handed over before it is told.
+    old.ask(&["HELLO", "3"]);
+    old.ask(&["SUBSCRIBE", "a", "b"]);
+    old.reply();
+    old.send(b"PUBLISH a 1\r\nPUBLISH b 2\r\nUNSUBSCRIBE a\r\nUNSUBSCRIBE\r\nHELLO 2\r\nPING\r\n");
+    let told: Vec<_> = (0..6).map(|_| old.reply().show()).collect();
+    assert!(told[2].contains("message") && told[3].contains("message"), "{told:?}");
+    assert!(told[4].contains("unsubscribe") && told[5].contains("unsubscribe"), "{told:?}");
+    assert_eq!((old.reply().parts().unwrap().len(), old.reply().show()), (14, "+PONG".to_owned()));
+    let long = "n".repeat(9_000);
+    assert!(error(&sender.ask(&["PUBLISH", &long, "x"])).contains("too long"));
     drop(new);
     let gone = Instant::now();
     while sender.ask(&["PUBLISH", "news", "x"]).number() != Some(0) {

@@ -168,6 +168,86 @@ fn one_answer_and_one_transaction_have_bounds() {
     }
     assert!(client.ask(&["EXEC"]).show().starts_with("-EXECABORT"));
     assert_eq!(client.ask(&["EXISTS", "other"]).number(), Some(0));
+    // What changed something is told, whatever does not fit beside it.
+    client.ask(&["MULTI"]);
+    client.ask(&["SET", "count", "7"]);
+    (0..9).for_each(|_| {
+        client.ask(&["GET", "large"]);
+    });
+    client.ask(&["INCR", "count"]);
+    let told = client.ask(&["EXEC"]);
+    let parts = told.parts().unwrap();
+    assert_eq!((parts[0].bytes(), parts[10].number()), (Some(&b"OK"[..]), Some(8)));
+    assert_eq!(parts.iter().filter(|part| part.is_error()).count(), 2, "of 72 MiB, 64 are told");
+    // What an MSET replaces is kept until all of it is set: of the same long value a thousand times.
+    let before = resident_mib(&home);
+    let mut many = vec!["MSET"];
+    (0..1_000).for_each(|_| many.extend(["large", "x"]));
+    assert!(client.ask(&many).show().contains("too long to be replaced as one"));
+    assert_eq!(client.ask(&["STRLEN", "large"]).number(), Some(8 << 20), "nothing was set");
+    assert!(resident_mib(&home).saturating_sub(before) < 200);
+    // Everybody waits for what is about all keys.
+    client.ask(&["MULTI"]);
+    let queued = (0..20).filter(|_| !client.ask(&["KEYS", "a*"]).is_error()).count();
+    assert_eq!(queued, 16);
+    assert!(client.ask(&["EXEC"]).show().starts_with("-EXECABORT"));
+}
+
+#[test]
+fn what_is_watched_is_counted_as_everything_that_is_held() {
+    let home = Home::up();
+    let door = address(&home);
+    still_serves(&door);
+    let mut open = Vec::new();
+    let mut words = vec![b"WATCH".to_vec()];
+    words.extend((0..1_000).map(|at| format!("{at:04096}").into_bytes()));
+    let mut bytes = Vec::new();
+    resp::encode(&words, &mut bytes);
+    // Four mebibytes each, of 256 in all.
+    for _ in 0..80 {
+        let mut stream = TcpStream::connect(&door).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let _ = stream.write_all(&bytes);
+        let _ = stream.read_exact(&mut [0; 5]);
+        open.push(stream);
+    }
+    pause(300);
+    let is_closed = |stream: &mut TcpStream| {
+        stream.set_nonblocking(true).unwrap();
+        !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    };
+    let refused = open.iter_mut().map(is_closed).filter(|closed| *closed).count();
+    assert!((5..40).contains(&refused), "{refused} of 80");
+    drop(open);
+    still_serves(&door);
+}
+
+#[test]
+fn a_pipeline_of_long_commands_lets_others_have_their_turn() {
+    let home = Home::up();
+    let door = address(&home);
+    let mut client = Connection::to(&door);
+    for block in 0..100 {
+        let mut words = vec![b"MSET".to_vec()];
+        for at in 0..1_000 {
+            words.extend([format!("key:{block}:{at}").into_bytes(), b"v".to_vec()]);
+        }
+        client.ask_bytes(&words);
+    }
+    let began = Instant::now();
+    client.ask(&["KEYS", "nothing*"]);
+    let one = began.elapsed();
+    // On every thread of the door, so that each has one of them.
+    let mut others: Vec<_> = (0..8).map(|_| Connection::to(&door)).collect();
+    client.send(&b"KEYS nothing*\r\n".repeat(40));
+    let mut worst = Duration::ZERO;
+    for other in &mut others {
+        let began = Instant::now();
+        other.ask(&["PING"]);
+        worst = worst.max(began.elapsed());
+    }
+    assert!(worst < 10 * one + Duration::from_millis(100), "{worst:?}, where one takes {one:?}");
+    (0..40).for_each(|_| assert_eq!(client.reply().show(), "*[]"));
 }
 
 #[test]

@@ -9,9 +9,9 @@
 mod resp;
 mod support;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use resp::{Connection, Reply, address};
@@ -105,12 +105,24 @@ fn a_token_goes_as_far_as_it_says_and_no_longer_than_it_is_good() {
     let mut limited = Connection::to(&door);
     limited.ask(&["AUTH", &reader]);
     assert_eq!(limited.ask(&["GET", "app:1"]).bytes(), Some(&b"one"[..]));
-    for refused in
-        [&["GET", "other"][..], &["SET", "app:1", "x"], &["KEYS", "*"], &["MGET", "app:1", "other"]]
-    {
+    for refused in [
+        &["GET", "other"][..],
+        &["SET", "app:1", "x"],
+        &["KEYS", "*"],
+        &["MGET", "app:1", "other"],
+        &["WATCH", "other"],
+        &["SCAN", "0", "MATCH", "app:*", "MATCH", "*"],
+    ] {
         assert!(limited.ask(refused).show().starts_with("-NOPERM"), "{refused:?}");
     }
     assert_eq!(limited.ask(&["KEYS", "app:*"]).parts().unwrap().len(), 1);
+    let shown = |client: &mut Connection| {
+        let list = client.ask(&["CLIENT", "LIST"]);
+        String::from_utf8_lossy(list.bytes().unwrap()).lines().count()
+    };
+    assert_eq!((shown(&mut client), shown(&mut limited)), (2, 1), "nor who else is there");
+    let scanned = limited.ask(&["SCAN", "0", "MATCH", "app:*", "COUNT", "1000"]).show();
+    assert!(scanned.contains("app:1") && !scanned.contains("other"), "{scanned}");
     // What may not be done may not be queued, and a transaction with it does nothing.
     limited.ask(&["MULTI"]);
     assert!(limited.ask(&["SET", "app:1", "x"]).show().starts_with("-NOPERM"));
@@ -147,6 +159,29 @@ fn a_token_goes_as_far_as_it_says_and_no_longer_than_it_is_good() {
 }
 
 #[test]
+fn what_one_token_listens_to_does_not_go_on_under_another() {
+    let home = up(&["redis_auth=token"]);
+    let door = address(&home);
+    home.run(&["namespace", "create", "own", "--raw", "--memory"]).ends(0);
+    let (first, wide) = token(&home, &["--right", "read"]);
+    let (_, narrow) = token(&home, &["--right", "read", "--prefix", "app:"]);
+    let (_, elsewhere) = token(&home, &["--right", "read", "--namespace", "own"]);
+    let mut client = Connection::to(&door);
+    client.ask(&["HELLO", "3", "AUTH", "default", &wide]);
+    client.ask(&["SUBSCRIBE", "news"]);
+    for other in [&narrow, &elsewhere] {
+        let refused = client.ask(&["AUTH", other]).show();
+        assert!(refused.starts_with("-NOPERM") && refused.contains("UNSUBSCRIBE first"), "{refused}");
+    }
+    client.ask(&["UNSUBSCRIBE", "news"]);
+    client.ask(&["SUBSCRIBE", "app:news"]);
+    assert!(is_ok(&client.ask(&["AUTH", &narrow])), "what it may listen to as well goes on");
+    home.run(&["token", "revoke", &first]).ends(0);
+    pause(1_500);
+    assert!(!client.ask(&["GET", "app:1"]).is_error(), "it is known by the other one");
+}
+
+#[test]
 fn certificates_speak_for_their_holders() {
     let home = up(&["redis_auth=certificate"]);
     let door = address(&home);
@@ -179,6 +214,20 @@ fn certificates_speak_for_their_holders() {
     assert!(!run(&None, &["GET", "a"]).contains('1'), "no certificate, no value");
     assert_eq!(run(&theirs, &["GET", "a"]), "1");
     assert!(run(&theirs, &["SET", "a", "2"]).starts_with("NOPERM"));
+    // A token that is shown and forgotten again leaves the certificate with what it may do, and no more.
+    let (_, token) = token(&home, &["--right", "read"]);
+    let mut several = Command::new("redis-cli");
+    several.args(["-p", port, "--tls", "--cacert"]).arg(folder.join("authority.pem"));
+    let (certificate, key) = theirs.as_ref().unwrap();
+    several.args(["--cert", certificate, "--key", key]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut several = several.spawn().unwrap();
+    let lines = format!("AUTH {token}\nGET a\nRESET\nGET a\nSET a 3\nFLUSHALL\n");
+    several.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let said = String::from_utf8(several.wait_with_output().unwrap().stdout).unwrap();
+    let lines: Vec<_> = said.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines[..4], ["OK", "1", "RESET", "1"], "{said}");
+    assert!(lines[4..].iter().all(|line| line.starts_with("NOPERM")) && lines.len() == 6, "{said}");
+    assert_eq!(run(&own, &["GET", "a"]), "1");
     // A plain client hears nothing that it could take for an answer.
     assert!(
         !Command::new("redis-cli")

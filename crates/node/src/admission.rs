@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder_format::clock::Clock;
@@ -42,6 +43,8 @@ pub struct Admission {
     connections_max: usize,
     clock: Arc<dyn Clock>,
     now: RwLock<Arc<Credentials>>,
+    /// Raised whenever the authority is another one.
+    authority: AtomicU64,
     live: Mutex<Live>,
     /// What the files were when they were last looked at, and why they were not taken over, if so.
     last: Mutex<([Seen; 4], Option<TlsError>)>,
@@ -53,6 +56,8 @@ struct Live {
     open: HashMap<u64, Open>,
     turned_away: usize,
     wide: usize,
+    /// Those of raw doors, which have caps of their own.
+    raw: usize,
 }
 
 impl Live {
@@ -60,6 +65,7 @@ impl Live {
         let open = self.open.remove(&number)?;
         self.turned_away -= usize::from(open.turned_away);
         self.wide -= usize::from(open.wide);
+        self.raw -= usize::from(open.raw);
         Some(open)
     }
 }
@@ -68,6 +74,7 @@ struct Open {
     identity: Arc<Identity>,
     turned_away: bool,
     wide: bool,
+    raw: bool,
     end: oneshot::Sender<()>,
 }
 
@@ -129,6 +136,7 @@ impl Admission {
             connections_max,
             clock,
             now: RwLock::new(credentials),
+            authority: AtomicU64::new(0),
             live: Mutex::default(),
             last: Mutex::new((seen, None)),
         }))
@@ -154,18 +162,47 @@ impl Admission {
         self.connections_max
     }
 
-    /// Gives somebody a place whose handshake is over. `None`: it has to go without a word, because it was revoked
-    /// meanwhile or too many are there already.
+    /// A number that changes with the authority: looked at before [`Admission::tls`], and shown after the handshake, so that
+    /// nobody comes in by a certificate of the one before.
     #[must_use]
-    pub fn admit(self: &Arc<Self>, identity: &Arc<Identity>, peer: IpAddr) -> Option<Seat> {
+    pub fn authority(&self) -> u64 {
+        self.authority.load(Ordering::Acquire)
+    }
+
+    /// Gives somebody a place whose handshake is over; `authority` is what it was before that. `None`: it has to go without
+    /// a word, because it was revoked meanwhile or too many are there already.
+    #[must_use]
+    pub fn admit(self: &Arc<Self>, identity: &Arc<Identity>, peer: IpAddr, authority: u64) -> Option<Seat> {
+        self.seat(identity, (peer, authority), false)
+    }
+
+    /// As [`Admission::admit`], of a raw door: that counts its connections itself, and takes nothing of gRPC's.
+    #[must_use]
+    pub(crate) fn admit_raw(
+        self: &Arc<Self>,
+        identity: &Arc<Identity>,
+        peer: IpAddr,
+        authority: u64,
+    ) -> Option<Seat> {
+        self.seat(identity, (peer, authority), true)
+    }
+
+    fn seat(
+        self: &Arc<Self>,
+        identity: &Arc<Identity>,
+        (peer, authority): (IpAddr, u64),
+        raw: bool,
+    ) -> Option<Seat> {
         let mut live = self.live.lock();
         // Under the lock: whoever revokes it from now on finds it among the open ones. A handshake may also have gone
         // by a session that was begun before.
-        if let Some(why) = self.why_not(identity) {
+        let is_other = authority != self.authority();
+        let why = if is_other { Some("is of another authority") } else { self.why_not(identity) };
+        if let Some(why) = why {
             tracing::info!(%peer, name = ?identity.name, serial = %identity.serial, "connection refused: its certificate {why}");
             return None;
         }
-        let turned_away = live.open.len() - live.turned_away >= self.connections_max;
+        let turned_away = !raw && live.open.len() - live.turned_away - live.raw >= self.connections_max;
         if turned_away {
             if live.turned_away >= TURNED_AWAY_MAX {
                 tracing::info!(%peer, "connection dropped: {}", too_many(self.connections_max));
@@ -174,12 +211,13 @@ impl Admission {
             tracing::info!(%peer, name = ?identity.name, "connection refused: {}", too_many(self.connections_max));
             live.turned_away += 1;
         }
-        let wide = !turned_away && live.wide < WIDE_MAX;
+        let wide = !raw && !turned_away && live.wide < WIDE_MAX;
         live.wide += usize::from(wide);
+        live.raw += usize::from(raw);
         let number = live.next;
         live.next += 1;
         let (end, ended) = oneshot::channel();
-        live.open.insert(number, Open { identity: identity.clone(), turned_away, wide, end });
+        live.open.insert(number, Open { identity: identity.clone(), turned_away, wide, raw, end });
         drop(live);
         Some(Seat { admission: self.clone(), number, turned_away, wide, ended })
     }
@@ -239,6 +277,7 @@ impl Admission {
         }
         *self.now.write() = Arc::new(new);
         if !same_authority {
+            self.authority.fetch_add(1, Ordering::AcqRel);
             tracing::warn!("the authority is another one now: all connections are closed");
             self.end(|_| Some("is of another authority"));
         }
@@ -269,7 +308,7 @@ impl Admission {
     #[must_use]
     pub fn status(&self) -> AdmissionNow {
         let live = self.live.lock();
-        let connections = live.open.len() - live.turned_away;
+        let connections = live.open.len() - live.turned_away - live.raw;
         drop(live);
         let now = self.now.read().clone();
         let problem = self.last.lock().1.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -149,6 +149,18 @@ impl Identity {
             .denied(&format!("lacks the right {needed}: it has {}", self.right), &format!("right {needed}")))
     }
 
+    /// Whether this identity has at least this right on all of the node: whoever is limited to namespaces has not.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] names the right, or what it is limited to.
+    pub fn check_everywhere(&self, needed: Right) -> Result<(), Failure> {
+        self.check(needed)?;
+        let Some(allowed) = &self.namespaces else { return self.check_keys(&[]) };
+        let lacks = format!("has rights only in {}, and this is about all of the node", allowed.join(", "));
+        let message = format!("the {} {lacks}; ask for one without a limit to namespaces", self.shown());
+        Err(Failure::new(Kind::Denied, message))
+    }
+
     /// Whether this identity has at least this right in a namespace, whatever the key.
     ///
     /// # Errors

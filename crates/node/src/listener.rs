@@ -251,10 +251,11 @@ async fn shake(gate: Arc<Gate>, (mut socket, peer, mut place): (TcpStream, Socke
     // Latency matters more than packet count: requests are written whole.
     let _ = socket.set_nodelay(true);
     // As the certificates are now: they may have changed since the connection before.
+    let authority = gate.admission.authority();
     let acceptor = TlsAcceptor::from(gate.admission.tls(PROTOCOLS));
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
-            let Some(admitted) = seated(&gate, stream, &caller) else { return };
+            let Some(admitted) = seated(&gate, stream, (&caller, authority)) else { return };
             tokio::spawn(async move {
                 let door = if admitted.seat.wide { doors.wide } else { doors.narrow };
                 let _ = door.send(Ok(admitted)).await;
@@ -272,12 +273,16 @@ async fn shake(gate: Arc<Gate>, (mut socket, peer, mut place): (TcpStream, Socke
 }
 
 /// Gives a connection its place.
-fn seated(gate: &Gate, stream: TlsStream<TcpStream>, caller: &Caller) -> Option<Admitted> {
+fn seated(
+    gate: &Gate,
+    stream: TlsStream<TcpStream>,
+    (caller, authority): (&Caller, u64),
+) -> Option<Admitted> {
     // The handshake has checked that there is one and that it can be read.
     let identity = stream.get_ref().1.peer_certificates()?.first().map(|c| Identity::of_certificate(c))?;
     let identity = Arc::new(identity.ok()?);
     let admission = &gate.admission;
-    let Some(seat) = admission.admit(&identity, caller.address) else {
+    let Some(seat) = admission.admit(&identity, caller.address, authority) else {
         gate.refused(Refusal::Crowded);
         return None;
     };

@@ -32,6 +32,7 @@ pub(crate) async fn shake(
 ) -> Result<Shaken, Refusal> {
     let peer = caller.address;
     // As the certificates are now: they may have changed since the connection before.
+    let authority = admission.authority();
     let tls = match auth {
         RawAuth::Token => admission.tls_for_tokens(protocols),
         RawAuth::None | RawAuth::Certificate => admission.tls(protocols),
@@ -55,6 +56,6 @@ pub(crate) async fn shake(
     };
     // The handshake has checked that it can be read.
     let identity = Arc::new(Identity::of_certificate(certificate).map_err(|_| Refusal::Handshake)?);
-    let seat = admission.admit(&identity, peer).ok_or(Refusal::Crowded)?;
+    let seat = admission.admit_raw(&identity, peer, authority).ok_or(Refusal::Handshake)?;
     Ok(Shaken { stream, known: Some((identity, seat)) })
 }

@@ -52,6 +52,15 @@ pub const QUEUED_MAX: usize = 65_536;
 /// Most bytes of requests that one transaction may queue.
 pub const QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Most of them that are about all keys of a namespace: everybody waits for all of these, one after the other.
+pub const QUEUED_WHOLE_MAX: usize = 16;
+
+/// Most bytes of values that one `MSET` replaces: they are kept until it is certain that all of it has room.
+pub const REPLACED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long what came at once from one connection is worked on before the others of its thread have their turn.
+pub const TURN_MAX: Duration = Duration::from_millis(5);
+
 /// Most keys that one connection may watch for its next transaction.
 pub const WATCHED_MAX: usize = 65_536;
 

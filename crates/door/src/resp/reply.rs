@@ -38,7 +38,12 @@ pub struct Out {
     has_error: bool,
     /// It has become too long.
     is_over: bool,
+    /// Where the part at hand begins, of an answer in parts.
+    part: Option<usize>,
 }
+
+/// Up to this many bytes the first that is written of a part is kept whatever came before it: what became of a change.
+const PART_SHORT_MAX: usize = 256;
 
 impl Out {
     /// Nothing written yet.
@@ -104,11 +109,31 @@ impl Out {
         if self.is_over {
             self.is_over = false;
             self.bytes.truncate(self.start);
-            self.error(format_args!(
-                "ERR the answer would be longer than max={REPLY_BYTES_MAX} bytes; ask for less at once"
-            ));
+            self.too_long();
         }
         self.has_error
+    }
+
+    fn too_long(&mut self) {
+        self.error(format_args!(
+            "ERR the answer would be longer than max={REPLY_BYTES_MAX} bytes; ask for less at once"
+        ));
+    }
+
+    /// The next part of the answer at hand begins, as `EXEC` answers in parts. One that is too long becomes an error and
+    /// leaves the others alone: what they changed has been changed, and is told.
+    pub fn begin_part(&mut self) {
+        self.part = Some(self.bytes.len());
+    }
+
+    /// The part is whole.
+    pub fn finish_part(&mut self) {
+        if let Some(at) = self.part.filter(|_| self.is_over) {
+            self.is_over = false;
+            self.bytes.truncate(at);
+            self.too_long();
+        }
+        self.part = None;
     }
 
     /// Takes back what was written since [`Out::begin`].
@@ -126,7 +151,9 @@ impl Out {
 
     /// Whether so many more bytes may be kept; frames beside what they frame are small.
     fn takes(&mut self, len: usize) -> bool {
-        if self.bytes.len() - self.start + len > REPLY_BYTES_MAX {
+        if self.bytes.len() - self.start + len > REPLY_BYTES_MAX
+            && (len > PART_SHORT_MAX || self.part != Some(self.bytes.len()))
+        {
             self.is_over = true;
         }
         !self.is_over
@@ -368,5 +395,36 @@ mod tests {
         out.begin();
         out.ok();
         assert!(!out.finish() && out.bytes().ends_with(b"+OK\r\n"));
+    }
+
+    #[test]
+    fn of_an_answer_in_parts_only_the_part_that_is_too_long_becomes_an_error() {
+        let mut out = Out::default();
+        out.begin();
+        out.array(103);
+        let value = vec![b'x'; 1 << 20];
+        for at in 0..103 {
+            out.begin_part();
+            match at {
+                // Several in one.
+                100 => {
+                    out.array(2);
+                    (0..2).for_each(|_| out.bulk(&value));
+                }
+                101 => out.ok(),
+                102 => out.error("WRONGTYPE no"),
+                _ => out.bulk(&value),
+            }
+            out.finish_part();
+        }
+        assert!(out.finish() && out.len() < REPLY_BYTES_MAX + (1 << 20));
+        let tail = String::from_utf8_lossy(&out.bytes()[out.len() - 400..]).into_owned();
+        let (_, tail) = tail.split_once("\r\n").unwrap();
+        let lines: Vec<_> = tail.lines().collect();
+        assert!(
+            lines[..lines.len() - 2].iter().all(|line| line.starts_with("-ERR the answer would be longer")),
+            "{tail}"
+        );
+        assert_eq!(lines[lines.len() - 2..], ["+OK", "-WRONGTYPE no"]);
     }
 }

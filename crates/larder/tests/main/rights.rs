@@ -84,10 +84,15 @@ impl Decoder for Raw {
 
 /// How a call with an empty message ends; a stream that goes on has begun, which is what is asked.
 async fn outcome(channel: &Channel, service: &str, method: &str) -> Code {
+    outcome_of(channel, service, method, Bytes::new()).await
+}
+
+/// As [`outcome`], with this message.
+async fn outcome_of(channel: &Channel, service: &str, method: &str, message: Bytes) -> Code {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.unwrap();
     let path = format!("/larder.v1.{service}/{method}").parse().unwrap();
-    let answer = client.server_streaming(Request::new(Bytes::new()), path, Raw).await;
+    let answer = client.server_streaming(Request::new(message), path, Raw).await;
     let mut answers = match answer {
         Ok(answers) => answers.into_inner(),
         Err(status) => return status.code(),
@@ -135,6 +140,35 @@ fn every_call_needs_the_right_that_the_table_says() {
             }
         });
     }
+}
+
+#[test]
+fn an_admin_of_some_namespaces_has_no_say_over_the_node_and_the_others() {
+    let home = Home::up();
+    home.run(&["token", "create", "--right", "read", "--name", "everywhere"]).ends(0);
+    home.run(&["token", "create", "--right", "read", "--namespace", "raw", "--name", "within"]).ends(0);
+    let folder = issue(&home, "limited", &["--rights", "admin", "--namespace", "raw"]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let channel = connect(&options(&home, &folder)).await.unwrap();
+        for method in ["Collect", "Scrub", "AcceptDamage", "SetQuota"] {
+            assert_eq!(outcome(&channel, "Node", method).await, Code::PermissionDenied, "{method}");
+        }
+        // The field `namespace`, and a limit.
+        let quota = |name: &str| {
+            Bytes::from(
+                [&[0x0a, name.len() as u8], name.as_bytes(), &[0x10, 0x80, 0x80, 0x80, 0x08]].concat(),
+            )
+        };
+        assert_eq!(outcome_of(&channel, "Node", "SetQuota", quota("files")).await, Code::PermissionDenied);
+        assert_eq!(outcome_of(&channel, "Node", "SetQuota", quota("raw")).await, Code::Ok);
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.unwrap();
+        let path = "/larder.v1.Node/ListTokens".parse().unwrap();
+        let listed: Bytes = client.unary(Request::new(Bytes::new()), path, Raw).await.unwrap().into_inner();
+        let listed = String::from_utf8_lossy(&listed).into_owned();
+        assert!(listed.contains("within") && !listed.contains("everywhere"), "{listed:?}");
+    });
 }
 
 /// Operations on a record, and the least right that each needs.

@@ -90,8 +90,10 @@ impl NodeService {
         Ok(v1::CreateTokenResponse { text: made.text, token })
     }
 
-    pub(super) fn all_tokens(&self) -> v1::ListTokensResponse {
-        let tokens = self.tokens.list().into_iter().map(|record| TokenInfo::from(record).into_message());
+    /// The tokens that are somebody's to make and revoke.
+    pub(super) fn tokens_of(&self, who: &Identity) -> v1::ListTokensResponse {
+        let own = self.tokens.list().into_iter().filter(|record| may_grant(who, &record.grant).is_ok());
+        let tokens = own.map(|record| TokenInfo::from(record).into_message());
         v1::ListTokensResponse { tokens: tokens.collect() }
     }
 

@@ -179,9 +179,10 @@ impl v1::node_server::Node for NodeService {
 
     async fn list_tokens(
         &self,
-        _request: Request<v1::ListTokensRequest>,
+        request: Request<v1::ListTokensRequest>,
     ) -> Result<Response<v1::ListTokensResponse>, Status> {
-        Ok(Response::new(self.all_tokens()))
+        let who = caller(&request)?;
+        Ok(Response::new(self.tokens_of(&who)))
     }
 
     async fn revoke_token(
@@ -195,18 +196,17 @@ impl v1::node_server::Node for NodeService {
 
     async fn collect(
         &self,
-        _request: Request<v1::CollectRequest>,
+        request: Request<v1::CollectRequest>,
     ) -> Result<Response<Self::CollectStream>, Status> {
+        caller(&request)?.check_everywhere(Right::Admin).map_err(status)?;
         let maintenance = self.maintenance.clone();
         Ok(in_steps(move |tell| maintenance.collect(|done| tell(collect_message(done)))))
     }
 
     type ScrubStream = Steps<v1::ScrubProgress>;
 
-    async fn scrub(
-        &self,
-        _request: Request<v1::ScrubRequest>,
-    ) -> Result<Response<Self::ScrubStream>, Status> {
+    async fn scrub(&self, request: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
+        caller(&request)?.check_everywhere(Right::Admin).map_err(status)?;
         let maintenance = self.maintenance.clone();
         let (keeper, time, log) = (self.keeper.clone(), self.time.clone(), self.log.clone());
         Ok(in_steps(move |tell| maintenance.scrub(&keeper, &time, |done| tell(scrub_message(&log, done)))))
@@ -214,8 +214,9 @@ impl v1::node_server::Node for NodeService {
 
     async fn accept_damage(
         &self,
-        _request: Request<v1::AcceptDamageRequest>,
+        request: Request<v1::AcceptDamageRequest>,
     ) -> Result<Response<v1::AcceptDamageResponse>, Status> {
+        caller(&request)?.check_everywhere(Right::Admin).map_err(status)?;
         let maintenance = self.maintenance.clone();
         let work = tokio::task::spawn_blocking(move || maintenance.accept_damage()).await;
         let accepted = work.map_err(|e| status(Failure::new(Kind::Bug, e.to_string())))?.map_err(status)?;
@@ -226,13 +227,16 @@ impl v1::node_server::Node for NodeService {
         &self,
         request: Request<v1::SetQuotaRequest>,
     ) -> Result<Response<v1::SetQuotaResponse>, Status> {
+        let who = caller(&request)?;
         let asked = request.into_inner();
         let now = self.time.now();
         let (before_bytes, ticket) = if asked.namespace.is_empty() {
+            who.check_everywhere(Right::Admin).map_err(status)?;
             quota::check(None, asked.bytes).map_err(status)?;
             let before = self.log.quota().map_err(|e| status(store_failure(e)))?.0;
             (before, self.own.set_quota(asked.bytes, now).map_err(|e| status(store_failure(e)))?)
         } else {
+            who.check_named(Right::Admin, &asked.namespace).map_err(status)?;
             self.namespaces.set_quota(&asked.namespace, asked.bytes, now).map_err(status)?
         };
         ticket.await.map_err(|e| status(store_failure(e)))?;

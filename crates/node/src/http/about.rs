@@ -88,7 +88,8 @@ impl Shared {
 
     fn limits(&self) -> Value {
         let seconds = |ms: Option<u64>| ms.map(|ms| ms as f64 / 1000.0);
-        let ttl = self.space().ok().map(|space| (space.settings.ttl_default_ms, space.settings.ttl_max_ms));
+        let settings = self.space().and_then(|space| self.settings(space)).ok();
+        let ttl = settings.map(|settings| (settings.ttl_default_ms, settings.ttl_max_ms));
         let (default, max) = ttl.unwrap_or_default();
         json!({
             "value_bytes_max": self.config.value_len_max,

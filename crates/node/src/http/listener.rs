@@ -216,10 +216,6 @@ async fn welcome(
     };
     let caller = Caller::with_certificate(caller.address, &identity.name);
     counted.place.known();
-    if seat.turned_away {
-        shared.metrics.http.refused(Refusal::Crowded);
-        return;
-    }
     // The rest of the seat is kept until the connection has ended.
     let (_never, gone) = tokio::sync::oneshot::channel();
     let ended = std::mem::replace(&mut seat.ended, gone);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use larder_door::Refusal;
 use larder_door::http::suspicion::Suspicion;
-use larder_door::resp::limits::{GATHER_BYTES, REQUEST_BYTES_MAX};
+use larder_door::resp::limits::{GATHER_BYTES, REQUEST_BYTES_MAX, TURN_MAX};
 use larder_door::resp::{Out, Parser, Verb, Wrong};
 use larder_format::clock::Hlc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,9 +29,14 @@ pub(super) struct Desk {
 /// How far bytes were answered.
 pub(super) struct Answered {
     pub(super) used: usize,
-    /// The client does not take what was answered.
+    /// Whole requests may be left: the client does not take what was answered, or it has had its turn.
     pub(super) blocked: bool,
+    /// It has had its turn; the others of its thread have theirs.
+    pub(super) turn_over: bool,
 }
+
+/// Rounds of requests after which it is looked at how long a turn has lasted.
+const TURN_ROUNDS: u32 = 4;
 
 /// What has come at once.
 pub(super) struct Batch<'a, T> {
@@ -48,6 +53,8 @@ pub(super) struct Batch<'a, T> {
     used: usize,
     sent: usize,
     last: Option<Verb>,
+    rounds: u32,
+    turn_over: bool,
 }
 
 impl<'a, T: AsyncRead + AsyncWrite + Unpin> Batch<'a, T> {
@@ -59,8 +66,21 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Batch<'a, T> {
         bytes: &'a [u8],
     ) -> Self {
         let (began, now) = (shared.sources.time.monotonic(), shared.sources.time.now());
-        let run = Run::default();
-        Self { shared, session, wire, prepaid, bytes, began, now, run, used: 0, sent: 0, last: None }
+        Self {
+            shared,
+            session,
+            wire,
+            prepaid,
+            bytes,
+            began,
+            now,
+            run: Run::default(),
+            used: 0,
+            sent: 0,
+            last: None,
+            rounds: 0,
+            turn_over: false,
+        }
     }
 
     /// Answers every whole request, as long as the answers can be sent. `parser` has what is known of the first, and afterwards of
@@ -69,7 +89,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Batch<'a, T> {
         if !self.session.is_still_known(self.shared, self.now) {
             // Without a word: whatever is asked is asked by nobody in particular.
             self.session.client.cut();
-            return Answered { used: self.bytes.len(), blocked: false };
+            return Answered { used: self.bytes.len(), blocked: false, turn_over: false };
         }
         std::mem::swap(parser, desk.ahead.first());
         let blocked = self.go_through(cx, desk, parser);
@@ -78,10 +98,11 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Batch<'a, T> {
         let took = self.shared.sources.time.monotonic().saturating_sub(self.began);
         metrics.batch(took, self.used, self.sent + desk.out.len());
         self.session.note(self.last);
-        Answered { used: self.used, blocked }
+        Answered { used: self.used, blocked, turn_over: self.turn_over }
     }
 
-    /// As [`Batch::answer`]; answers whether the client does not take what was answered.
+    /// As [`Batch::answer`]; answers whether the rest has to wait, because the client does not take what was answered, or has
+    /// had its turn.
     fn go_through(&mut self, cx: &mut Context<'_>, desk: &mut Desk, parser: &mut Parser) -> bool {
         while self.used < self.bytes.len() {
             let bounds = self.shared.bounds(self.session.is_unknown);
@@ -93,6 +114,10 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Batch<'a, T> {
                 return !all;
             }
             match then {
+                Then::Unseen if self.has_had_its_turn() => {
+                    self.turn_over = true;
+                    return true;
+                }
                 Then::Unseen => {}
                 Then::More => {
                     std::mem::swap(parser, desk.ahead.partial());
@@ -105,6 +130,13 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Batch<'a, T> {
             }
         }
         false
+    }
+
+    /// Whether others of the thread have waited long enough for this one; looked at now and then, and after what may take long.
+    fn has_had_its_turn(&mut self) -> bool {
+        self.rounds += 1;
+        (self.rounds.is_multiple_of(TURN_ROUNDS) || self.last.is_some_and(dispatch::is_long))
+            && self.shared.sources.time.monotonic().saturating_sub(self.began) > TURN_MAX
     }
 
     /// Carries out the requests that were found. `false`: the answers cannot be sent, and the rest has to wait.
@@ -135,7 +167,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Batch<'a, T> {
             let verb = match granted.refused {
                 Some(refusal) if *self.prepaid == 0 => {
                     shared.sources.metrics.redis.refused(refusal);
-                    out.error(format_args!("ERR {}", refusal_text(refusal)));
+                    let mut call = Call { shared, session: self.session, args, out, now: self.now };
+                    dispatch::refuse(&mut call, verb, &refusal_text(refusal));
                     None
                 }
                 _ => {

@@ -1,5 +1,7 @@
 //! `CLIENT`: about this connection and the others.
 
+use std::collections::HashSet;
+
 use larder_door::resp::limits::CLIENT_NAME_BYTES_MAX;
 use larder_door::resp::numbers;
 
@@ -103,20 +105,27 @@ fn set_info(call: &mut Call<'_>) {
 /// `CLIENT LIST [TYPE type] [ID id ...]`.
 fn list(call: &mut Call<'_>) {
     let (option, rest) = (call.args.get(2), call.args.from(3));
+    // Whoever is limited to a part of the values has no business with who else is there.
+    let is_limited =
+        call.session.identity.as_ref().is_some_and(|who| who.namespaces.is_some() || who.prefixes.is_some());
+    let own = is_limited.then(|| call.session.client.about().user);
+    let is_shown = |client: &Client| own.as_ref().is_none_or(|own| client.about().user == *own);
     let found = match option.map(<[u8]>::to_ascii_lowercase).as_deref() {
-        None => call.shared.clients.list(|_| true),
+        None => call.shared.clients.list(is_shown),
         Some(b"type") if rest.len() == 1 => {
             let kind = rest.at(0);
             if call.session.client.is_of(kind).is_none() {
                 let kind = String::from_utf8_lossy(kind).into_owned();
                 return call.out.error(format_args!("ERR Unknown client type '{kind}'"));
             }
-            call.shared.clients.list(|client: &Client| client.is_of(kind) == Some(true))
+            call.shared.clients.list(|client: &Client| client.is_of(kind) == Some(true) && is_shown(client))
         }
         Some(b"id") if !rest.is_empty() => {
-            let ids: Option<Vec<i64>> = rest.iter().map(|id| numbers::within(id, 1, i64::MAX)).collect();
+            // A set: others wait while all connections are looked at.
+            let ids: Option<HashSet<u64>> =
+                rest.iter().map(|id| numbers::within(id, 1, i64::MAX)?.try_into().ok()).collect();
             let Some(ids) = ids else { return call.out.error("ERR Invalid client ID") };
-            call.shared.clients.list(|client| ids.iter().any(|id| *id as u64 == client.id))
+            call.shared.clients.list(|client| ids.contains(&client.id) && is_shown(client))
         }
         Some(_) => return call.syntax_error(),
     };

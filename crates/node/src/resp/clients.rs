@@ -17,6 +17,7 @@ use larder_door::resp::limits::{
 use larder_door::resp::{Protocol, Verb};
 use parking_lot::Mutex;
 
+use super::budget::Budget;
 use crate::tokens::Tokens;
 
 /// How often all are looked at: limits are kept to about this.
@@ -24,37 +25,6 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How long a client may take to notice that its connection has ended.
 pub(super) const LINGER_MAX: Duration = Duration::from_secs(2);
-
-/// A number of bytes that all connections share.
-pub(super) struct Budget {
-    held: AtomicUsize,
-    max: usize,
-}
-
-impl Budget {
-    pub(super) fn new(max: usize) -> Self {
-        Self { held: AtomicUsize::new(0), max }
-    }
-
-    /// Takes so many instead of so many; `false`, and nothing is taken, if there are not so many.
-    pub(super) fn change(&self, from: usize, to: usize) -> bool {
-        if to <= from {
-            self.held.fetch_sub(from - to, Ordering::Relaxed);
-            return true;
-        }
-        let before = self.held.fetch_add(to - from, Ordering::Relaxed);
-        if before + (to - from) > self.max {
-            self.held.fetch_sub(to - from, Ordering::Relaxed);
-            return false;
-        }
-        true
-    }
-
-    /// Bytes held now.
-    pub(super) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
-    }
-}
 
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +77,8 @@ pub(crate) struct Client {
     slow: AtomicBool,
     stopping: AtomicBool,
     unknown: AtomicBool,
+    /// Since when it has to say who it is: from the beginning, or since it was forgotten.
+    unknown_since: AtomicU32,
     /// 0: nobody can take back what it is known by.
     known_until: AtomicU64,
     doubt: AtomicBool,
@@ -153,6 +125,7 @@ impl Client {
 
     /// It must say who it is within a time, or need not any more.
     pub(super) fn set_unknown(&self, unknown: bool) {
+        self.unknown_since.store(self.ticks.load(Ordering::Relaxed), Ordering::Relaxed);
         self.unknown.store(unknown, Ordering::Relaxed);
     }
 
@@ -284,7 +257,8 @@ impl Client {
         let lasted = |since: u32| Duration::from_secs(now.saturating_sub(since).into());
         let limit = Phase::limit(self.phase.load(Ordering::Relaxed));
         let is_slow = limit.is_some_and(|limit| lasted(self.since.load(Ordering::Relaxed)) > limit);
-        let is_silent = self.unknown.load(Ordering::Relaxed) && lasted(self.began) > AUTH_TIME_MAX;
+        let unknown_since = self.unknown_since.load(Ordering::Relaxed);
+        let is_silent = self.unknown.load(Ordering::Relaxed) && lasted(unknown_since) > AUTH_TIME_MAX;
         if is_slow || is_silent {
             self.slow.store(true, Ordering::Relaxed);
             self.cut();
@@ -380,6 +354,7 @@ impl Clients {
             slow: AtomicBool::new(false),
             stopping: AtomicBool::new(all.stopping),
             unknown: AtomicBool::new(false),
+            unknown_since: AtomicU32::new(now),
             known_until: AtomicU64::new(0),
             doubt: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Idle as u8),
@@ -434,23 +409,33 @@ impl Clients {
         }
     }
 
+    /// A second has passed. Those are doubted whose time is up; without a time all that can be.
+    fn look_at_all(&self, now_ms: Option<u64>) {
+        let now = self.ticks.fetch_add(1, Ordering::Relaxed) + 1;
+        self.all.lock().clients.values().for_each(|client| client.look(now));
+        self.doubt_all(now_ms);
+    }
+
+    fn doubt_all(&self, now_ms: Option<u64>) {
+        self.all.lock().clients.values().for_each(|client| client.doubt(now_ms));
+    }
+
     /// Looks at them for ever, and whenever a token is revoked.
     pub(super) async fn run(self: Arc<Self>, tokens: Arc<Tokens>) {
         let mut ticks = tokio::time::interval(TICK);
         let mut revocations = tokens.revocations();
+        let mut has_revoked = false;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
-                    let now = self.ticks.fetch_add(1, Ordering::Relaxed) + 1;
                     let now_ms = tokens.now().ms();
-                    for client in self.all.lock().clients.values() {
-                        client.look(now);
-                        client.doubt(Some(now_ms));
-                    }
+                    // After a revocation a second time: whoever was being let in by that token is known by now.
+                    self.look_at_all((!std::mem::take(&mut has_revoked)).then_some(now_ms));
                 }
                 // The sender is the tokens' own and does not go.
                 _ = revocations.changed() => {
-                    self.all.lock().clients.values().for_each(|client| client.doubt(None));
+                    has_revoked = true;
+                    self.doubt_all(None);
                 }
             }
         }

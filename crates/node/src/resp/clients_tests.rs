@@ -24,6 +24,12 @@ fn whoever_does_not_go_on_is_cut_off_and_whoever_idles_is_not() {
     assert!(!two.is_over());
     two.look(31);
     assert!(two.is_over(), "has not said who it is");
+    let three = client(&clients);
+    (0..100).for_each(|_| clients.look_at_all(None));
+    three.set_unknown(true);
+    clients.look_at_all(None);
+    assert!(!three.is_over(), "it has its time from when it was forgotten who it is");
+    clients.leave(three.id);
     assert_eq!(clients.count(), (2, 0));
     clients.leave(one.id);
     assert_eq!(clients.count(), (1, 0));

@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -17,6 +17,7 @@ use larder_door::resp::{Out, Parser};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::batch::{Answered, Batch, Desk};
+use super::budget::Holding;
 use super::clients::Phase;
 use super::pubsub;
 use super::session::Session;
@@ -78,12 +79,15 @@ pub(super) struct Connection<T> {
     shared: Arc<Shared>,
     session: Session,
     partial: Option<Box<Partial>>,
-    /// Bytes counted for requests, and for answers.
-    counted: (usize, usize),
+    /// What is counted of it for requests, and for answers.
+    asked: Holding,
+    answered: Holding,
     /// It has ended; so many bytes more are thrown away.
     lingering: Option<usize>,
     /// Requests that were counted against its caller's limit, and not carried out because answers had to be sent first.
     prepaid: u32,
+    /// It has had its turn; the others of its thread have theirs.
+    turn_over: bool,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
@@ -93,9 +97,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             shared,
             session,
             partial: None,
-            counted: (0, 0),
+            asked: Holding::default(),
+            answered: Holding::default(),
             lingering: None,
             prepaid: 0,
+            turn_over: false,
         }
     }
 
@@ -118,13 +124,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 }
             }
             match self.step(cx) {
+                Next::Again if std::mem::take(&mut self.turn_over) => break,
                 Next::Again => {}
                 Next::Wait => return Poll::Pending,
                 Next::End => return Poll::Ready(()),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        // Not before the thread has looked at what has come for others: woken at once, it would be next in line for a while.
+        let next = pin!(tokio::task::yield_now());
+        next.poll(cx)
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Next {
@@ -221,7 +229,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         bytes: &[u8],
     ) -> Answered {
         let Self { wire, shared, session, prepaid, .. } = self;
-        Batch::new(shared, session, wire, prepaid, bytes).answer(cx, desk, parser)
+        let answered = Batch::new(shared, session, wire, prepaid, bytes).answer(cx, desk, parser);
+        self.turn_over = answered.turn_over;
+        answered
     }
 
     /// Sends what was answered; what is not taken stays with the connection.
@@ -236,24 +246,34 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.partial.is_some()
             || self.wire.unsent.is_some()
             || self.session.queue.is_some()
-            || self.counted != (0, 0)
+            || self.session.watched.is_some()
+            || self.asked.bytes() + self.answered.bytes() > 0
     }
 
     /// Counts what it holds; one for which there is no room is cut off.
     fn counted(&mut self) -> Next {
         let partial = self.partial.as_ref().map_or(0, |p| p.bytes.capacity() + p.parser.held_bytes());
         let large = |bytes: usize| if bytes > SMALL_BYTES_MAX { bytes } else { 0 };
-        let now = (large(partial + self.session.held_bytes()), large(self.wire.unsent.bytes.capacity()));
-        let has_room = self.shared.partial.change(self.counted.0, now.0);
-        self.counted.0 = if has_room { now.0 } else { self.counted.0 };
-        let has_place = self.shared.unsent.change(self.counted.1, now.1);
-        self.counted.1 = if has_place { now.1 } else { self.counted.1 };
+        let (asked, answered) = (partial + self.session.held_bytes(), self.wire.unsent.bytes.capacity());
+        let held = self.asked.bytes();
+        let who = (&self.session.caller, self.session.is_unknown);
+        let has_room = self.asked.change(&self.shared.partial, who, large(asked));
+        let has_place = self.answered.change(&self.shared.unsent, who, large(answered));
         if has_room && has_place {
+            self.note_held(held);
             return Next::Again;
         }
         self.shared.sources.metrics.redis.refused(Refusal::Busy);
         tracing::info!(client = self.session.client.id, "cut off: no room for what it holds");
         Next::End
+    }
+
+    /// Of a transaction that holds a good deal nobody waits for ever that it goes on; before it held `before`.
+    fn note_held(&self, before: usize) {
+        if self.partial.is_none() && !self.wire.unsent.is_some() && self.asked.bytes() + before > 0 {
+            let holds = self.asked.bytes() > 0;
+            self.session.client.enter(if holds { Phase::Partial } else { Phase::Idle });
+        }
     }
 
     /// Ends a connection so that its client can read what it was told: sending is over, and what still comes is thrown
@@ -295,8 +315,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
 impl<T> Drop for Connection<T> {
     fn drop(&mut self) {
-        self.shared.partial.change(self.counted.0, 0);
-        self.shared.unsent.change(self.counted.1, 0);
+        self.asked.end(&self.shared.partial);
+        self.answered.end(&self.shared.unsent);
         pubsub::forget_all(&self.shared, &mut self.session);
         self.shared.clients.leave(self.session.client.id);
     }

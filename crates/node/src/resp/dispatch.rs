@@ -1,7 +1,7 @@
 //! From a request to what carries it out: is there such a command, may this client use it now, is it to be queued; then
 //! the function that does it. The order of these checks is that of Redis, because clients' libraries know it.
 
-use larder_door::resp::limits::{QUEUED_BYTES_MAX, QUEUED_MAX};
+use larder_door::resp::limits::{QUEUED_BYTES_MAX, QUEUED_MAX, QUEUED_WHOLE_MAX};
 use larder_door::resp::table::{Command, Flags};
 use larder_door::resp::{Protocol, Verb};
 
@@ -17,6 +17,23 @@ pub(super) fn answer(call: &mut Call<'_>, verb: Option<Verb>) -> Option<Verb> {
     begin(call, verb);
     after(call);
     verb
+}
+
+/// Answers a request that is not even looked at, for a reason. What `MULTI` queued is spoilt by it as by any error; with
+/// `EXEC` and `DISCARD` the transaction is over, because whoever sent them goes on as if it were.
+pub(super) fn refuse(call: &mut Call<'_>, verb: Option<Verb>, why: &str) {
+    let verb = verb.filter(|_| call.session.queue.is_some());
+    call.session.spoil();
+    if matches!(verb, Some(Verb::Exec | Verb::Discard)) {
+        (call.session.queue, call.session.watched) = (None, None);
+    }
+    match verb {
+        Some(Verb::Exec) => {
+            call.out.error(format_args!("EXECABORT Transaction discarded because of: {why}"));
+        }
+        _ => call.out.error(format_args!("ERR {why}")),
+    }
+    after(call);
 }
 
 fn begin(call: &mut Call<'_>, verb: Option<Verb>) {
@@ -86,8 +103,14 @@ fn queue(call: &mut Call<'_>, verb: Verb) {
     }
     queue.spoil();
     call.out.error(format_args!(
-        "ERR too much is queued: at most {QUEUED_MAX} commands and {QUEUED_BYTES_MAX} bytes of them; use several transactions"
+        "ERR too much is queued: at most {QUEUED_MAX} commands and {QUEUED_BYTES_MAX} bytes of them, {QUEUED_WHOLE_MAX} about all \
+         keys; use several transactions"
     ));
+}
+
+/// Whether a command may take so long that others have their turn after it.
+pub(super) fn is_long(verb: Verb) -> bool {
+    verb == Verb::Exec || commands::is_about_all(verb)
 }
 
 /// Carries out a command that this client may use, whose number of arguments is right.

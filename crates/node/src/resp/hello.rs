@@ -29,8 +29,10 @@ fn authenticate(call: &mut Call<'_>, user: Option<&[u8]>, secret: &[u8]) -> Resu
     let epoch = call.shared.tokens.epoch();
     match call.shared.tokens.check_as(user, secret, call.now) {
         Ok(identity) => {
-            call.session.known_by_token(call.shared, identity, epoch);
-            Ok(())
+            if call.session.known_by_token(call.shared, identity, epoch) {
+                return Ok(());
+            }
+            Err("NOPERM this connection listens to channels that this token does not reach: UNSUBSCRIBE first".to_owned())
         }
         Err(failure) => {
             let wait = call.shared.tokens.failed(&call.session.caller).err();

@@ -7,6 +7,7 @@ use larder_door::resp::table::COMMANDS;
 
 use super::call::Call;
 use super::hello::REDIS_VERSION;
+use super::server::policy;
 use super::shared::Shared;
 use crate::metrics::{process_seconds, resident_bytes};
 
@@ -59,7 +60,7 @@ fn write(call: &Call<'_>, name: &str, section: &mut Section<'_>) {
     match name {
         "server" => server(shared, section),
         "clients" => clients(shared, section),
-        "memory" => memory(shared, section),
+        "memory" => memory(shared, section, policy(call)),
         "persistence" => {
             section.title("Persistence");
             for name in [
@@ -133,7 +134,7 @@ fn clients(shared: &Shared, section: &mut Section<'_>) {
     section.line("blocked_clients", 0);
 }
 
-fn memory(shared: &Shared, section: &mut Section<'_>) {
+fn memory(shared: &Shared, section: &mut Section<'_>, policy: &str) {
     let usage = shared.memory_usage();
     section.title("Memory");
     section.line("used_memory", usage.accounted_bytes);
@@ -142,7 +143,7 @@ fn memory(shared: &Shared, section: &mut Section<'_>) {
         section.line("used_memory_rss", bytes);
     }
     section.line("maxmemory", usage.cap_bytes);
-    section.line("maxmemory_policy", "noeviction");
+    section.line("maxmemory_policy", policy);
     section.line("mem_clients_normal", shared.partial_bytes() + shared.unsent_bytes());
 }
 

@@ -18,7 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::clients::{Budget, Clients};
+use super::budget::Shares;
+use super::clients::Clients;
 use super::connection::Connection;
 use super::notify::Notify;
 use super::pubsub::Topology;
@@ -96,8 +97,8 @@ impl Door {
             topology,
             limiter: Limiter::new(self.config.rates),
             proxies: parts.proxies,
-            partial: Budget::new(PARTIAL_BYTES_MAX),
-            unsent: Budget::new(UNSENT_BYTES_MAX),
+            partial: Shares::new(PARTIAL_BYTES_MAX),
+            unsent: Shares::new(UNSENT_BYTES_MAX),
             config: self.config,
             sources: parts.sources,
         });
@@ -225,10 +226,6 @@ async fn welcome(
     };
     let caller = Caller::with_certificate(caller.address, &identity.name);
     counted.place.known();
-    if seat.turned_away {
-        shared.sources.metrics.redis.refused(Refusal::Crowded);
-        return;
-    }
     let (_never, gone) = oneshot::channel();
     let ended = std::mem::replace(&mut seat.ended, gone);
     let client = shared.clients.enter(peer, local);

@@ -4,13 +4,14 @@
 //! (by its [`wire`]) what has come, parses it where it lies (`larder_door::resp`) and sends all answers at once; [`dispatch`] checks and
 //! finds what carries a command out, with a [`call`] in its hand. [`hello`], [`client`], [`server`], [`info`], [`pubsub`]
 //! are about the connection, the node and messages; [`commands`] are about values. [`session`] is a connection's state
-//! ([`queue`]: what `MULTI` holds back, [`watching`]: what `WATCH` named), [`clients`] what others see of it, [`shared`] what all have in common, [`notify`]
+//! ([`queue`]: what `MULTI` holds back, [`watching`]: what `WATCH` named), [`clients`] what others see of it, [`budget`] how much connections may hold, [`shared`] what all have in common, [`notify`]
 //! tells of keys, [`rights`] says who may what.
 //!
 //! Nothing in a request waits: values are in memory. Decisions are in `docs/design/redis.md`.
 
 mod ahead;
 mod batch;
+mod budget;
 mod call;
 mod client;
 mod clients;

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::pubsub::Topology;
-use crate::feeds::{Feeds, WatchAsk};
+use crate::feeds::{Feeds, WatchAsk, Watching};
 
 /// What the channels of all notifications begin with.
 const BEGINNING: &[u8] = b"__key";
@@ -37,7 +37,8 @@ pub(crate) struct Notify {
 /// Who wants to hear of one namespace, and what follows its expiries.
 struct Listening {
     subscriptions: usize,
-    expiries: AbortHandle,
+    /// `None` where too many watch already.
+    expiries: Option<AbortHandle>,
 }
 
 impl Notify {
@@ -66,12 +67,26 @@ impl Notify {
         }
         let mut listening = self.listening.lock();
         let entry = listening.entry(namespace).or_insert_with(|| {
-            let (topology, feeds) = (self.topology.clone(), self.feeds.clone());
-            let expiries = self.runtime.spawn(follow(topology, feeds, namespace)).abort_handle();
+            // At once: what ends after the subscription was answered is told.
+            let expiries = self.watch(namespace).map(|watching| {
+                self.runtime.spawn(follow(self.topology.clone(), watching, namespace)).abort_handle()
+            });
             Listening { subscriptions: 0, expiries }
         });
         entry.subscriptions += 1;
         self.interested.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn watch(&self, namespace: NamespaceId) -> Option<Watching> {
+        let ask = WatchAsk {
+            namespace,
+            prefix: Bytes::new(),
+            keys: Vec::new(),
+            key_len_max: KEY_LEN_MAX,
+            cursor: None,
+        };
+        let watching = self.feeds.watch(Class::Memory, ask);
+        watching.inspect_err(|failure| tracing::warn!(%failure, "nobody is told which keys expire")).ok()
     }
 
     /// A subscription ended.
@@ -84,7 +99,7 @@ impl Notify {
             entry.subscriptions -= 1;
             self.interested.fetch_sub(1, Ordering::Relaxed);
             if entry.subscriptions == 0 {
-                entry.expiries.abort();
+                entry.expiries.iter().for_each(AbortHandle::abort);
                 listening.remove(&namespace);
             }
         }
@@ -94,7 +109,7 @@ impl Notify {
 impl Drop for Notify {
     fn drop(&mut self) {
         for listening in self.listening.get_mut().values() {
-            listening.expiries.abort();
+            listening.expiries.iter().for_each(AbortHandle::abort);
         }
     }
 }
@@ -118,21 +133,7 @@ fn may_concern(name: &[u8], is_pattern: bool) -> bool {
 }
 
 /// Tells of values whose time was up, until it is aborted or the node stops.
-async fn follow(topology: Arc<Topology>, feeds: Arc<Feeds>, namespace: NamespaceId) {
-    let ask = WatchAsk {
-        namespace,
-        prefix: Bytes::new(),
-        keys: Vec::new(),
-        key_len_max: KEY_LEN_MAX,
-        cursor: None,
-    };
-    let mut watching = match feeds.watch(Class::Memory, ask) {
-        Ok(watching) => watching,
-        Err(failure) => {
-            tracing::warn!(error = %failure.message, "nobody is told which keys expire");
-            return;
-        }
-    };
+async fn follow(topology: Arc<Topology>, mut watching: Watching, namespace: NamespaceId) {
     while let Some(page) = watching.page().await {
         for event in &page.events {
             if event.kind == EventKind::Expired {

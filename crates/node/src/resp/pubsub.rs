@@ -18,8 +18,10 @@ use parking_lot::RwLock;
 
 use super::call::Call;
 use super::clients::Client;
-use super::session::Session;
+use super::rights;
+use super::session::{Replies, Session, Space};
 use super::shared::Shared;
+use crate::identity::Identity;
 
 /// Subscriptions ended under one lock, when a client goes that has many.
 const ENDED_AT_ONCE: usize = 1024;
@@ -41,6 +43,14 @@ impl Subscriptions {
     /// How many channels and patterns.
     pub(super) fn count(&self) -> usize {
         self.channels.len() + self.patterns.len()
+    }
+
+    /// Whether somebody else, who works in this namespace, may go on to listen to them.
+    pub(super) fn may_go_on(&self, who: &Identity, space: &Space) -> bool {
+        let channels = self.channels.iter().map(|name| (&**name, false));
+        let patterns = self.patterns.iter().map(|name| (&**name, true));
+        self.count() == 0
+            || self.namespace == space.id && rights::may_go_on(who, space, channels.chain(patterns))
     }
 
     fn of(&mut self, is_pattern: bool) -> &mut HashSet<Arc<[u8]>> {
@@ -252,6 +262,7 @@ pub(super) fn unsubscribe(call: &mut Call<'_>, is_pattern: bool) {
     if !named.is_empty() {
         for name in named.iter() {
             forget(call.shared, call.session, name, is_pattern);
+            deliver(call);
             confirm(call, word, Some(name));
         }
     } else {
@@ -260,6 +271,7 @@ pub(super) fn unsubscribe(call: &mut Call<'_>, is_pattern: bool) {
             own.map(|own| own.of(is_pattern).iter().cloned().collect()).unwrap_or_default();
         for name in &names {
             forget(call.shared, call.session, name, is_pattern);
+            deliver(call);
             confirm(call, word, Some(name));
         }
         if names.is_empty() {
@@ -279,6 +291,15 @@ fn forget(shared: &Shared, session: &mut Session, name: &[u8], is_pattern: bool)
     session.client.listens(own.channels.len(), own.patterns.len());
 }
 
+/// Hands over what has come meanwhile, before it is said that nothing more comes: with RESP2 a message that comes after
+/// that is taken for the answer to the next command. Not within the answer to `EXEC`, where nothing else has a place.
+pub(super) fn deliver(call: &mut Call<'_>) {
+    if call.session.client.has_mail() && call.session.replies == Replies::On && !call.session.in_exec {
+        let mail = call.session.client.take_mail();
+        call.out.raw(&mail);
+    }
+}
+
 /// Ends all subscriptions: the client goes, or begins anew.
 pub(super) fn forget_all(shared: &Shared, session: &mut Session) {
     let Some(own) = session.subscriptions.take() else { return };
@@ -294,6 +315,10 @@ pub(super) fn forget_all(shared: &Shared, session: &mut Session) {
 
 /// `PUBLISH`.
 pub(super) fn publish(call: &mut Call<'_>) {
+    // No listener can name it, and each pattern is compared with it.
+    if call.arg(1).len() > CHANNEL_BYTES_MAX {
+        return call.out.error(TooMany::Name);
+    }
     let sent = call.shared.topology.publish(call.session.space.id, call.arg(1), call.arg(2));
     call.out.count(sent);
 }

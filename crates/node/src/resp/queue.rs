@@ -1,8 +1,10 @@
 //! What `MULTI` queues: requests in a few growing pieces of memory, bounded in number and bytes.
 
-use larder_door::resp::limits::{QUEUED_BYTES_MAX, QUEUED_MAX};
+use larder_door::resp::limits::{QUEUED_BYTES_MAX, QUEUED_MAX, QUEUED_WHOLE_MAX};
 use larder_door::resp::request::Span;
 use larder_door::resp::{Args, Verb};
+
+use super::commands::is_about_all;
 
 /// A request that waits. Its arguments lie in the queue.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +22,8 @@ pub(crate) struct Queue {
     bytes: Vec<u8>,
     spans: Vec<Span>,
     requests: Vec<Queued>,
+    /// How many of them are about all keys.
+    whole: usize,
     /// Something could not be queued: `EXEC` will do nothing.
     spoilt: bool,
 }
@@ -35,7 +39,9 @@ impl Queue {
     /// [`QueueFull`]; nothing was queued.
     pub(super) fn push(&mut self, verb: Verb, args: Args<'_>) -> Result<(), QueueFull> {
         let more = args.bytes_len() + args.len() * size_of::<Span>();
-        if self.requests.len() >= QUEUED_MAX || self.len_bytes() + more > QUEUED_BYTES_MAX {
+        let whole = self.whole + usize::from(is_about_all(verb));
+        let is_full = self.requests.len() >= QUEUED_MAX || self.len_bytes() + more > QUEUED_BYTES_MAX;
+        if is_full || whole > QUEUED_WHOLE_MAX {
             return Err(QueueFull);
         }
         let short = |number: usize| u32::try_from(number).map_err(|_| QueueFull);
@@ -46,6 +52,7 @@ impl Queue {
             self.spans.push(Span::new(start, self.bytes.len()));
         }
         self.requests.push(queued);
+        self.whole = whole;
         Ok(())
     }
 
@@ -109,5 +116,11 @@ mod tests {
             queue.push(Verb::Ping, args(b"", &[])).unwrap();
         }
         assert_eq!(queue.push(Verb::Ping, args(b"", &[])), Err(QueueFull), "the number is bounded, too");
+        let mut queue = Queue::default();
+        for _ in 0..QUEUED_WHOLE_MAX {
+            queue.push(Verb::Keys, args(b"", &[])).unwrap();
+        }
+        assert_eq!(queue.push(Verb::Scan, args(b"", &[])), Err(QueueFull), "everybody waits for these");
+        queue.push(Verb::Get, args(b"", &[])).unwrap();
     }
 }

@@ -16,6 +16,8 @@ const KEYSPACE: &[u8] = b"__keyspace@0__:";
 fn needed(command: &Command, args: Args<'_>) -> Option<Right> {
     match command.verb {
         Verb::Publish => Some(Right::Write),
+        // It tells whether keys change.
+        Verb::Watch => Some(Right::Read),
         // What is there stays as it is.
         Verb::SetNx | Verb::MSetNx => Some(Right::AppendOnly),
         Verb::Set if only_if_absent(args.from(3)) => Some(Right::AppendOnly),
@@ -70,17 +72,37 @@ fn may_touch(who: &Identity, command: &Command, args: Args<'_>) -> bool {
     match command.verb {
         Verb::Info | Verb::Time | Verb::CommandTable | Verb::Config => true,
         Verb::Scan => {
-            let mut words = rest.iter();
-            let pattern = words.find(|word| word.eq_ignore_ascii_case(b"match")).and_then(|_| words.next());
-            pattern.is_some_and(|pattern| who.may_touch(literal(pattern)))
+            // In pairs, as `SCAN` reads them. Of several patterns the last counts there: none may reach further.
+            let mut patterns = (2..args.len())
+                .step_by(2)
+                .filter(|at| args.at(*at).eq_ignore_ascii_case(b"match"))
+                .map(|at| args.at(at + 1))
+                .peekable();
+            patterns.peek().is_some() && patterns.all(|pattern| who.may_touch(literal(pattern)))
         }
         Verb::Keys => who.may_touch(literal(args.at(1))),
         Verb::Publish => who.may_touch(args.at(1)),
-        Verb::Subscribe => rest.iter().all(|channel| who.may_touch(about(channel))),
-        Verb::PSubscribe => rest.iter().all(|pattern| who.may_touch(about(literal(pattern)))),
+        Verb::Subscribe => rest.iter().all(|channel| may_hear(who, channel, false)),
+        Verb::PSubscribe => rest.iter().all(|pattern| may_hear(who, pattern, true)),
         Verb::Unsubscribe | Verb::PUnsubscribe => true,
         _ => command.keys.first > 0 && command.keys(args).all(|key| who.may_touch(key)),
     }
+}
+
+/// Whether somebody's limit to keys lets it listen to a channel, or to all that match a pattern.
+fn may_hear(who: &Identity, name: &[u8], is_pattern: bool) -> bool {
+    who.may_touch(about(if is_pattern { literal(name) } else { name }))
+}
+
+/// Whether somebody may go on to listen to these channels (or patterns) of a namespace, to which somebody else had begun to
+/// listen on the same connection.
+pub(super) fn may_go_on<'n>(
+    who: &Identity,
+    space: &Space,
+    mut names: impl Iterator<Item = (&'n [u8], bool)>,
+) -> bool {
+    who.check_somewhere(Right::Read, &space.settings.name).is_ok()
+        && names.all(|(name, is_pattern)| may_hear(who, name, is_pattern))
 }
 
 /// What all that matches a pattern begins with.
@@ -132,7 +154,7 @@ mod tests {
     fn each_right_lets_its_holder_do_what_it_says() {
         let (read, append, write) =
             (limited(Right::Read, None), limited(Right::AppendOnly, None), limited(Right::Write, None));
-        for line in ["get a", "scan 0", "ttl a", "info", "subscribe a", "ping", "multi"] {
+        for line in ["get a", "scan 0", "watch a", "ttl a", "info", "subscribe a", "ping", "multi"] {
             assert!(may(&read, line), "{line}");
         }
         for line in ["set a b", "del a", "publish a b", "expire a 1", "getdel a", "flushdb"] {
@@ -151,6 +173,8 @@ mod tests {
             "mset app:1 a app:2 b",
             "rename app:1 app:2",
             "scan 0 match app:* count 9",
+            "scan 0 match app:* match app:x*",
+            "watch app:1 app:2",
             "keys app:x*",
             "subscribe app:news __keyspace@0__:app:1",
             "psubscribe __keyspace@0__:app:*",
@@ -166,6 +190,11 @@ mod tests {
             "rename app:1 other",
             "scan 0",
             "scan 0 count 5 match *",
+            "scan 0 match app:* match *",
+            "scan 0 match * match app:*",
+            "scan 0 type match match *",
+            "scan 0 match",
+            "watch app:1 other",
             "keys *",
             "keys ap*",
             "randomkey",

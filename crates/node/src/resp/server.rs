@@ -2,6 +2,7 @@
 
 use larder_door::resp::table::{COMMANDS, Command, Flags, Group};
 use larder_door::resp::{Protocol, Verb, glob, numbers};
+use larder_format::namespace::WhenFull;
 
 use super::call::Call;
 use super::pubsub;
@@ -36,6 +37,9 @@ pub(super) fn select(call: &mut Call<'_>) {
 /// `RESET`: as a new connection, but for its number.
 pub(super) fn reset(call: &mut Call<'_>) {
     pubsub::forget_all(call.shared, call.session);
+    pubsub::deliver(call);
+    // Where answers are off nobody wants it.
+    drop(call.session.client.take_mail());
     let session = &mut *call.session;
     session.queue = None;
     session.watched = None;
@@ -200,6 +204,14 @@ pub(super) fn config(call: &mut Call<'_>) {
     }
 }
 
+/// What happens now when memory is full, in Redis' words.
+pub(super) fn policy(call: &Call<'_>) -> &'static str {
+    match call.shared.space(&call.session.space.settings.name).settings.when_full {
+        WhenFull::Refuse => "noeviction",
+        WhenFull::Evict => "volatile-ttl",
+    }
+}
+
 /// What Redis calls the settings of this door, and how they are.
 fn settings(call: &Call<'_>) -> Vec<(&'static str, String)> {
     let config = &call.shared.config;
@@ -211,7 +223,7 @@ fn settings(call: &Call<'_>) -> Vec<(&'static str, String)> {
         ("databases", text("1")),
         ("maxclients", config.connections_max.to_string()),
         ("maxmemory", cap.to_string()),
-        ("maxmemory-policy", text("noeviction")),
+        ("maxmemory-policy", text(policy(call))),
         ("notify-keyspace-events", text("AKE")),
         ("port", config.listen.port().to_string()),
         ("proto-max-bulk-len", config.value_len_max.to_string()),

@@ -47,8 +47,15 @@ pub(crate) enum Replies {
 pub(super) struct ByToken {
     /// The number that tokens had then ([`crate::tokens::Tokens::epoch`]).
     epoch: u64,
-    /// How far the caller was known before.
-    before: Caller,
+    before: Before,
+}
+
+/// Who a connection was before it showed a token, and is again once that is forgotten.
+struct Before {
+    caller: Caller,
+    /// By its certificate; nobody's rights are more than those of a certificate that gives few.
+    identity: Option<Arc<Identity>>,
+    space: Arc<Space>,
 }
 
 /// The state of one connection.
@@ -69,6 +76,8 @@ pub(crate) struct Session {
     pub(crate) space: Arc<Space>,
     /// What `MULTI` queued; `None`: no `MULTI`.
     pub(crate) queue: Option<Box<Queue>>,
+    /// What was queued is being carried out.
+    pub(crate) in_exec: bool,
     /// The keys that `WATCH` named.
     pub(crate) watched: Option<Box<Watching>>,
     /// Channels and patterns it listens to.
@@ -92,6 +101,7 @@ impl Session {
             auth_failures: 0,
             space,
             queue: None,
+            in_exec: false,
             watched: None,
             subscriptions: None,
             replies: Replies::On,
@@ -99,22 +109,34 @@ impl Session {
         }
     }
 
-    /// It has shown a good token.
-    pub(super) fn known_by_token(&mut self, shared: &Shared, identity: Identity, epoch: u64) {
+    /// It has shown a good token. Answers whether it is known by it now: it is not where it listens to what the token's
+    /// holder may not listen to.
+    pub(super) fn known_by_token(&mut self, shared: &Shared, identity: Identity, epoch: u64) -> bool {
+        let space = match identity.namespaces.as_deref() {
+            Some([only]) => shared.space(only),
+            _ => shared.space(&shared.config.namespace),
+        };
+        if self.subscriptions.as_ref().is_some_and(|all| !all.may_go_on(&identity, &space)) {
+            return false;
+        }
         let serial = identity.serial.as_str();
         let known = Caller::with_token(self.caller.address, serial);
-        let before = std::mem::replace(&mut self.caller, known);
-        let before = self.by_token.take().map_or(before, |earlier| earlier.before);
+        let before = match self.by_token.take() {
+            Some(earlier) => earlier.before,
+            None => Before {
+                caller: self.caller.clone(),
+                identity: self.identity.clone(),
+                space: self.space.clone(),
+            },
+        };
         self.by_token = Some(Box::new(ByToken { epoch, before }));
         self.client.set_about(|about| about.user = Some(serial.into()));
         self.client.set_known_until(Some(identity.not_after_ms));
         self.client.set_unknown(false);
-        self.space = match identity.namespaces.as_deref() {
-            Some([only]) => shared.space(only),
-            _ => shared.space(&shared.config.namespace),
-        };
+        (self.caller, self.space) = (known, space);
         (self.identity, self.is_unknown) = (Some(Arc::new(identity)), false);
         self.auth_failures = 0;
+        true
     }
 
     /// Whether what it said of itself still holds: tokens can be revoked, and end.
@@ -128,15 +150,16 @@ impl Session {
         shared.tokens.holds(identity, now)
     }
 
-    /// Nobody in particular again, as the door takes those who have not said who they are.
+    /// Whom its certificate names again; without one nobody in particular, as the door takes those who have not said who
+    /// they are.
     pub(super) fn forget_user(&mut self, shared: &Shared) {
         if let Some(by_token) = self.by_token.take() {
-            self.identity = None;
-            self.caller = by_token.before;
-            self.space = shared.space(&shared.config.namespace);
-            self.client.set_about(|about| about.user = None);
+            let Before { caller, identity, space } = by_token.before;
+            (self.caller, self.identity, self.space) = (caller, identity, space);
+            let user = self.identity.as_ref().map(|identity| identity.name.clone().into());
+            self.client.set_about(|about| about.user = user);
             self.client.set_known_until(None);
-            self.is_unknown = shared.config.auth == RawAuth::Token;
+            self.is_unknown = self.identity.is_none() && shared.config.auth == RawAuth::Token;
             self.client.set_unknown(self.is_unknown);
         }
     }

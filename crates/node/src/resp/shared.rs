@@ -11,7 +11,8 @@ use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
 use larder_store::api::{RecordStore, RecordUsage};
 use larder_store::memory::MemoryTable;
 
-use super::clients::{Budget, Clients};
+use super::budget::Shares;
+use super::clients::Clients;
 use super::notify::Notify;
 use super::pubsub::Topology;
 use super::session::Space;
@@ -38,9 +39,9 @@ pub(crate) struct Shared {
     /// Who is believed to call for others.
     pub(super) proxies: Arc<Proxies>,
     /// For requests that have come in part, and what `MULTI` queued.
-    pub(super) partial: Budget,
+    pub(super) partial: Shares,
     /// For answers that their clients have not taken.
-    pub(super) unsent: Budget,
+    pub(super) unsent: Shares,
 }
 
 impl Shared {

@@ -27,6 +27,7 @@ use super::shared::Shared;
 use crate::plain::{Held, Until, Values};
 use fault::{Fault, denied};
 use whole::Whole;
+pub(super) use whole::is_about_all;
 
 /// A command at work: the keys it may touch, and where its reply goes.
 struct Run<'r, 'v> {

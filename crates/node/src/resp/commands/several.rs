@@ -1,11 +1,16 @@
 //! Several values at once: MGET, MSET, MSETNX.
 
 use larder_door::resp::Args;
+use larder_door::resp::limits::REPLACED_BYTES_MAX;
 use larder_format::record::Expiry;
 
 use super::Run;
 use super::fault::{Fault, denied};
 use crate::plain::{Denied, Until};
+
+/// What is replaced could not be put back.
+const TOO_MUCH: Fault =
+    Fault::Words("ERR the values that are there are too long to be replaced as one; set fewer keys at once");
 
 /// `MGET key [key …]`: nothing stands for what is no plain value, as in Redis for what is no string.
 pub(super) fn mget(run: &mut Run<'_, '_>, args: Args<'_>) -> Result<(), Fault> {
@@ -56,7 +61,13 @@ fn set_all(run: &mut Run<'_, '_>, args: Args<'_>) -> Result<(), Fault> {
     }
     let pairs = || args.from(1).iter().step_by(2).zip(args.from(2).iter().step_by(2));
     let mut before = Vec::with_capacity(args.len() / 2);
+    let mut bytes = 0;
     for (key, _) in pairs() {
+        let was = run.held.was(key).map_err(denied(run.verb))?;
+        bytes += was.map_or(0, |was| was.len);
+        if bytes > REPLACED_BYTES_MAX {
+            return Err(TOO_MUCH);
+        }
         before.push((key, run.held.copied(key).map_err(denied(run.verb))?));
     }
     for (at, (key, value)) in pairs().enumerate() {

@@ -95,8 +95,10 @@ pub(super) fn exec(call: &mut Call<'_>) {
             return call.out.null_array();
         }
     }
+    call.session.in_exec = true;
     call.out.array(queue.len());
     for (verb, args) in queue.iter() {
+        call.out.begin_part();
         let is_about_all = whole::is_about_all(verb);
         if !is_about_all && !is_on_keys(verb) {
             dispatch::carry_out(&mut call.with(args), verb);
@@ -107,7 +109,9 @@ pub(super) fn exec(call: &mut Call<'_>) {
         } else {
             on_values(&mut held, shared, call.out, verb, args);
         }
+        call.out.finish_part();
     }
+    call.session.in_exec = false;
 }
 
 fn is_on_keys(verb: Verb) -> bool {

@@ -68,7 +68,7 @@ impl Whole<'_, '_> {
 }
 
 /// Whether a command needs all keys held where it is part of a transaction.
-pub(super) fn is_about_all(verb: Verb) -> bool {
+pub(in super::super) fn is_about_all(verb: Verb) -> bool {
     matches!(verb, Verb::Scan | Verb::Keys | Verb::RandomKey | Verb::FlushDb | Verb::FlushAll)
 }
 
