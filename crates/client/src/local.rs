@@ -8,3 +8,13 @@ pub mod source;
 pub mod target;
 pub mod walk;
 pub mod xattrs;
+
+/// The system's words for an I/O error, without its number.
+#[must_use]
+pub fn io_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_lowercase(),
+        None => text,
+    }
+}

@@ -27,6 +27,7 @@ use larder_wire::request::{Ask, RecordRequest};
 use parking_lot::Mutex;
 
 use crate::files::{Attempts, Sealers};
+use crate::local::io_words;
 use crate::memory::SeenMemory;
 use crate::remote::Remote;
 use crate::transfer::{Outage, Transfers};
@@ -116,7 +117,7 @@ pub(crate) fn seal_failure(error: SealError) -> Failure {
 
 /// A failure to use a local file.
 pub(crate) fn local_failure(path: &std::path::Path, error: &std::io::Error) -> Failure {
-    Failure::new(io_kind(error), format!("{}: {error}", path.display()))
+    Failure::new(io_kind(error), format!("{}: {}", path.display(), io_words(error)))
 }
 
 /// What a caller should do about a failure to read or write a local file.

@@ -23,4 +23,5 @@ pub mod sealed;
 pub mod segment;
 pub mod size;
 pub mod slot;
+pub mod span;
 pub mod token;

@@ -8,6 +8,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::ids::NamespaceId;
 use crate::limits::{NAMESPACE_NAME_LEN_MAX, TTL_MS_MAX};
 use crate::record::{Expiry, unknown_format};
+use crate::span;
 
 /// Newest version of the settings layout that this program reads and writes. Settings that version 1 can say are
 /// written as version 1, so that an older program still reads them.
@@ -107,7 +108,7 @@ pub enum LifetimeError {
     #[error("a lifetime must end in the future")]
     Past,
     /// Longer than allowed.
-    #[error("the lifetime asked for is longer than allowed asked_ms={asked_ms} max_ms={max_ms}")]
+    #[error("the lifetime asked for is longer than allowed asked={} max={}", span::text(*asked_ms), span::text(*max_ms))]
     TooLong {
         /// Asked for.
         asked_ms: u64,
@@ -115,7 +116,7 @@ pub enum LifetimeError {
         max_ms: u64,
     },
     /// No end, where every value must have one.
-    #[error("every value here must have a lifetime of at most max_ms={max_ms}")]
+    #[error("every value here must have a lifetime of at most max={}", span::text(*max_ms))]
     NeedsEnd {
         /// Allowed.
         max_ms: u64,

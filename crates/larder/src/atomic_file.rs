@@ -29,8 +29,7 @@ pub fn write(path: &Path, bytes: &[u8], existing: Existing) -> Outcome {
     let beside = beside(path)?;
     let result = write_beside(&beside, bytes).and_then(|()| match existing {
         Existing::Replace => fs::rename(&beside, path),
-        // A hard link fails where a rename would replace.
-        Existing::Keep => fs::hard_link(&beside, path).and_then(|()| fs::remove_file(&beside)),
+        Existing::Keep => rename_to_new(&beside, path),
     });
     if let Err(error) = result {
         // It may never have come into being; there is nothing better to do than to try.
@@ -69,6 +68,19 @@ fn beside(path: &Path) -> Outcome<PathBuf> {
         .ok_or_else(|| Failure::invalid(format!("{} does not name a file", shown(path))))?
         .to_string_lossy();
     Ok(path.with_file_name(format!(".{name}.{:016x}", SystemRng.u64())))
+}
+
+/// Renames where nothing is. File systems without second names, as sticks have them, can do that; those that cannot have
+/// second names: a hard link, too, fails where a rename would replace.
+fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::hard_link(from, to).and_then(|()| fs::remove_file(from))
+        }
+        renamed => Ok(renamed?),
+    }
 }
 
 fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {

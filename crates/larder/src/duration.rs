@@ -6,16 +6,10 @@
 use std::time::Duration;
 
 use larder_format::limits::TTL_MS_MAX;
+use larder_format::span;
 
-/// Units, largest first, in milliseconds.
-const UNITS: &[(&str, u64)] = &[
-    ("w", 7 * 24 * 3_600_000),
-    ("d", 24 * 3_600_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+/// The unit that is written and not shown, in milliseconds.
+const WEEK: (&str, u64) = ("w", 7 * 24 * 3_600_000);
 
 /// Digits kept after the point: a thousandth of the largest unit is far above a millisecond, more digits are
 /// a slip of the hand.
@@ -54,6 +48,11 @@ pub fn parse(text: &str, min: Duration, max: Duration) -> Result<Duration, Strin
     }
 }
 
+/// Units that are understood, largest first.
+fn units() -> impl Iterator<Item = &'static (&'static str, u64)> {
+    std::iter::once(&WEEK).chain(span::UNITS)
+}
+
 enum Slip {
     NotATime,
     TooBig,
@@ -71,7 +70,7 @@ fn millis(text: &str) -> Result<u64, Slip> {
         let unit_ms = match unit {
             // Plain seconds stand alone: `1h30` could mean minutes to one person and seconds to another.
             "" if smallest == u64::MAX && next.is_empty() => 1_000,
-            _ => UNITS.iter().find(|(name, _)| *name == unit).ok_or(Slip::NotATime)?.1,
+            _ => units().find(|(name, _)| *name == unit).ok_or(Slip::NotATime)?.1,
         };
         if unit_ms >= smallest {
             return Err(Slip::NotATime);
@@ -108,16 +107,7 @@ fn scaled(number: &str, unit_ms: u64) -> Result<u64, Slip> {
 
 /// A length of time exactly to the millisecond, as [`parse`] reads it: `1h30m`.
 pub fn text(length: Duration) -> String {
-    let mut left = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-    let mut out = String::new();
-    // Weeks are for those who write them.
-    for (name, unit) in &UNITS[1..] {
-        if left >= *unit {
-            out.push_str(&format!("{}{name}", left / unit));
-            left %= unit;
-        }
-    }
-    if out.is_empty() { "0s".to_owned() } else { out }
+    span::text(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A length of time for people: its two largest units, such as `6d 23h`, `1h 30m` or `850ms`. A whole number
@@ -125,7 +115,7 @@ pub fn text(length: Duration) -> String {
 pub fn show(length: Duration) -> String {
     let mut rest = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
     let mut parts = Vec::new();
-    for (name, unit_ms) in UNITS.iter().filter(|(name, _)| *name != "w") {
+    for (name, unit_ms) in span::UNITS {
         let count = rest / unit_ms;
         rest %= unit_ms;
         if count > 0 {

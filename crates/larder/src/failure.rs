@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use larder_client::local::io_words;
 use larder_format::error::Kind;
 
 use crate::exit::Reason;
@@ -144,15 +145,6 @@ pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() || turns(c) { c.escape_default().to_string() } else { c.to_string() })
         .collect()
-}
-
-/// The system's words for an I/O error, without its number.
-pub fn io_words(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_lowercase(),
-        None => text,
-    }
 }
 
 fn reason_of_io(error: &io::Error) -> Reason {

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use larder_format::error::Kind;
 use serde::Serialize;
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, clean};
 
 /// Where a command's words go.
 #[derive(Debug, Clone, Copy)]
@@ -107,9 +107,10 @@ impl Output {
             let _ = writeln!(stderr, "{}", failure_json(failure));
             return;
         }
-        let _ = writeln!(stderr, "{} {}", self.paint_err(Tone::Bad, "error:"), failure.message());
+        let _ =
+            writeln!(stderr, "{} {}", self.paint_err(Tone::Bad, "error:"), clean_lines(failure.message()));
         if let Some(hint) = failure.hint_text() {
-            let _ = writeln!(stderr, "  {} {hint}", self.paint_err(Tone::Strong, "try:"));
+            let _ = writeln!(stderr, "  {} {}", self.paint_err(Tone::Strong, "try:"), clean_lines(hint));
         }
     }
 
@@ -122,6 +123,12 @@ impl Output {
     pub fn paint_err(self, tone: Tone, text: &str) -> String {
         paint(self.colour_err, tone, text)
     }
+}
+
+/// Words that may be a node's own, or have names in them: whatever could drive a terminal is escaped, but for the ends of
+/// lines, of which the words about a command's usage have several.
+fn clean_lines(text: &str) -> String {
+    text.split('\n').map(clean).collect::<Vec<_>>().join("\n")
 }
 
 /// An error as JSON, as documented in the reference.
@@ -174,6 +181,11 @@ mod tests {
             }})
         );
         assert!(failure_json(&Failure::invalid("x"))["error"].get("hint").is_none());
+    }
+
+    #[test]
+    fn words_from_elsewhere_cannot_drive_the_terminal() {
+        assert_eq!(clean_lines("a \u{1b}[2J\nb\u{202e}c\r"), "a \\u{1b}[2J\nb\\u{202e}c\\r");
     }
 
     #[test]

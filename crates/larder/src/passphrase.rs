@@ -6,12 +6,13 @@ use std::io::{self, Read};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
+use larder_client::local::io_words;
 use larder_format::rng::{Rng, SystemRng};
 use zeroize::Zeroizing;
 
 use crate::atomic_file::{self, Existing};
 use crate::descriptor;
-use crate::failure::{Failure, Outcome, io_words, shown};
+use crate::failure::{Failure, Outcome, shown};
 use crate::terminal::{PASSPHRASE_LEN_MAX, Terminal};
 
 /// How often a person may retype two passphrases that differ, before the command gives up.

@@ -94,6 +94,7 @@ pub fn with_vault_as<T>(
         let clock = Arc::new(SystemClock::new());
         let vault = Vault::open(remote, &root, header.generation(), memory, clock).await?;
         let vault = Arc::new(vault.with_transfers(transfers));
+        let _interrupted = SavedWhenDropped(vault.clone());
         let result = work(&vault).await;
         // Also after a failure: what was seen was seen.
         let saved = vault.save_memory();
@@ -101,6 +102,16 @@ pub fn with_vault_as<T>(
         saved?;
         Ok(answer)
     })
+}
+
+/// ctrl-C drops the work where it stands: what was seen and written until then is remembered all the same.
+struct SavedWhenDropped(Arc<Vault>);
+
+impl Drop for SavedWhenDropped {
+    fn drop(&mut self) {
+        // After work that ended by itself there is nothing new to write. If this fails nobody is left to be told.
+        let _ = self.0.save_memory();
+    }
 }
 
 /// Runs a command's work on the node alone, without any key.

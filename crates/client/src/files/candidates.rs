@@ -4,15 +4,17 @@
 
 use std::collections::HashMap;
 
+use larder_format::error::Kind;
 use larder_format::head::{EntryTarget, Head};
-use larder_format::operation::Found;
-use larder_format::record::Key;
+use larder_format::operation::{Condition, Found, Outcome};
+use larder_format::record::{Key, Version};
 use larder_seal::names::{DIR_PREFIX_LEN, SealedKey};
 use larder_wire::answer::Failure;
+use larder_wire::request::Ask;
 
 use crate::meter::Meter;
 use crate::remote::Scan;
-use crate::vault::Vault;
+use crate::vault::{Vault, unexpected};
 
 /// Deepest climb from a file to the root: more is a loop.
 const CLIMB_MAX: usize = larder_format::limits::PATH_DEPTH_MAX;
@@ -44,6 +46,10 @@ pub struct Candidate {
     /// When they go by themselves; `None`: never.
     pub ends_ms: Option<u64>,
     key: SealedKey,
+    /// Of the file that is there, when it was looked at.
+    current: Option<Version>,
+    /// Version of the last of its older versions' records to be changed: what was changed since, nobody was shown.
+    until: u64,
 }
 
 /// How much of one kind there is.
@@ -68,13 +74,17 @@ pub struct Candidates {
     pub files: Total,
     /// The largest of each kind: trash, older versions, files.
     pub largest: Vec<Candidate>,
+    /// Highest version of all records that were looked at.
+    until: u64,
 }
 
 /// The records of one file.
 #[derive(Default)]
 struct Group {
     name: String,
-    current: Option<(u64, u64)>,
+    /// Length and version.
+    current: Option<(u64, Version)>,
+    until: u64,
     older: Total,
     newest_ms: u64,
     ends_ms: Option<u64>,
@@ -124,6 +134,7 @@ impl Pass {
     }
 
     fn take(&mut self, vault: &Vault, record: &Key, found: &Found) {
+        self.found.until = self.found.until.max(found.version.to_u64());
         let Some((key, called)) = SealedKey::parse(record.as_bytes()) else { return };
         // What cannot be opened is another vault's, or damaged: for other commands.
         let Ok(Head::Entry(entry)) = vault.open_head(vault.files, record.as_bytes(), &found.head) else {
@@ -141,14 +152,14 @@ impl Pass {
                 }
                 let Some((_, group)) = &mut self.group else { return };
                 group.name = entry.name;
-                let changed_ms = called.unwrap_or(found.version).0.ms();
-                if called.is_none() {
-                    group.current = Some((size, changed_ms));
+                let Some(called) = called else {
+                    group.current = Some((size, found.version));
                     return;
-                }
+                };
+                group.until = group.until.max(found.version.to_u64());
                 group.older.versions += 1;
                 group.older.bytes += size;
-                group.newest_ms = group.newest_ms.max(changed_ms);
+                group.newest_ms = group.newest_ms.max(called.0.ms());
                 group.ends_ms = group.ends_ms.max(found.expiry.ms());
             }
         }
@@ -164,6 +175,8 @@ impl Pass {
             changed_ms,
             ends_ms: group.ends_ms.filter(|_| kind != CandidateKind::File),
             key,
+            current: group.current.map(|(_, version)| version),
+            until: group.until,
         };
         let older = group.older;
         let kind = if group.current.is_some() { CandidateKind::Older } else { CandidateKind::Trash };
@@ -176,12 +189,12 @@ impl Pass {
             let place = usize::from(kind == CandidateKind::Older);
             self.largest[place].add(candidate(kind, older.versions, older.bytes, group.newest_ms));
         }
-        if let Some((size, changed_ms)) = group.current {
+        if let Some((size, written)) = group.current {
             self.found.files.files += 1;
             self.found.files.versions += 1;
             self.found.files.bytes += size;
             let (versions, bytes) = (older.versions + 1, older.bytes.saturating_add(size));
-            self.largest[2].add(candidate(CandidateKind::File, versions, bytes, changed_ms));
+            self.largest[2].add(candidate(CandidateKind::File, versions, bytes, written.0.ms()));
         }
     }
 
@@ -235,29 +248,45 @@ impl Vault {
         Ok(pass.finish(self))
     }
 
-    /// Deletes a candidate for good; answers how many versions went. Of what was brought back meanwhile nothing.
+    /// Deletes a candidate for good, as it was when it was looked at; answers how many versions went. Nothing goes of what
+    /// was brought back, replaced or deleted meanwhile: what is kept of it now is somebody's way back.
     ///
     /// # Errors
     /// [`Failure`].
     pub async fn delete_candidate(&self, candidate: &Candidate) -> Result<u64, Failure> {
         let key = candidate.key;
+        let now = match self.read(self.files, key.as_bytes(), true).await {
+            // It is there, whatever it is.
+            Err(failure) if failure.kind == Kind::Damaged => candidate.current,
+            now => now?.map(|found| found.version),
+        };
         let mut gone = 0;
-        match candidate.kind {
-            CandidateKind::File => gone += u64::from(self.delete_any(key.as_bytes()).await?),
-            CandidateKind::Trash if self.read(self.files, key.as_bytes(), true).await?.is_some() => {
-                return Ok(0);
+        match (candidate.kind, candidate.current) {
+            (CandidateKind::File, Some(seen)) => {
+                if now != Some(seen) {
+                    return Ok(0);
+                }
+                let ask = Ask::Delete { condition: Condition::Version(seen) };
+                match self.change(self.files, key.as_bytes(), ask).await? {
+                    Outcome::Deleted { .. } => gone += 1,
+                    Outcome::Absent | Outcome::Conflict { .. } => return Ok(0),
+                    other => return Err(unexpected(&other)),
+                }
             }
-            CandidateKind::Trash | CandidateKind::Older => {}
+            (CandidateKind::Older, _) if now.is_none() => return Ok(0),
+            (CandidateKind::Trash, _) if now.is_some() => return Ok(0),
+            (CandidateKind::File, None) => return Ok(0),
+            (CandidateKind::Trash | CandidateKind::Older, _) => {}
         }
-        Ok(gone + self.end_versions(key, None).await?)
+        Ok(gone + self.drop_versions(key, Version::from_u64(candidate.until)).await?)
     }
 
-    /// Deletes for good all that was deleted before, or all older versions of what is there; answers how many
-    /// versions went.
+    /// Deletes for good all that was deleted before, or all older versions of what is there, as far as that was so when
+    /// everything was looked at; answers how many versions went.
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn delete_all(&self, kind: CandidateKind) -> Result<u64, Failure> {
+    pub async fn delete_all(&self, kind: CandidateKind, seen: &Candidates) -> Result<u64, Failure> {
         let place = match kind {
             CandidateKind::Trash => 0,
             CandidateKind::Older => 1,
@@ -277,7 +306,13 @@ impl Vault {
             let some = std::mem::take(&mut pass.largest[place].list);
             let mut now = 0;
             for candidate in &some {
-                now += self.delete_candidate(candidate).await?;
+                let changed = candidate.until > seen.until;
+                // What was deleted since was in no list of what was deleted.
+                if changed && kind == CandidateKind::Trash {
+                    continue;
+                }
+                let candidate = Candidate { until: candidate.until.min(seen.until), ..candidate.clone() };
+                now += self.delete_candidate(&candidate).await?;
             }
             gone += now;
             if some.len() < DELETE_PORTION || now == 0 {

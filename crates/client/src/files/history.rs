@@ -114,13 +114,34 @@ impl Vault {
             let outcome = self.change(self.files, kept.record.as_bytes(), ask).await?;
             changed += u64::from(matches!(outcome, Outcome::Deleted { .. } | Outcome::Written { .. }));
         }
-        for record in history.unreadable.iter().filter(|_| until_ms.is_none()) {
-            // The entry itself is not a version of itself.
-            if matches!(SealedKey::parse(record.as_bytes()), Some((_, Some(_)))) {
-                changed += u64::from(self.delete_any(record.as_bytes()).await?);
-            }
+        if until_ms.is_none() {
+            changed += self.drop_unreadable_versions(&history).await?;
         }
         Ok(changed)
+    }
+
+    /// Deletes all older versions for good that were not changed after this one was written, and what cannot be read;
+    /// answers how many.
+    pub(crate) async fn drop_versions(&self, key: SealedKey, until: Version) -> Result<u64, Failure> {
+        let history = self.history(key).await?;
+        let mut gone = 0;
+        for (_, kept) in history.files().filter(|(_, kept)| kept.found.version <= until) {
+            let ask = Ask::Delete { condition: Condition::Version(kept.found.version) };
+            let outcome = self.change(self.files, kept.record.as_bytes(), ask).await?;
+            gone += u64::from(matches!(outcome, Outcome::Deleted { .. }));
+        }
+        Ok(gone + self.drop_unreadable_versions(&history).await?)
+    }
+
+    async fn drop_unreadable_versions(&self, history: &History) -> Result<u64, Failure> {
+        let mut gone = 0;
+        for record in &history.unreadable {
+            // The entry itself is not a version of itself.
+            if matches!(SealedKey::parse(record.as_bytes()), Some((_, Some(_)))) {
+                gone += u64::from(self.delete_any(record.as_bytes()).await?);
+            }
+        }
+        Ok(gone)
     }
 
     /// After a deleted file was restored: what was to end with it lives on as long as the file.

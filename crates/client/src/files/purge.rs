@@ -104,6 +104,31 @@ impl Vault {
         Ok(report)
     }
 
+    /// Deletes older versions that were listed, and no others: what has become an older version since was shown to nobody.
+    /// What somebody changed in between stays, too. `each` gets each of them; answers how many went.
+    ///
+    /// # Errors
+    /// [`Failure`]. What was deleted until then is deleted.
+    pub async fn purge_listed(
+        self: &Arc<Self>,
+        listed: &[Superfluous],
+        mut each: impl FnMut(&Superfluous),
+    ) -> Result<u64, Failure> {
+        let (mut going, mut gone) = (JoinSet::new(), 0);
+        for version in listed {
+            if going.len() >= FILES_AT_ONCE {
+                gone += u64::from(joined(&mut going).await?);
+            }
+            let (vault, version) = (self.clone(), version.clone());
+            each(&version);
+            going.spawn(async move { vault.drop_version(&version).await });
+        }
+        while !going.is_empty() {
+            gone += u64::from(joined(&mut going).await?);
+        }
+        Ok(gone)
+    }
+
     /// Why there is nothing to be found at a path.
     async fn not_there(&self, path: &VaultPath) -> Failure {
         match self.stat(path).await {
@@ -126,11 +151,13 @@ impl Vault {
         }
     }
 
-    async fn drop_version(&self, version: &Superfluous) -> Result<(), Failure> {
+    /// Answers whether it went.
+    async fn drop_version(&self, version: &Superfluous) -> Result<bool, Failure> {
         // Whoever changed it in between gave it another end, as with a deletion: that stands.
         let ask = Ask::Delete { condition: Condition::Version(version.found) };
         match self.change(self.files, version.record.as_bytes(), ask).await? {
-            Outcome::Deleted { .. } | Outcome::Absent | Outcome::Conflict { .. } => Ok(()),
+            Outcome::Deleted { .. } => Ok(true),
+            Outcome::Absent | Outcome::Conflict { .. } => Ok(false),
             other => Err(unexpected(&other)),
         }
     }
@@ -158,10 +185,11 @@ fn superfluous(named: &Named, keep: &Keep, now_ms: u64) -> Vec<Superfluous> {
     .collect()
 }
 
-async fn joined(going: &mut JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
+/// Whether the next one went.
+async fn joined(going: &mut JoinSet<Result<bool, Failure>>) -> Result<bool, Failure> {
     match going.join_next().await {
         Some(Ok(done)) => done,
         Some(Err(error)) => Err(Failure::new(larder_format::error::Kind::Bug, error.to_string())),
-        None => Ok(()),
+        None => Ok(false),
     }
 }

@@ -2,7 +2,7 @@
 //! to a temporary file beside it, which takes its name at the end.
 
 use std::fs::{File, Permissions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +20,9 @@ pub(super) const FILE_MODE_BITS: u32 = 0o777;
 
 /// Mode bits that a folder gets: as a file's, and sticky, which only takes rights away.
 const FOLDER_MODE_BITS: u32 = 0o1777;
+
+/// Mode bits by which a folder's owner can work in it.
+const OWNER_MODE_BITS: u32 = 0o700;
 
 /// Less than this is not left behind, in bytes: a chunk.
 const REST_BYTES_MIN: u64 = 1 << 20;
@@ -170,9 +173,13 @@ fn check_replaceable(path: &Path) -> std::io::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    // Folders are refused by the rename itself.
-    if kind.is_file() || kind.is_symlink() || kind.is_dir() {
+    if kind.is_file() || kind.is_symlink() {
         return Ok(());
+    }
+    if kind.is_dir() {
+        // The rename would refuse it, too: after everything was fetched.
+        let message = "is a folder here, and nothing that is fetched takes a folder's place: move it away";
+        return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, message));
     }
     let message = "is there already and is not a regular file; it is left as it is";
     Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, message))
@@ -199,6 +206,31 @@ pub fn set_attributes(path: &Path, attributes: &Attributes) -> std::io::Result<b
         file.set_modified(time_of(attributes.mtime_ns))?;
     }
     Ok(kept)
+}
+
+/// Makes a folder that gets its mode when everything in it is written ([`finish_folder`]): nobody else can look into it
+/// until then, for what it will let others see is not known before. Folders above it are made as the system makes them.
+///
+/// # Errors
+/// The system's error.
+pub fn begin_folder(path: &Path) -> std::io::Result<()> {
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        std::fs::create_dir_all(above)?;
+    }
+    std::fs::DirBuilder::new().mode(OWNER_MODE_BITS).create(path)
+}
+
+/// Lets its owner write in a folder that is there and gets its mode anew ([`finish_folder`]): an earlier fetch may have made
+/// it read-only.
+///
+/// # Errors
+/// The system's error.
+pub fn reopen_folder(path: &Path) -> std::io::Result<()> {
+    let mode = std::fs::symlink_metadata(path)?.permissions().mode();
+    if mode & OWNER_MODE_BITS == OWNER_MODE_BITS {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(mode & 0o7777 | OWNER_MODE_BITS))
 }
 
 /// Gives a folder its mode, time and extended attributes, once everything in it is written. Answers whether those could

@@ -15,7 +15,7 @@ use larder_seal::pipeline::Width;
 use larder_wire::answer::Failure;
 use tokio::task::JoinSet;
 
-use super::get::make_local_folder;
+use super::get::{Mode, make_local_folder};
 use crate::directory::Standing;
 use crate::files::{Destination, History, at};
 use crate::local::exclude::Exclude;
@@ -144,7 +144,9 @@ impl Vault {
                 || (name == VERSIONS && run.options.versions)
                 || (name == DELETED && run.options.deleted)
             {
-                make_local_folder(&to.join(name))?;
+                // What was set aside or deleted gets no folders with modes of their own: all of it is for the owner.
+                let mode = if name == FILES { Mode::Usual } else { Mode::Private };
+                make_local_folder(&to.join(name), mode)?;
             }
         }
         let mut report = ExportReport::default();
@@ -188,7 +190,7 @@ impl Run {
         let histories = self.read(folder, report).await.map_err(Stop::Folder)?;
         // Of a moment, the folders that something was in.
         if !folder.deleted && self.options.at_ms.is_none() {
-            self.make_folders(FILES, &folder.below).map_err(Stop::Folder)?;
+            self.make_folders(FILES, &folder.below, Mode::Usual).map_err(Stop::Folder)?;
         }
         let mut jobs = Vec::new();
         let mut below = Vec::new();
@@ -211,7 +213,8 @@ impl Run {
         let mut done = self.fetch_all(jobs, report).await;
         for (next, exported) in below.into_iter().rev() {
             if let Some(exported) = exported {
-                if let Err(failure) = self.make_folders(FILES, &next.below) {
+                let mode = Mode::of(&exported.attributes);
+                if let Err(failure) = self.make_folders(FILES, &next.below, mode) {
                     report.failed.push((next.path, failure));
                     continue;
                 }
@@ -357,12 +360,14 @@ impl Run {
         Ok(chosen)
     }
 
-    /// Makes the folders from one of the export's own down; never through a link.
-    fn make_folders(&self, top: &str, below: &Path) -> Result<(), Failure> {
+    /// Makes the folders from one of the export's own down; never through a link. What becomes of the last one's mode is
+    /// said; those above it are there already, or get none.
+    fn make_folders(&self, top: &str, below: &Path, mode: Mode) -> Result<(), Failure> {
         let mut at = self.to.join(top);
-        for name in below.components() {
+        let mut names = below.components().peekable();
+        while let Some(name) = names.next() {
             at.push(name);
-            make_local_folder(&at)?;
+            make_local_folder(&at, if names.peek().is_none() { mode } else { Mode::Usual })?;
         }
         Ok(())
     }
@@ -445,7 +450,7 @@ impl Run {
         }
         if let (Some(top), Some(parent)) = (job.local.iter().next(), job.local.parent()) {
             let below = parent.strip_prefix(top).unwrap_or(Path::new(""));
-            self.make_folders(&top.to_string_lossy(), below)?;
+            self.make_folders(&top.to_string_lossy(), below, Mode::Usual)?;
         }
         let local = self.to.join(&job.local);
         self.meter.expect(1, file.info.size);

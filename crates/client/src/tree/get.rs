@@ -94,7 +94,7 @@ impl Vault {
             let planned = run.options.plan.is_some();
             if planned {
                 run.report.lock().folders += u64::from(!folder.local.is_dir());
-            } else if let Err(failure) = make_local_folder(&folder.local) {
+            } else if let Err(failure) = make_local_folder(&folder.local, Mode::of(&folder.attributes)) {
                 if made.is_empty() {
                     return Err(failure);
                 }
@@ -141,20 +141,42 @@ impl Vault {
     }
 }
 
+/// With what mode a local folder is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// For its owner alone, until it gets another when everything in it is written.
+    Private,
+    /// As the system makes folders.
+    Usual,
+}
+
+impl Mode {
+    pub(super) fn of(attributes: &Attributes) -> Self {
+        if attributes.mode == 0 { Self::Usual } else { Self::Private }
+    }
+}
+
 /// Makes a folder, or takes one that is there; never a link to one, which could lead anywhere.
-pub(super) fn make_local_folder(path: &Path) -> Result<(), Failure> {
+pub(super) fn make_local_folder(path: &Path, mode: Mode) -> Result<(), Failure> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
             part::remove_old(path);
+            match mode {
+                // Of somebody else's folder the mode cannot be set in the end, either; files in it say what is wrong.
+                Mode::Private => drop(target::reopen_folder(path)),
+                Mode::Usual => {}
+            }
             Ok(())
         }
         Ok(_) => {
             let message = format!("{}: is there already and is not a folder", path.display());
             Err(Failure::new(Kind::Conflict, message))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(path).map_err(|e| local_failure(path, &e))
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match mode {
+            Mode::Private => target::begin_folder(path),
+            Mode::Usual => std::fs::create_dir_all(path),
         }
+        .map_err(|e| local_failure(path, &e)),
         Err(error) => Err(local_failure(path, &error)),
     }
 }

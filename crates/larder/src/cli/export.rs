@@ -1,12 +1,15 @@
 //! `larder export`: everything to plain files, with an index, so that one can leave Larder at any time.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use larder_client::local::same::Compare;
 use larder_client::tree::export::{ExportOptions, ExportReport, Exported};
+use larder_format::error::Kind;
 use larder_format::head::FileKind;
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
@@ -21,6 +24,12 @@ use crate::size;
 
 /// The list of everything that is in an export, one JSON object a line.
 const INDEX: &str = "index.jsonl";
+
+/// Its mode.
+const INDEX_MODE: u32 = 0o600;
+
+/// How often it is begun again because somebody else's took its name in between.
+const BEGIN_TRIES: u32 = 8;
 
 /// Flags of `export`.
 #[derive(Debug, clap::Args)]
@@ -123,17 +132,43 @@ struct Index {
 }
 
 impl Index {
+    /// Begins an index, for its owner's eyes: it names what lies in folders that nobody else can look into. It is locked
+    /// until it ends: two exports to one folder would write over each other.
     fn begin(to: &Path) -> Outcome<Self> {
         let (path, beside) = (to.join(INDEX), to.join(format!(".{INDEX}.new")));
-        let file = File::create(&beside).map_err(|e| Failure::io("write", &beside, &e))?;
-        Ok(Self { out: BufWriter::new(file), beside, path })
+        let failed = |e: std::io::Error| Failure::io("write", &beside, &e);
+        let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(INDEX_MODE).custom_flags(nofollow);
+        for _ in 0..BEGIN_TRIES {
+            let file = options.open(&beside).map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let message = format!("another export to {} is under way", shown(to));
+                    return Err(
+                        Failure::new(Kind::Conflict, message).hint("wait for it, or name another folder")
+                    );
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+            // Whoever had the lock may have given it its name meanwhile.
+            let (ours, there) = (file.metadata().map_err(failed)?, std::fs::symlink_metadata(&beside));
+            if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+                file.set_len(0)
+                    .and_then(|()| file.set_permissions(Permissions::from_mode(INDEX_MODE)))
+                    .map_err(failed)?;
+                return Ok(Self { out: BufWriter::new(file), beside, path });
+            }
+        }
+        Err(Failure::new(Kind::Retry, format!("others keep exporting to {}; try again", shown(to))))
     }
 
     fn add(&mut self, exported: &Exported) -> Result<(), larder_client::Failure> {
         let line = line(exported).to_string();
         writeln!(self.out, "{line}").map_err(|e| {
             let failure = Failure::io("write", &self.beside, &e);
-            let kind = failure.kind().unwrap_or(larder_format::error::Kind::Io);
+            let kind = failure.kind().unwrap_or(Kind::Io);
             larder_client::Failure::new(kind, failure.message())
         })
     }

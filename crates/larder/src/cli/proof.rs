@@ -74,7 +74,20 @@ pub fn check(context: &Context, args: &CheckArgs) -> Outcome {
         return Err(Failure::new(Kind::Denied, format!("signed with another key: {signer}")));
     }
     let (content_hash, size) = hash(&args.file)?;
-    proof.check(&content_hash, size)?;
+    proof.check(&proof.statement.content_hash, proof.statement.size).map_err(|failure| {
+        Failure::new(failure.kind, format!("{}: its signature does not fit what it says", shown(&args.proof)))
+    })?;
+    if (content_hash, size) != (proof.statement.content_hash, proof.statement.size) {
+        let signed = &proof.statement;
+        let message = format!(
+            "{} is not the file that was signed: it has {size} bytes with the BLAKE3 hash {}, and signed were {} bytes with {}",
+            shown(&args.file),
+            hex(&content_hash),
+            signed.size,
+            hex(&signed.content_hash)
+        );
+        return Err(Failure::new(Kind::Damaged, message));
+    }
     context.output.document(&json!({ "valid": true, "public_key": signer, "size": size }))?;
     context.output.text(&format!("{}: as signed by {signer}\n", shown(&args.file)))?;
     if args.key.is_none() {

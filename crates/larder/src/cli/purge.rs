@@ -11,6 +11,7 @@ use larder_format::error::Kind;
 use larder_format::retention::Keep;
 use serde_json::{Value, json};
 
+use crate::cli::several::Several;
 use crate::cli::{Context, node, report, trash};
 use crate::duration;
 use crate::failure::{Failure, Outcome, clean};
@@ -86,10 +87,17 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         paths.push(context.path_or_here(None)?);
     }
     crate::session::with_vault(context, async |vault| {
-        let plan = plan(vault, args, &paths).await?;
+        let mut several = Several::new(context, paths.len());
+        let plan = plan(vault, args, &paths, &mut several).await?;
+        let missing = several.end();
+        if plan.is_empty() && paths.len() == 1 {
+            // Of a path that leads nowhere there is nothing to be said but that.
+            missing.clone()?;
+        }
+        let rest = |plan: &Plan| missing.clone().and(report::unreadable(plan.damaged, "records"));
         if args.dry_run || plan.is_empty() {
             say_plan(context, vault, args, &plan)?;
-            return report::unreadable(plan.damaged, "records");
+            return rest(&plan);
         }
         if !args.yes {
             let question = format!("Delete {} for good? Nothing of it can be brought back.", plan.words());
@@ -105,8 +113,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
                 }
             }
         }
-        carry_out(context, vault, args, &paths, &plan).await?;
-        report::unreadable(plan.damaged, "records")
+        carry_out(context, vault, &plan).await?;
+        rest(&plan)
     })
 }
 
@@ -115,40 +123,46 @@ fn keep_of(args: &Args) -> Keep {
     Keep { last: args.keep, within_ms, ..Keep::default() }
 }
 
-async fn plan(vault: &Arc<Vault>, args: &Args, paths: &[VaultPath]) -> Outcome<Plan> {
+/// What goes of all paths together. One that leads nowhere does not keep the others from being looked at.
+async fn plan(vault: &Arc<Vault>, args: &Args, paths: &[VaultPath], several: &mut Several) -> Outcome<Plan> {
     let mut plan = Plan::default();
-    let (keep, now_ms) = (keep_of(args), vault.now_ms());
     for path in paths {
-        if args.trash || !args.versions {
-            plan.damaged += vault
-                .trash(path, false, async |thing| {
-                    let age_ms = now_ms.saturating_sub(thing.deleted_ms);
-                    if age_ms >= keep.within_ms && !thing.deleting {
-                        plan.trashed.push(thing);
-                    }
-                    Ok(())
-                })
-                .await?;
-        }
-        if args.versions {
-            let each = |version: &Superfluous| {
-                plan.versions.push(version.clone());
-                Ok(())
-            };
-            let some = match vault.purge_versions(path, |_| Some(keep), true, each).await {
-                // Of what was deleted there are no versions beside the trash.
-                Err(failure) if failure.kind == Kind::NotFound && args.trash => VersionsReport::default(),
-                some => some?,
-            };
-            plan.report.files += some.files;
-            plan.report.versions += some.versions;
-            plan.report.bytes += some.bytes;
-            plan.report.kept += some.kept;
-            // What cannot be read was counted above already where both were looked at.
-            plan.damaged += if args.trash { 0 } else { some.damaged };
-        }
+        several.one(plan_one(vault, args, path, &mut plan).await)?;
     }
     Ok(plan)
+}
+
+async fn plan_one(vault: &Arc<Vault>, args: &Args, path: &VaultPath, plan: &mut Plan) -> Outcome {
+    let (keep, now_ms) = (keep_of(args), vault.now_ms());
+    if args.trash || !args.versions {
+        plan.damaged += vault
+            .trash(path, false, async |thing| {
+                let age_ms = now_ms.saturating_sub(thing.deleted_ms);
+                if age_ms >= keep.within_ms && !thing.deleting {
+                    plan.trashed.push(thing);
+                }
+                Ok(())
+            })
+            .await?;
+    }
+    if args.versions {
+        let each = |version: &Superfluous| {
+            plan.versions.push(version.clone());
+            Ok(())
+        };
+        let some = match vault.purge_versions(path, |_| Some(keep), true, each).await {
+            // Of what was deleted there are no versions beside the trash.
+            Err(failure) if failure.kind == Kind::NotFound && args.trash => VersionsReport::default(),
+            some => some?,
+        };
+        plan.report.files += some.files;
+        plan.report.versions += some.versions;
+        plan.report.bytes += some.bytes;
+        plan.report.kept += some.kept;
+        // What cannot be read was counted above already where both were looked at.
+        plan.damaged += if args.trash { 0 } else { some.damaged };
+    }
+    Ok(())
 }
 
 fn say_plan(context: &Context, vault: &Arc<Vault>, args: &Args, plan: &Plan) -> Outcome {
@@ -175,14 +189,8 @@ fn say_plan(context: &Context, vault: &Arc<Vault>, args: &Args, plan: &Plan) -> 
     Ok(())
 }
 
-/// Deletes what was worked out, and has the node give the space back.
-async fn carry_out(
-    context: &Context,
-    vault: &Arc<Vault>,
-    args: &Args,
-    paths: &[VaultPath],
-    plan: &Plan,
-) -> Outcome {
+/// Deletes what was worked out and shown, and nothing else; then has the node give the space back.
+async fn carry_out(context: &Context, vault: &Arc<Vault>, plan: &Plan) -> Outcome {
     let before = vault.remote().status().await?.store_bytes;
     let progress = Progress::begin("deleting", context.output);
     progress.meter().expect(plan.trashed.len() as u64 + plan.report.versions, plan.bytes());
@@ -192,21 +200,11 @@ async fn carry_out(
         progress.meter().advance(thing.all_bytes);
         progress.meter().file_done();
     }
-    let keep = keep_of(args);
-    let mut versions = 0;
-    if args.versions {
-        for path in paths {
-            let each = |version: &Superfluous| {
-                progress.meter().advance(version.size);
-                progress.meter().file_done();
-                Ok(())
-            };
-            match vault.purge_versions(path, |_| Some(keep), false, each).await {
-                Err(failure) if failure.kind == Kind::NotFound => {}
-                done => versions += done?.versions,
-            }
-        }
-    }
+    let each = |version: &Superfluous| {
+        progress.meter().advance(version.size);
+        progress.meter().file_done();
+    };
+    let versions = vault.purge_listed(&plan.versions, each).await?;
     drop(progress);
     let freed = give_back(context, vault, before).await?;
     context.output.document(&document(plan, false, Some((gone, versions, freed))))?;

@@ -65,10 +65,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         quota: None,
         certificates: args.certificates.clone(),
     };
-    let quota = match args.quota {
-        None => up::quota::ask_at_first(context)?,
-        asked => asked,
-    };
+    let quota = up::quota::wished(context, args.quota, &wishes.settings)?;
     let wishes = Wishes { quota, ..wishes };
     let report = up::run(context, &wishes, passphrase, |report| hand_over(context, &wishes, report))?;
     say(context, &report, args.foreground)?;

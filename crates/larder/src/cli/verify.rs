@@ -1,7 +1,6 @@
 //! `larder verify`: reads files back end to end, writing nothing, and names what cannot be read and what still can.
 
 use larder_client::files::{Unverified, VerifyReport};
-use larder_client::path::VaultPath;
 use larder_format::clock::{Clock, SystemClock};
 use larder_format::error::Kind;
 use serde_json::{Value, json};
@@ -28,9 +27,9 @@ pub struct Args {
 /// # Errors
 /// Damaged if anything cannot be read back, after all was looked at; not found; locked.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let mut paths = args.paths.iter().map(|p| VaultPath::parse(p)).collect::<Result<Vec<_>, _>>()?;
+    let mut paths = args.paths.iter().map(|p| context.path(p)).collect::<Outcome<Vec<_>>>()?;
     if paths.is_empty() {
-        paths.push(VaultPath::parse("/")?);
+        paths.push(context.path_or_here(None)?);
     }
     let clock = SystemClock::new();
     let began = clock.monotonic();

@@ -3,11 +3,12 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use larder_client::local::io_words;
 use larder_format::error::Kind;
 
 use crate::cli::Context;
 use crate::doctor::Finding;
-use crate::failure::{io_words, shown};
+use crate::failure::shown;
 
 /// Most files looked at in one folder: config and state have a handful, and a store's files are counted by the node.
 const FILES_MAX: usize = 10_000;

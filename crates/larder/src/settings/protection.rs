@@ -124,72 +124,79 @@ fn proxies_text(ranges: &[Range]) -> String {
     ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// What all addresses together may ask, beside what one may.
+pub const TOTAL_MEANING: &str =
+    "The same for all addresses together: what very many of them may ask without leaving nothing for others.";
+
+/// What one identity may ask.
+pub const IDENTITY_MEANING: &str =
+    "The same for each certificate (by name) and token (by id), wherever it is used from.";
+
+/// The entry of a rate in the table of all settings: its name, where it is in the settings, what it means.
+macro_rules! rate_field {
+    ($name:literal, $($place:ident).+, $meaning:expr) => {
+        Field {
+            name: $name,
+            meaning: $meaning,
+            process: Process::Node,
+            allowed: $crate::settings::protection::rate_allowed,
+            set: |settings, text| {
+                $crate::settings::protection::parse_rate(text).map(|rate| settings.$($place).+ = rate)
+            },
+            show: |settings| $crate::settings::protection::rate_text(settings.$($place).+),
+        }
+    };
+}
+
+/// The same of for whom a door's rates hold.
+macro_rules! rate_for_field {
+    ($name:literal, $($place:ident).+, $meaning:expr) => {
+        Field {
+            name: $name,
+            meaning: $meaning,
+            process: Process::Node,
+            allowed: || "strangers or all".to_owned(),
+            set: |settings, text| {
+                settings.$($place).+ = $crate::settings::http::one_of(text, ["strangers", "all"])? == 1;
+                Ok(())
+            },
+            show: |settings| if settings.$($place).+ { "all" } else { "strangers" }.to_owned(),
+        }
+    };
+}
+
+pub(super) use {rate_field, rate_for_field};
+
 /// Their entries in the table of all settings.
 pub const FIELDS: &[Field] = &[
-    Field {
-        name: "http_rate",
-        meaning: "Requests a second that one address (IPv6: one /64) may make over HTTP, and how many at once after a pause; \
+    rate_field!(
+        "http_rate",
+        http.rates.address,
+        "Requests a second that one address (IPv6: one /64) may make over HTTP, and how many at once after a pause; \
                   0/0 is no limit. Programs of this machine have no limit and those with a certificate or token that of \
-                  http_rate_identity, unless http_rate_for says otherwise.",
-        process: Process::Node,
-        allowed: rate_allowed,
-        set: |settings, text| parse_rate(text).map(|rate| settings.http.rates.address = rate),
-        show: |settings| rate_text(settings.http.rates.address),
-    },
-    Field {
-        name: "http_rate_total",
-        meaning: "The same for all addresses together: what very many of them may ask without leaving nothing for others.",
-        process: Process::Node,
-        allowed: rate_allowed,
-        set: |settings, text| parse_rate(text).map(|rate| settings.http.rates.total = rate),
-        show: |settings| rate_text(settings.http.rates.total),
-    },
-    Field {
-        name: "http_rate_identity",
-        meaning: "The same for each certificate (by name) and token (by id), wherever it is used from.",
-        process: Process::Node,
-        allowed: rate_allowed,
-        set: |settings, text| parse_rate(text).map(|rate| settings.http.rates.identity = rate),
-        show: |settings| rate_text(settings.http.rates.identity),
-    },
-    Field {
-        name: "http_rate_for",
-        meaning: "For whom http_rate and http_rate_total hold: strangers, or all (also this machine's programs, certificates and \
-                  tokens).",
-        process: Process::Node,
-        allowed: || "strangers or all".to_owned(),
-        set: |settings, text| {
-            settings.http.rates.for_all = one_of(text, ["strangers", "all"])? == 1;
-            Ok(())
-        },
-        show: |settings| if settings.http.rates.for_all { "all" } else { "strangers" }.to_owned(),
-    },
-    Field {
-        name: "grpc_rate",
-        meaning: "Connections a second that one address of another machine may begin at listen, and how many at once after a \
-                  pause; 0/0 is no limit. They are counted before the handshake.",
-        process: Process::Node,
-        allowed: rate_allowed,
-        set: |settings, text| parse_rate(text).map(|rate| settings.protection.grpc.address = rate),
-        show: |settings| rate_text(settings.protection.grpc.address),
-    },
-    Field {
-        name: "grpc_rate_total",
-        meaning: "The same for all addresses together.",
-        process: Process::Node,
-        allowed: rate_allowed,
-        set: |settings, text| parse_rate(text).map(|rate| settings.protection.grpc.total = rate),
-        show: |settings| rate_text(settings.protection.grpc.total),
-    },
-    Field {
-        name: "grpc_rate_identity",
-        meaning: "Calls a second, and operations in streams, of one certificate over gRPC, and how many at once after a pause. \
-                  Calls beyond it are refused, operations in streams are taken more slowly.",
-        process: Process::Node,
-        allowed: rate_allowed,
-        set: |settings, text| parse_rate(text).map(|rate| settings.protection.grpc.identity = rate),
-        show: |settings| rate_text(settings.protection.grpc.identity),
-    },
+                  http_rate_identity, unless http_rate_for says otherwise."
+    ),
+    rate_field!("http_rate_total", http.rates.total, TOTAL_MEANING),
+    rate_field!("http_rate_identity", http.rates.identity, IDENTITY_MEANING),
+    rate_for_field!(
+        "http_rate_for",
+        http.rates.for_all,
+        "For whom http_rate and http_rate_total hold: strangers, or all (also this machine's programs, certificates and \
+                  tokens)."
+    ),
+    rate_field!(
+        "grpc_rate",
+        protection.grpc.address,
+        "Connections a second that one address of another machine may begin at listen, and how many at once after a \
+                  pause; 0/0 is no limit. They are counted before the handshake."
+    ),
+    rate_field!("grpc_rate_total", protection.grpc.total, "The same for all addresses together."),
+    rate_field!(
+        "grpc_rate_identity",
+        protection.grpc.identity,
+        "Calls a second, and operations in streams, of one certificate over gRPC, and how many at once after a pause. \
+                  Calls beyond it are refused, operations in streams are taken more slowly."
+    ),
     Field {
         name: "trusted_proxies",
         meaning: "Addresses and networks of proxies that are believed when they say for whom they call. Whoever calls by one of \

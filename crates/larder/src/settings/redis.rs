@@ -10,8 +10,8 @@ use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
 use larder_node::config::{RAW_NAMESPACE, REDIS_PORT_DEFAULT, REDIS_RATES_DEFAULT};
 use larder_node::{RawAuth, RedisConfig};
 
-use super::http::{HttpListen, RawAuthSetting, check_guarded, one_of};
-use super::protection::{Door, Protection, parse_rate, rate_allowed, rate_text};
+use super::http::{HttpListen, RawAuthSetting, check_guarded};
+use super::protection::{Door, IDENTITY_MEANING, Protection, TOTAL_MEANING, rate_field, rate_for_field};
 use super::table::{Field, Process};
 
 /// Ports from that of the node to that of this door; the HTTP door has the one between.
@@ -157,44 +157,21 @@ pub const FIELDS: &[Field] = &[
         },
         show: |settings| settings.redis.connections_max.to_string(),
     },
-    Field {
-        name: "redis_rate",
-        meaning: "Commands a second that one address (IPv6: one /64) may send to the Redis door, and how many at once after a \
+    rate_field!(
+        "redis_rate",
+        redis.rates.address,
+        "Commands a second that one address (IPv6: one /64) may send to the Redis door, and how many at once after a \
                   pause; 0/0 is no limit. Programs of this machine have no limit and those with a certificate or token that of \
-                  redis_rate_identity, unless redis_rate_for says otherwise.",
-        process: Process::Node,
-        allowed: rate_allowed,
-        set: |settings, text| parse_rate(text).map(|rate| settings.redis.rates.address = rate),
-        show: |settings| rate_text(settings.redis.rates.address),
-    },
-    Field {
-        name: "redis_rate_total",
-        meaning: "The same for all addresses together: what very many of them may ask without leaving nothing for others.",
-        process: Process::Node,
-        allowed: rate_allowed,
-        set: |settings, text| parse_rate(text).map(|rate| settings.redis.rates.total = rate),
-        show: |settings| rate_text(settings.redis.rates.total),
-    },
-    Field {
-        name: "redis_rate_identity",
-        meaning: "The same for each certificate (by name) and token (by id), wherever it is used from.",
-        process: Process::Node,
-        allowed: rate_allowed,
-        set: |settings, text| parse_rate(text).map(|rate| settings.redis.rates.identity = rate),
-        show: |settings| rate_text(settings.redis.rates.identity),
-    },
-    Field {
-        name: "redis_rate_for",
-        meaning: "For whom redis_rate and redis_rate_total hold: strangers, or all (also this machine's programs, certificates \
-                  and tokens).",
-        process: Process::Node,
-        allowed: || "strangers or all".to_owned(),
-        set: |settings, text| {
-            settings.redis.rates.for_all = one_of(text, ["strangers", "all"])? == 1;
-            Ok(())
-        },
-        show: |settings| if settings.redis.rates.for_all { "all" } else { "strangers" }.to_owned(),
-    },
+                  redis_rate_identity, unless redis_rate_for says otherwise."
+    ),
+    rate_field!("redis_rate_total", redis.rates.total, TOTAL_MEANING),
+    rate_field!("redis_rate_identity", redis.rates.identity, IDENTITY_MEANING),
+    rate_for_field!(
+        "redis_rate_for",
+        redis.rates.for_all,
+        "For whom redis_rate and redis_rate_total hold: strangers, or all (also this machine's programs, certificates \
+                  and tokens)."
+    ),
 ];
 
 #[cfg(test)]

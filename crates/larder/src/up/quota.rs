@@ -3,8 +3,9 @@
 
 use crate::cli::Context;
 use crate::cli::quota::set::{Limit, parse_node, words};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::folders::Folders;
+use crate::settings::{Given, Resolved};
 use crate::size;
 use crate::terminal::Terminal;
 
@@ -14,11 +15,26 @@ const PROPOSED_PERCENT: u64 = 80;
 /// Longest answer, in bytes.
 const ANSWER_LEN_MAX: usize = 64;
 
-/// Asks for a limit if there is no store yet and somebody is there to ask.
+/// The limit that the command line names, else the one that is asked for at first. A home that uses another machine's node
+/// has none to limit: that node's limit is no matter of the disk here, and whoever may set it there is asked for nothing.
 ///
 /// # Errors
-/// Interrupted.
-pub fn ask_at_first(context: &Context) -> Outcome<Option<Limit>> {
+/// Invalid for a limit of another machine's node; what the settings say; interrupted.
+pub fn wished(context: &Context, asked: Option<Limit>, flags: &[Given]) -> Outcome<Option<Limit>> {
+    let connected = Resolved::load(&context.folders.settings_file(), flags)?.settings.connect.is_some();
+    match (asked, connected) {
+        (Some(_), true) => Err(Failure::invalid(
+            "--quota is for a node of this home's own, and this one uses another machine's",
+        )
+        .hint("there: larder quota set SIZE")),
+        (None, true) => Ok(None),
+        (None, false) => ask_at_first(context),
+        (asked, false) => Ok(asked),
+    }
+}
+
+/// Asks for a limit if there is no store yet and somebody is there to ask.
+fn ask_at_first(context: &Context) -> Outcome<Option<Limit>> {
     let folders = &context.folders;
     if context.output.json() || has_store(folders) {
         return Ok(None);

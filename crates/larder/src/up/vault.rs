@@ -137,11 +137,11 @@ pub fn ensure(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Out
     if locked {
         locked = match passphrase {
             Passphrase::Given(given) => {
-                agent.tell(&Request::Unlock(Secret::Passphrase(given)))?;
+                agent.tell(&Request::Unlock(Secret::Passphrase(given))).map_err(is_it_lost)?;
                 false
             }
             Passphrase::Ask(mut terminal) => {
-                agent.unlock_by_asking(&mut terminal)?;
+                agent.unlock_by_asking(&mut terminal).map_err(is_it_lost)?;
                 false
             }
             Passphrase::Nowhere => true,
@@ -152,6 +152,16 @@ pub fn ensure(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Out
         }
     }
     Ok(Vault { id, locked, restored, recovery_code: None, header_to_place: None })
+}
+
+/// A wrong passphrase may be a lost one. Node and agent run by now, which is all that setting a new one needs.
+fn is_it_lost(failure: Failure) -> Failure {
+    match failure.kind() {
+        Some(Kind::Denied) => {
+            failure.hint("larder vault recover, if it is lost: the recovery code sets a new one")
+        }
+        _ => failure,
+    }
 }
 
 /// Puts the node's copy in the place of a lost file; a damaged one is moved aside.

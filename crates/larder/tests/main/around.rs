@@ -26,6 +26,10 @@ fn completions_know_commands_flags_and_paths_of_the_vault() {
     assert_eq!(suggested(&home, &["cat", "/p"]), ["/photos/", "/plan.txt"]);
     assert_eq!(suggested(&home, &["get", "/photos/o"]), ["/photos/one.jpg"]);
     assert_eq!(suggested(&home, &["rm", "-r", "pho"]), ["photos/"]);
+    // Bash puts names on the command line as they come.
+    home.run_with(&["put", "-", "/two words/$(reboot)"], b"x").ends(0);
+    assert_eq!(suggested(&home, &["cat", "/two"]), ["/two\\ words/"]);
+    assert_eq!(suggested(&home, &["cat", "/two\\ words/"]), ["/two\\ words/\\$\\(reboot\\)"]);
     // Locked or not there, nobody is asked for anything and nothing fails.
     home.run(&["lock"]).ends(0);
     assert!(suggested(&home, &["cat", "/p"]).is_empty());

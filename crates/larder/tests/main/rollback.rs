@@ -84,3 +84,25 @@ fn a_header_with_another_key_generation_is_not_believed() {
     write(&good);
     assert_eq!(home.run(&["cat", "/f"]).ends(0).out, "x");
 }
+
+#[test]
+fn what_an_interrupted_command_wrote_is_remembered() {
+    let home = Home::up();
+    let (small, large) = (home.file("small", b"x"), home.file("large", &crate::support::noise(3_000_000, 1)));
+    home.run(&["mkdir", "/d"]).ends(0);
+    let seen = || std::fs::metadata(home.home().join("state/seen")).map_or(0, |m| m.len());
+    let before = seen();
+    let mut put = home
+        .command(&["put", "--limit-up", "50K", "--compression", "off", &small, &large, "/d/"])
+        .spawn()
+        .unwrap();
+    // Listing a folder raises no marks.
+    while home.run(&["ls", "/d"]).ends(0).out.is_empty() {
+        crate::support::pause(50);
+    }
+    assert_eq!(seen(), before);
+    rustix::process::kill_process(rustix::process::Pid::from_child(&put), rustix::process::Signal::INT)
+        .unwrap();
+    assert_eq!(put.wait().unwrap().code(), Some(130));
+    assert!(seen() > before, "its mark is lost");
+}

@@ -135,3 +135,16 @@ fn a_shell_at_its_prompt_ends_when_told_to_and_gives_the_terminal_back() {
     assert!(modes.contains(rustix::termios::LocalModes::ICANON));
     session.ends(130);
 }
+
+#[test]
+fn verify_begins_at_the_working_folder_and_descriptors_are_for_the_command_line() {
+    let home = Home::up();
+    home.run_with(&["put", "-", "/a/f"], b"x").ends(0);
+    home.run_with(&["put", "-", "/other"], b"x").ends(0);
+    let said = home.run(&["--json", "shell", "-c", "cd a; verify f; verify; verify ../other"]).ends(0);
+    assert_eq!(said.json_lines().iter().map(|line| line["files"].as_u64()).collect::<Vec<_>>(), [Some(1); 3]);
+    home.run(&["shell", "-c", "cd a; verify other"]).ends(3);
+    for flag in ["--passphrase-fd=7", "--passphrase-fd"] {
+        home.run(&["shell", "-c", &format!("unlock {flag} 7")]).ends(2).says("not in a shell");
+    }
+}

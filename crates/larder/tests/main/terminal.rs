@@ -165,3 +165,75 @@ fn a_slot_is_removed_only_after_a_yes() {
         assert_eq!(listed().len(), left, "{answer:?}");
     }
 }
+
+#[test]
+fn what_was_deleted_while_the_list_was_shown_is_not_among_what_goes() {
+    const LEN: usize = 1_500_000;
+    let home = Home::up();
+    home.run(&["quota", "set", "--namespace", "files", "7MiB"]).ends(0);
+    for (path, seed) in [("/b", 1), ("/b", 2), ("/a", 3), ("/a", 4)] {
+        home.run_with(&["put", "-", path], &crate::support::noise(LEN, seed)).ends(0);
+    }
+    let new = home.file("new", &crate::support::noise(LEN, 5));
+    for answer in ["1", "2"] {
+        let mut session = Session::start(&home, &["put", &new, "/new"]);
+        session.wait_for("MiB  all older versions (2 files, ");
+        session.wait_for("Enter deletes nothing: ");
+        for path in ["/a", "/b"] {
+            home.run(&["rm", path]).ends(0);
+        }
+        session.type_line(answer);
+        session.wait_for("Deleted for good: 0 versions.");
+        session.ends(5);
+        for path in ["/a", "/b"] {
+            home.run(&["undelete", path]).ends(0);
+        }
+    }
+}
+
+#[test]
+fn nobody_is_asked_for_the_limit_of_another_machines_node() {
+    let (owner, device) = (Home::up(), Home::new());
+    let certificate = crate::issued::issue(&owner, "laptop", &["--rights", "admin"]);
+    let certificate = certificate.to_str().unwrap();
+    let address = crate::issued::address(&owner);
+    let passphrase = device.path("passphrase");
+    let passphrase = passphrase.to_str().unwrap();
+    for arguments in [
+        &["up", "--passphrase-file", passphrase, "--connect", &address, "--certificates", certificate][..],
+        &["up"],
+    ] {
+        // A question would wait for an answer.
+        let mut session = Session::start(&device, arguments);
+        session.wait_for("Larder is up");
+        session.ends(0);
+    }
+    let usage = owner.run(&["quota", "--json"]).ends(0).json();
+    assert!(usage["node"]["quota_bytes"].is_null(), "{usage}");
+    device.run(&["up", "--quota", "1GiB"]).ends(2).says("another machine's");
+}
+
+#[test]
+fn what_cannot_be_changed_now_is_said_before_anything_is_asked() {
+    let home = Home::up();
+    home.run(&["down"]).ends(0);
+    for command in ["recover", "passphrase"] {
+        let mut session = Session::start(&home, &["vault", command]);
+        session.wait_for("larder up");
+        session.ends(9);
+    }
+    // Whoever has lost the passphrase is told what to do, also by what asks for it.
+    let wrong = home.path("wrong");
+    home.run(&["up", "--passphrase-file", wrong.to_str().unwrap()]).ends(7).says("larder vault recover");
+    let mut session = Session::start(&home, &["vault", "recover"]);
+    session.wait_for("Recovery code: ");
+    session.keyboard().write_all(b"\x03").unwrap();
+    session.ends(130);
+}
+
+#[test]
+fn names_cannot_drive_the_terminal_by_way_of_errors() {
+    let home = Home::up();
+    let said = home.run(&["cat", "/a\u{202e}fdp.exe"]).ends(3);
+    assert!(said.err.contains("\\u{202e}") && !said.err.contains('\u{202e}'), "{said:?}");
+}

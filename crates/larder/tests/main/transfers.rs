@@ -292,3 +292,99 @@ fn a_rate_is_kept_to_and_many_at_once_are_served() {
         home.command(&["get", "/one", text(&home.path("out2"))]).env("LARDER_DOWNLOAD_RATE", "1M").output();
     assert!(limited.unwrap().status.success());
 }
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_folder_that_is_being_fetched_is_nobody_elses_to_look_into() {
+    let home = Home::up();
+    let tree = home.path("private");
+    std::fs::create_dir(&tree).unwrap();
+    home.file("private/diary", &noise(3_000_000, 1));
+    set_mode(&tree, 0o750);
+    home.run(&["put", text(&tree), "/"]).ends(0);
+    let out = home.path("new/out");
+    let mut slow =
+        home.command(&["get", "-T", "--limit-down", "100K", "/private", text(&out)]).spawn().unwrap();
+    while !out.exists() {
+        pause(10);
+    }
+    assert_eq!((mode(&out), mode(out.parent().unwrap()) & 0o500), (0o700, 0o500));
+    slow.kill().unwrap();
+    slow.wait().unwrap();
+    assert_eq!(mode(&out), 0o700);
+    home.run(&["get", "-T", "/private", text(&out)]).ends(0);
+    assert_eq!(mode(&out), 0o750);
+
+    // An export's index names what is in it, and older versions have no folder of their own mode.
+    home.file("private/diary", b"today");
+    home.run(&["put", text(&tree), "/"]).ends(0);
+    let to = home.path("export");
+    home.run(&["export", "--versions", "--deleted", text(&to)]).ends(0);
+    assert_eq!((mode(&to.join("files/private")), mode(&to.join("index.jsonl"))), (0o750, 0o600));
+    assert_eq!((mode(&to.join("versions")), mode(&to.join("deleted"))), (0o700, 0o700));
+}
+
+#[test]
+fn a_folder_that_is_read_only_is_fetched_again_all_the_same() {
+    let home = Home::without_root();
+    home.bring_up().ends(0);
+    let tree = home.path("fixed");
+    std::fs::create_dir(&tree).unwrap();
+    home.file("fixed/f", b"one");
+    set_mode(&tree, 0o555);
+    home.run(&["put", text(&tree), "/"]).ends(0);
+    let (out, to) = (home.path("out"), home.path("export"));
+    for content in ["one", "two, longer"] {
+        home.run_with(&["put", "-", "/fixed/f"], content.as_bytes()).ends(0);
+        home.run(&["get", "-T", "/fixed", text(&out)]).ends(0);
+        home.run(&["export", text(&to)]).ends(0);
+        for folder in [&out, &to.join("files/fixed")] {
+            assert_eq!(std::fs::read_to_string(folder.join("f")).unwrap(), content);
+            assert_eq!(mode(folder), 0o555);
+        }
+    }
+    // Whoever runs this test has to be able to remove it.
+    for folder in [&tree, &out, &to.join("files/fixed")] {
+        set_mode(folder, 0o755);
+    }
+}
+
+#[test]
+fn two_exports_to_one_folder_do_not_mix() {
+    let home = Home::up();
+    home.run_with(&["put", "-", "/f"], b"x").ends(0);
+    let to = home.path("export");
+    home.run(&["export", text(&to)]).ends(0);
+    let other = std::fs::File::create(to.join(".index.jsonl.new")).unwrap();
+    other.try_lock().unwrap();
+    home.run(&["export", text(&to)]).ends(4).says("another export");
+    drop(other);
+    home.run(&["export", text(&to)]).ends(0);
+    assert_eq!(index(&to).len(), 1);
+    assert!(!to.join(".index.jsonl.new").exists());
+}
+
+#[test]
+fn a_folder_in_the_way_is_noticed_before_anything_is_fetched() {
+    let home = Home::up();
+    let large = home.file("large", &noise(9_000_000, 1));
+    home.run(&["put", &large, "/d/f"]).ends(0);
+    let out = home.path("out");
+    std::fs::create_dir_all(out.join("f/kept")).unwrap();
+    for arguments in [&["get", "--json", "/d/f", text(&out)][..], &["get", "--json", "-T", "/d", text(&out)]]
+    {
+        let said = home.run(arguments).ends(4);
+        assert!(said.err.contains("is a folder here") && !said.err.contains("os error"), "{said:?}");
+        assert!(out.join("f/kept").is_dir());
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1, "nothing is left beside it");
+    }
+}

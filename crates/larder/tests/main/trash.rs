@@ -434,3 +434,34 @@ fn one_thing_that_cannot_be_read_hides_no_other() {
     home.run(&["rm", "--now", "/f"]).ends(0);
     home.run(&["versions", "/f"]).ends(3);
 }
+
+#[test]
+fn what_became_an_older_version_after_the_question_stays() {
+    let home = Home::up();
+    for content in [b"1", b"2"] {
+        home.run_with(&["put", "-", "/f"], content).ends(0);
+    }
+    let mut session = crate::pty::Session::start(&home, &["purge", "--versions", "/f"]);
+    session.wait_for("Delete 1 older version, 1 B for good?");
+    home.run_with(&["put", "-", "/f"], b"3").ends(0);
+    session.type_line("y");
+    session.ends(0);
+    let kept = versions(&home, "/f");
+    assert_eq!(kept.len(), 2, "nobody was asked about it: {kept:?}");
+    let number = kept[1]["version"].as_str().unwrap();
+    assert_eq!(home.run(&["cat", "/f", "--version", number]).ends(0).out, "2");
+}
+
+#[test]
+fn a_path_that_leads_nowhere_does_not_keep_others_from_being_purged() {
+    let home = Home::up();
+    for path in ["/a", "/c"] {
+        home.run_with(&["put", "-", path], b"x").ends(0);
+        home.run(&["rm", path]).ends(0);
+    }
+    let said = home.run(&["purge", "--yes", "--json", "/a", "/b", "/c"]).ends(3);
+    assert_eq!(said.json()["trashed_deleted"], 2, "{said:?}");
+    assert!(said.err.contains("/b") && said.err.contains("1 of 3 failed"), "{said:?}");
+    home.run(&["undelete", "/a"]).ends(3);
+    home.run(&["purge", "--yes", "/b"]).ends(3).says("nothing of that name was deleted");
+}

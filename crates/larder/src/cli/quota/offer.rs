@@ -57,7 +57,7 @@ fn offer(context: &Context, terminal: &mut Terminal, failure: &Failure) -> Outco
         let mut gone = 0;
         for number in &chosen {
             gone += match &list.choices[number - 1] {
-                Choice::All(kind) => vault.delete_all(*kind).await?,
+                Choice::All(kind) => vault.delete_all(*kind, &found).await?,
                 Choice::One(candidate) => vault.delete_candidate(candidate).await?,
             };
         }

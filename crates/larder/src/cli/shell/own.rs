@@ -58,6 +58,11 @@ fn is_verb(name: &str) -> bool {
     Cli::command().find_subcommand(name).is_some()
 }
 
+fn takes_descriptor(word: &str) -> bool {
+    let flag = word.split('=').next().unwrap_or_default();
+    ["--passphrase-fd", "--new-passphrase-fd"].contains(&flag)
+}
+
 /// Why a command of the program makes no sense in a shell; `None`: it does.
 pub fn refused(words: &[String]) -> Option<Failure> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -66,6 +71,13 @@ pub fn refused(words: &[String]) -> Option<Failure> {
         ["agent", ..] | ["node", "run", ..] => "it runs on its own, not in a shell",
         ["up", flags @ ..] if flags.contains(&"--foreground") => {
             "it would never come back; up without --foreground"
+        }
+        // A descriptor is taken over whole, and in a shell it may be one of the shell's own.
+        words if words.iter().any(|word| takes_descriptor(word)) => {
+            return Some(
+                Failure::invalid("descriptors are handed over on the command line, not in a shell")
+                    .hint("--passphrase-file FILE, or no flag: then it asks"),
+            );
         }
         _ => return None,
     };

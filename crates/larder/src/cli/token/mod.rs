@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use larder_client::local::io_words;
 use larder_format::ids::TokenId;
 use larder_format::limits::TOKEN_LEN_MAX;
 use larder_format::right::Right;
@@ -24,7 +25,7 @@ use zeroize::Zeroizing;
 use crate::atomic_file::{self, Existing};
 use crate::cli::Context;
 use crate::duration;
-use crate::failure::{Failure, Outcome, clean, io_words, shown};
+use crate::failure::{Failure, Outcome, clean, shown};
 use crate::moment;
 
 /// Most bytes read where a token is expected: the longest text of one, and a line end.

@@ -11,10 +11,11 @@ mod slots;
 
 use serde_json::json;
 
-use crate::agent::client::opened_vault;
+use crate::agent::client::{Agent, opened_vault};
 use crate::cli::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::Tone;
+use crate::session;
 use crate::vault_header::change::Made;
 use larder_format::error::Kind;
 
@@ -62,6 +63,12 @@ pub fn run(context: &Context, args: Args) -> Outcome {
 /// Makes sure that the vault is open, asking for the passphrase where somebody can be asked.
 fn need_open(context: &Context) -> Outcome {
     opened_vault(&context.folders, context.output).map(drop)
+}
+
+/// Makes sure, before a person types anything, that agent and node are there to change it.
+fn need_both(context: &Context) -> Outcome {
+    Agent::connect(&context.folders)?;
+    session::with_node(&context.folders, async |_| Ok(()))
 }
 
 /// Hands over what a change made, before it counts: in the answer with `--json`, else a new code before a person's eyes.

@@ -10,7 +10,7 @@ use crate::agent::change::What;
 use crate::agent::protocol::Secret;
 use crate::cli::Context;
 use crate::cli::unlock::recovery_code;
-use crate::cli::vault::{done, hand_over};
+use crate::cli::vault::{done, hand_over, need_both};
 use crate::failure::{Failure, Outcome};
 use crate::passphrase::{NewPassphraseArgs, Passphrase, PassphraseArgs};
 use crate::vault_header::{change, file};
@@ -36,6 +36,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     // First, before anything else in this process opens a file: inherited descriptors are taken over here.
     let (current, new) = (args.current.resolve()?, args.new.resolve()?);
     file::read_existing(&context.folders)?;
+    need_both(context)?;
     let proof = match &args.recovery_code_file {
         Some(path) => Secret::RecoveryCode(recovery_code(Some(path))?),
         None => Secret::Passphrase(asked(current)?),

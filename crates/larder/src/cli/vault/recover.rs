@@ -8,7 +8,7 @@ use crate::agent::protocol::{Request, Secret};
 use crate::cli::Context;
 use crate::cli::unlock::recovery_code;
 use crate::cli::vault::slots::find;
-use crate::cli::vault::{done, hand_over, not_handed_over};
+use crate::cli::vault::{done, hand_over, need_both, not_handed_over};
 use crate::failure::Outcome;
 use crate::passphrase::NewPassphraseArgs;
 use crate::terminal::Terminal;
@@ -39,6 +39,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     // First, before anything else in this process opens a file: inherited descriptors are taken over here.
     let new = args.new.resolve()?;
     let header = file::read_existing(&context.folders)?;
+    need_both(context)?;
     let slot = args.slot.as_deref().map(|id| find(&header, id)).transpose()?;
     let code = recovery_code(args.recovery_code_file.as_deref())?;
     let new = new.another()?;
