@@ -118,17 +118,21 @@ impl Judged {
             ended = judged.take(loaded, next_first, rest.peek().is_some(), durable)?;
         }
         if durable >= judged.next_sequence {
-            // The end of the log itself is lost. What is left of that segment stays as it is.
-            judged.lose(judged.next_sequence, durable, 0);
-            // A file that just stops tells of it at every start. Else a number is set aside for what is lost.
-            if judged.kept.last().is_none_or(|last| last.ended) {
-                let number = headless.unwrap_or(judged.next_segment);
-                judged.set_aside(number, judged.next_sequence);
-            }
-            judged.next_sequence = durable + 1;
-            judged.goes_on = false;
+            judged.lose_end(headless);
         }
         Ok(judged)
+    }
+
+    /// The end of the log itself is lost. What is left of that segment stays as it is. `headless`: the first of the
+    /// segments at the end that have no head.
+    fn lose_end(&mut self, headless: Option<u32>) {
+        self.lose(self.next_sequence, self.durable, 0);
+        // A file that just stops tells of it at every start. Else a number is set aside for what is lost.
+        if self.kept.last().is_none_or(|last| last.ended) {
+            self.set_aside(headless.unwrap_or(self.next_segment), self.next_sequence);
+        }
+        self.next_sequence = self.durable + 1;
+        self.goes_on = false;
     }
 
     /// Notes a segment as lost; its number is not given out again.
