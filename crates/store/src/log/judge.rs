@@ -30,7 +30,7 @@ fn unread(number: u32) -> StoreError {
     StoreError::Io {
         what: "reading the end of the log".into(),
         message: format!(
-            "the disk cannot read {}, and nothing says whether what is there had been acknowledged",
+            "the disk cannot read the end of {}, and what is there may have been acknowledged",
             segment_name(number)
         )
         .into(),
@@ -80,8 +80,8 @@ impl Judged {
         };
         let mut rest = found.into_iter().peekable();
         let mut ended = false;
-        // The first of those at the end that have no head.
-        let mut headless = None;
+        // The first of those at the end that have no head, and whether the disk could not read one of them.
+        let (mut headless, mut unread_head) = (None, false);
         while let Some(this) = rest.next() {
             let number = match &this {
                 Found::Loaded(loaded) => loaded.stamp.number,
@@ -94,7 +94,8 @@ impl Judged {
             let loaded = match this {
                 Found::Loaded(loaded) => *loaded,
                 Found::Headless(_, true) if durable < judged.next_sequence => return Err(unread(number)),
-                Found::Headless(..) => {
+                Found::Headless(_, is_unread) => {
+                    unread_head |= is_unread;
                     // Without its head nothing in it can be told from noise. If the log is durable beyond what
                     // came before, its frames were lost; else it had not been synced yet.
                     judged.next_segment = number;
@@ -110,7 +111,7 @@ impl Judged {
                     continue;
                 }
             };
-            headless = None;
+            (headless, unread_head) = (None, false);
             let next_first = rest.peek().and_then(|next| match next {
                 Found::Loaded(next) => Some(next.stamp.second),
                 Found::Headless(..) => None,
@@ -118,14 +119,22 @@ impl Judged {
             ended = judged.take(loaded, next_first, rest.peek().is_some(), durable)?;
         }
         if durable >= judged.next_sequence {
-            judged.lose_end(headless);
+            judged.lose_end(headless, unread_head)?;
         }
         Ok(judged)
     }
 
     /// The end of the log itself is lost. What is left of that segment stays as it is. `headless`: the first of the
     /// segments at the end that have no head.
-    fn lose_end(&mut self, headless: Option<u32>) {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the disk could not read it: were it readable again later, two histories would go on from here.
+    fn lose_end(&mut self, headless: Option<u32>, unread_head: bool) -> Result<(), StoreError> {
+        let last = self.kept.last().filter(|last| unread_head || last.unread_end);
+        if unread_head || last.is_some() {
+            let last = last.map_or(self.next_segment, |last| last.stamp.number);
+            return Err(unread(headless.unwrap_or(last)));
+        }
         self.lose(self.next_sequence, self.durable, 0);
         // A file that just stops tells of it at every start. Else a number is set aside for what is lost.
         if self.kept.last().is_none_or(|last| last.ended) {
@@ -133,6 +142,7 @@ impl Judged {
         }
         self.next_sequence = self.durable + 1;
         self.goes_on = false;
+        Ok(())
     }
 
     /// Notes a segment as lost; its number is not given out again.

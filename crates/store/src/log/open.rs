@@ -178,7 +178,12 @@ fn load_one(
     let file =
         disk.open(&segment_name(number), OpenMode::ReadWrite).map_err(io_error("opening a segment"))?;
     let mut block = vec![0; BLOCK_LEN];
-    let is_unread = match file.read_at(0, &mut block) {
+    let mut read = file.read_at(0, &mut block);
+    if read.as_ref().is_err_and(is_unreadable) {
+        // All that is in the segment depends on it.
+        read = file.read_at(0, &mut block);
+    }
+    let is_unread = match read {
         Err(error) if is_unreadable(&error) => true,
         other => other.map(|_| false).map_err(io_error("reading a segment"))?,
     };
