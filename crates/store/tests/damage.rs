@@ -19,7 +19,7 @@ use larder_format::clock::Hlc;
 use larder_format::error::Kind;
 use larder_format::rng::SeededRng;
 use larder_store::api::{BlobStore, Next, RecordStore, StoreError, Want};
-use larder_store::disk::sim::{Loss, SimDisk};
+use larder_store::disk::sim::{Fault, Loss, SimDisk};
 use larder_store::log::LogStore;
 
 use model::{KEYS, Model, TOKENS, at, blob, key, slot, token};
@@ -252,6 +252,28 @@ fn a_sector_that_cannot_be_read_costs_what_is_in_it_and_not_the_start() {
     println!("right {right}, errors {errors}, refused {refused}");
     assert!(errors > 20 && right > 20, "right {right}, errors {errors}");
     assert!((1..40).contains(&refused), "{refused}: only where the log ends");
+}
+
+#[test]
+fn a_log_is_not_gone_on_with_where_its_end_cannot_be_read() {
+    let disk = SimDisk::new();
+    let store = open_on(&disk).unwrap();
+    store.raise_time(Hlc::from_ms(5)).unwrap();
+    store.pump().unwrap();
+    (6..40).for_each(|ms| drop(store.raise_time(Hlc::from_ms(ms)).unwrap()));
+    // Written, and killed before it was synced: frames that nobody was told of follow those that are durable.
+    disk.fail_at(disk.calls() + 1, Fault::Kill);
+    assert!(store.pump().is_err());
+    let files = disk.crash(Loss::Nothing).contents();
+    for block in [0, 4096] {
+        let disk = SimDisk::with_contents(&files);
+        disk.spoil("00000001.seg", block..block + 4096);
+        go_on_without(&disk, "what was acknowledged meanwhile");
+        disk.unlock();
+        let refused = open_on(&disk).map(|_| ());
+        assert!(matches!(refused, Err(StoreError::Io { .. })), "block at {block}: {refused:?}");
+        assert!(open(&disk.contents()).unwrap().time() >= Hlc::from_ms(5));
+    }
 }
 
 #[test]
