@@ -184,7 +184,7 @@ async fn get_one(
 /// Refuses a name in a folder that is not there, before anything is fetched.
 fn must_have_folder(local: &Path) -> Outcome {
     match local.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) if !folder.exists() => {
+        Some(folder) if matches!(folder.try_exists(), Ok(false)) => {
             Err(Failure::new(Kind::NotFound, format!("the folder {} is not there", shown(folder)))
                 .hint(format!("mkdir -p {}", shown(folder))))
         }
