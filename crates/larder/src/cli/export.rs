@@ -71,6 +71,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         exclude: args.exclude.patterns()?,
         compare: if args.checksum { Compare::Content } else { Compare::Attributes },
     };
+    if std::fs::canonicalize(&args.to).is_ok_and(|to| to == Path::new("/")) {
+        let message = "/ is the top of this machine's own files here, and no place for an export";
+        return Err(
+            Failure::invalid(message).hint("larder export FOLDER; --path PATH names a folder of the vault")
+        );
+    }
     std::fs::create_dir_all(&args.to).map_err(|e| Failure::io("make", &args.to, &e))?;
     let transfers = args.transfer.transfers(context, None)?;
     crate::session::with_vault_as(context, transfers, async |vault| {

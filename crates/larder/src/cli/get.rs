@@ -62,6 +62,9 @@ pub struct Args {
     dry_run: bool,
     #[command(flatten)]
     transfer: TransferArgs,
+    /// As other tools want it for folders, which are fetched whole here in any case
+    #[arg(id = "recursive", short = 'r', short_alias = 'R', long = "recursive", hide = true)]
+    _recursive: bool,
 }
 
 /// Fetches everything named.
@@ -129,6 +132,9 @@ async fn get_one(
         return Err(Failure::new(Kind::Conflict, message)
             .hint(format!("larder cat {} > FILE", clean(&path.to_string()))));
     }
+    if !is_folder {
+        must_have_folder(local)?;
+    }
     let progress = Progress::begin("get", context.output);
     if is_folder {
         if args.range.is_some() {
@@ -173,6 +179,17 @@ async fn get_one(
     drop(progress);
     debug_assert_eq!(done.version, file.info.version, "what was opened was read");
     say(context, path, local, &file, Some(&moved))
+}
+
+/// Refuses a name in a folder that is not there, before anything is fetched.
+fn must_have_folder(local: &Path) -> Outcome {
+    match local.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) if matches!(folder.try_exists(), Ok(false)) => {
+            Err(Failure::new(Kind::NotFound, format!("the folder {} is not there", shown(folder)))
+                .hint(format!("mkdir -p {}", shown(folder))))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a part of a file to a local one, which appears whole or not at all.

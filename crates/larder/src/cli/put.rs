@@ -61,6 +61,9 @@ pub struct Args {
     /// are sent
     #[arg(long)]
     force: bool,
+    /// As other tools want it for folders, which are stored whole here in any case
+    #[arg(id = "recursive", short = 'r', short_alias = 'R', long = "recursive", hide = true)]
+    _recursive: bool,
 }
 
 /// Stores everything named.

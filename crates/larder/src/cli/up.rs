@@ -65,6 +65,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         quota: None,
         certificates: args.certificates.clone(),
     };
+    // Before the settings are looked for: what is wrong with the folders is said as such.
+    context.folders.create()?;
     let quota = up::quota::wished(context, args.quota, &wishes.settings)?;
     let wishes = Wishes { quota, ..wishes };
     let report = up::run(context, &wishes, passphrase, |report| hand_over(context, &wishes, report))?;

@@ -99,6 +99,10 @@ pub fn run(
     })?;
     let resolved = settings(context, wishes)?;
     vault::check_before_start(folders, wishes, &passphrase, resolved.settings.connect.is_some())?;
+    if !resolved.has_file {
+        // Not before the check: what it refuses was no first use, and the next one's flags are to be kept.
+        settings::file::create(&folders.settings_file(), &wishes.settings)?;
+    }
     let (agent, node, namespaces_created) = match resolved.settings.connect {
         Some(address) => {
             connect::certificates(folders, wishes)?;
@@ -165,7 +169,7 @@ fn own_node(context: &Context, wishes: &Wishes, resolved: &Resolved) -> Outcome<
     Ok((agent, node, namespaces_created))
 }
 
-/// All settings; the file is made on first use, with what this command's flags say.
+/// All settings, with what this command's flags say.
 fn settings(context: &Context, wishes: &Wishes) -> Outcome<Resolved> {
     let path = context.folders.settings_file();
     let resolved = Resolved::load(&path, &wishes.settings)?;
@@ -173,9 +177,6 @@ fn settings(context: &Context, wishes: &Wishes) -> Outcome<Resolved> {
         context.output.note(&format!("The environment has {variable}, which is no setting of Larder."));
     }
     connect::check(&context.folders, wishes, &resolved)?;
-    if !resolved.has_file {
-        settings::file::create(&path, &wishes.settings)?;
-    }
     Ok(resolved)
 }
 

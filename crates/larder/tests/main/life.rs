@@ -10,6 +10,7 @@ use crate::support::Home;
 fn without_a_passphrase_or_a_terminal_it_says_which_flag_and_starts_nothing() {
     let home = Home::new();
     home.run(&["up", "--listen", "127.0.0.1:0"]).ends(2).says("--passphrase-file");
+    assert!(!home.home().join("config/larder.toml").exists(), "the flags of the first real start are kept");
     let error = home.run(&["up", "--json"]).ends(2).json_error();
     assert_eq!(error["kind"], "invalid");
     assert!(error["hint"].as_str().unwrap().contains("--passphrase-fd"));

@@ -388,3 +388,17 @@ fn a_folder_in_the_way_is_noticed_before_anything_is_fetched() {
         assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1, "nothing is left beside it");
     }
 }
+
+#[test]
+fn slips_of_newcomers_are_met_with_words_that_help() {
+    let home = Home::up();
+    let tree = home.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    home.file("tree/f", b"x");
+    home.run(&["put", "-r", text(&tree), "/"]).ends(0);
+    home.run(&["get", "-r", "/tree", text(&home.path("back"))]).ends(0);
+    let nowhere = home.path("nowhere/f");
+    let said = home.run(&["get", "/tree/f", text(&nowhere)]).ends(3);
+    assert!(said.err.contains("nowhere is not there") && said.err.contains("mkdir -p"), "{said:?}");
+    home.run(&["export", "/"]).ends(2).says("--path");
+}
