@@ -108,6 +108,7 @@ mod tests {
     #[test]
     fn an_ipv6_neighbour_shares_a_network_and_an_ipv4_one_does_not() {
         assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
+        assert_eq!(network("2001:db8::1"), network("2001:db8::8000:0:0:1"), "the whole of the second half");
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
         assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
         assert_eq!(network("192.0.2.1"), network("::ffff:192.0.2.1"), "one client, two spellings");

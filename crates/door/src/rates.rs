@@ -175,6 +175,14 @@ mod tests {
             assert_eq!(of(&limiter, &caller), None);
             assert_eq!(of(&limiter, &caller), Some(Limited::Address));
         }
+        let known = Caller::with_token([192, 0, 2, 9].into(), "t");
+        assert_eq!((of(&limiter, &known), of(&limiter, &known)), (None, Some(Limited::Address)));
+        // A trusted proxy that says nothing pays for its handshakes as a stranger does, and nobody else but strangers.
+        let limiter = Limiter::new(Rates { address: rate(1, 1), ..Rates::NONE });
+        let proxy = Caller::proxy([192, 0, 2, 5].into());
+        assert!(limiter.take_handshake(&proxy, NOW).is_ok() && limiter.take_handshake(&proxy, NOW).is_err());
+        let local = Caller::at([127, 0, 0, 1].into());
+        assert!((0..9).all(|_| limiter.take_handshake(&local, NOW).is_ok()));
         let none = Limiter::new(Rates::NONE);
         assert_eq!(none.take_up_to(&stranger(1), 1_000, NOW), Granted { count: 1_000, refused: None });
     }

@@ -159,6 +159,37 @@ fn a_token_goes_as_far_as_it_says_and_no_longer_than_it_is_good() {
 }
 
 #[test]
+fn a_reader_changes_nothing_by_any_command_there_is() {
+    let home = up(&["redis_auth=token"]);
+    let door = address(&home);
+    let (_, reader) = token(&home, &["--right", "read"]);
+    let (_, adder) = token(&home, &["--right", "append-only"]);
+    let (mut reads, mut adds) = (Connection::to(&door), Connection::to(&door));
+    reads.ask(&["AUTH", &reader]);
+    adds.ask(&["AUTH", &adder]);
+    let all = reads.ask(&["COMMAND"]);
+    let (mut changing, mut others) = (0, 0);
+    for command in all.parts().unwrap() {
+        let parts = command.parts().unwrap();
+        let name = String::from_utf8_lossy(parts[0].bytes().unwrap()).into_owned();
+        let count = parts[1].number().unwrap().unsigned_abs() as usize;
+        let flags: Vec<_> = parts[2].parts().unwrap().iter().filter_map(Reply::bytes).collect();
+        let words: Vec<&str> = std::iter::once(&*name).chain(std::iter::repeat_n("1", count - 1)).collect();
+        let is_reading = flags.contains(&&b"readonly"[..]);
+        if flags.contains(&&b"write"[..]) || name == "publish" {
+            changing += 1;
+            assert!(reads.ask(&words).show().starts_with("-NOPERM"), "{name}");
+            let only_adds = ["setnx", "msetnx"].contains(&&*name);
+            assert_eq!(adds.ask(&words).show().starts_with("-NOPERM"), !only_adds, "{name}");
+        } else if is_reading {
+            others += 1;
+            assert!(!reads.ask(&words).show().starts_with("-NOPERM"), "{name}");
+        }
+    }
+    assert!(changing > 25 && others > 10, "{changing} {others}");
+}
+
+#[test]
 fn what_one_token_listens_to_does_not_go_on_under_another() {
     let home = up(&["redis_auth=token"]);
     let door = address(&home);

@@ -201,6 +201,22 @@ mod tests {
         assert_eq!(proxies.of_request(&named, &headers).unwrap().standing, named.standing);
     }
 
+    #[test]
+    fn whom_a_proxy_introduces_is_never_this_machine() {
+        let proxies = Proxies { trusted: vec!["10.0.0.0/8".parse().unwrap()], told: Told::XForwardedFor };
+        let introduced = |source: Option<&str>| {
+            let source = source.map(|text| std::net::SocketAddr::new(address(text), 1));
+            proxies.introduced(address("10.0.0.1"), &protocol::Header { source })
+        };
+        for text in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "203.0.113.5"] {
+            let caller = introduced(Some(text));
+            assert_eq!(caller, Caller::behind_proxy(address(text)), "{text}");
+            assert!(caller.is_stranger());
+        }
+        assert_eq!(introduced(Some("10.0.0.2")).standing, Standing::Proxy, "another one says more");
+        assert_eq!(introduced(None), Caller::behind_proxy(address("10.0.0.1")));
+    }
+
     proptest! {
         #[test]
         fn a_range_is_read_as_it_is_shown_and_has_its_own_address(bits: u128, len in 0u8..=128, v4: bool) {

@@ -114,6 +114,7 @@ mod tests {
         assert_eq!(words("  set  a\tb ").unwrap(), ["set", "a", "b"]);
         assert_eq!(words(r#"set "a b" 'c d'"#).unwrap(), ["set", "a b", "c d"]);
         assert_eq!(words(r#""\x41\n\"" 'it\'s' '\n' """#).unwrap(), ["A\n\"", "it's", "\\n", ""]);
+        assert_eq!(words(r#""\x4a\x4B\x6f\x6F\x09\xag""#).unwrap(), ["JKoo\txag"]);
         assert_eq!(words(r#"a"b""#).unwrap(), ["ab"]);
         assert!(words("").unwrap().is_empty());
         for bad in [r#""a"#, "'a", r#""a"b"#, "'a'b", r#""\""#] {

@@ -82,6 +82,34 @@ fn what_is_no_request_is_told_as_redis_tells_it() {
 }
 
 #[test]
+fn limits_are_what_they_say_to_the_byte() {
+    let wide = Bounds::known(100 << 20);
+    let step = |bytes: &[u8]| Parser::new().step(bytes, wide);
+    assert_eq!(step(format!("*{ARGUMENTS_MAX}\r\n").as_bytes()), Ok(Step::More));
+    assert_eq!(step(format!("*{}\r\n", ARGUMENTS_MAX + 1).as_bytes()), Err(Wrong::CountLong));
+    // All together: what was announced counts before it comes.
+    let announce = |len: usize| format!("*1\r\n${len}\r\n");
+    let head = announce(REQUEST_BYTES_MAX).len();
+    assert_eq!(step(announce(REQUEST_BYTES_MAX - head - 2).as_bytes()), Ok(Step::More));
+    assert_eq!(step(announce(REQUEST_BYTES_MAX - head - 1).as_bytes()), Err(Wrong::RequestLen));
+    let line = |len: usize| [&vec![b'a'; len][..], b"\n"].concat();
+    assert_eq!(step(&line(INLINE_BYTES_MAX - 1)), Ok(Step::Request(INLINE_BYTES_MAX)));
+    assert_eq!(step(&line(INLINE_BYTES_MAX)), Err(Wrong::InlineLen));
+}
+
+#[test]
+fn the_memory_of_a_request_with_many_arguments_is_given_back() {
+    let mut bytes = b"*100000\r\n".to_vec();
+    (0..100_000).for_each(|_| bytes.extend_from_slice(b"$1\r\na\r\n"));
+    let mut parser = Parser::new();
+    let bounds = Bounds::known(10);
+    assert_eq!(parser.step(&bytes, bounds), Ok(Step::Request(bytes.len())));
+    assert!(parser.held_bytes() > 100_000);
+    assert_eq!(parser.step(b"*1\r\n$1\r\na\r\n", bounds), Ok(Step::Request(11)));
+    assert!(parser.held_bytes() <= SPANS_KEPT * size_of::<Span>(), "{}", parser.held_bytes());
+}
+
+#[test]
 fn a_stranger_is_told_that_it_is_one() {
     let stranger = Bounds { arguments_max: 10, bulk_len_max: 100, stranger: true };
     let step = |bytes: &[u8]| Parser::new().step(bytes, stranger);

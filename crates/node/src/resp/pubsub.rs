@@ -351,3 +351,38 @@ pub(super) fn about(call: &mut Call<'_>) {
         _ => call.out.count(topic.map_or(0, |topic| topic.patterns.len())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::clients::Clients;
+    use super::*;
+
+    #[test]
+    fn subscriptions_are_counted_until_they_end_and_patterns_have_a_bound_of_their_own() {
+        let (topology, clients) = (Topology::default(), Clients::new());
+        let address = "127.0.0.1:1".parse().unwrap();
+        let (one, other) = (clients.enter(address, address), clients.enter(address, address));
+        let namespace = NamespaceId::of("raw");
+        let name = |number: usize| -> Arc<[u8]> { format!("name:{number}").into_bytes().into() };
+        let counted = || {
+            let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+            (of(&topology.count), of(&topology.patterns), of(&topology.bytes))
+        };
+        for number in 0..PATTERNS_MAX {
+            topology.begin(namespace, &name(number), true, &one).unwrap();
+        }
+        let full = counted();
+        assert_eq!(topology.begin(namespace, &name(0), true, &other), Err(TooMany::InAll));
+        assert_eq!(counted(), full, "what was refused is not counted");
+        topology.begin(namespace, &name(0), false, &other).unwrap();
+        assert_eq!(topology.counts(), (1, PATTERNS_MAX));
+        assert_eq!(topology.publish(NamespaceId::of("other"), b"name:0", b"x"), 0);
+        assert_eq!(topology.publish(namespace, b"name:0", b"x"), 2, "by name and by pattern");
+        let all: Vec<_> = (0..PATTERNS_MAX).map(name).collect();
+        topology.end(namespace, &all, true, &other);
+        assert_eq!(topology.counts(), (1, PATTERNS_MAX), "they are not this one's");
+        topology.end(namespace, &all, true, &one);
+        topology.end(namespace, &all, false, &other);
+        assert_eq!((counted(), topology.topics.read().len()), ((0, 0, 0), 0), "nothing is left of them");
+    }
+}
