@@ -198,22 +198,18 @@ impl Registers {
     /// As [`Registers::begin`]; ids say where the request's comes from.
     fn begin_by(&self, request: RecordRequest, ids: Ids) -> Result<(Outcome, Ticket), Failure> {
         self.pulse.beat();
-        let namespace = self.namespaces.get(request.namespace)?;
-        self.counts.add(count_at(namespace.class, operation_at(&request.ask)), 1);
-        self.check_value(&namespace, &request.ask)?;
-        let at = Address {
-            namespace: request.namespace,
-            slot: slot_of(&namespace, &request.key),
-            key: &request.key,
-        };
+        let RecordRequest { namespace: id, key, ask, identity, .. } = request;
+        let namespace = self.namespaces.get(id)?;
+        self.counts.add(count_at(namespace.class, operation_at(&ask)), 1);
+        self.check_value(&namespace, &ask)?;
+        let at = Address { namespace: id, slot: slot_of(&namespace, &key), key: &key };
         let table = self.table(namespace.class);
-        if let Ask::Get { head_only } = request.ask {
+        if let Ask::Get { head_only } = ask {
             let want = if head_only { Want::Head } else { Want::All };
             return self.get(namespace.class, at, want, self.time.now());
         }
-        let operation = resolve(&namespace, request.ask, self.time.now())?;
         let free_expired = self.may_free(namespace.class);
-        let mut outcome = None;
+        let (mut outcome, mut invalid) = (None, None);
         let mut replaced = false;
         // Until what it is for is counted.
         let mut reserved = None;
@@ -221,8 +217,17 @@ impl Registers {
             .update(at, &mut |current| {
                 // Under the record's lock: what this may still rely on (a lease, say), nobody has given up by a
                 // later time before.
-                let context = Context::at(self.time.now()).with_ttl_max_ms(namespace.ttl_max_ms);
-                let applied = apply(current, &operation, request.identity.as_ref(), (ids, context))?;
+                let now = self.time.now();
+                // A lifetime begins when the change is made, however long this lock was waited for.
+                let operation = match resolve(&namespace, ask.clone(), now) {
+                    Ok(operation) => operation,
+                    Err(failure) => {
+                        invalid = Some(failure);
+                        return Ok(Next::Keep);
+                    }
+                };
+                let context = Context::at(now).with_ttl_max_ms(namespace.ttl_max_ms);
+                let applied = apply(current, &operation, identity.as_ref(), (ids, context))?;
                 outcome = Some(applied.outcome);
                 let next = match applied.next {
                     // What this answer treats as expired must never be seen again, not even after a restart
@@ -248,6 +253,9 @@ impl Registers {
             })
             .map_err(store_failure)?;
         drop(reserved);
+        if let Some(failure) = invalid {
+            return Err(failure);
+        }
         if replaced {
             self.suspect(namespace.class, at);
         }
