@@ -478,3 +478,7 @@ pub(crate) fn store_next(next: single::Next) -> Next {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "registers_tests.rs"]
+mod tests;
