@@ -120,7 +120,7 @@ fn what_has_expired_gives_its_memory_back_to_the_system() {
     let (taken, said) = fill(&redis, "key:", 500_000, 256, 3_600_000);
     assert_eq!((taken, said.as_str()), (500_000, ""));
     let (full, counted) = (resident(&home) - before, accounted(&door));
-    assert!(counted > 500_000.0 * 272.0 && counted < 500_000.0 * 350.0, "{counted} for 300,000 of 272 bytes");
+    assert!(counted > 500_000.0 * 272.0 && counted < 500_000.0 * 350.0, "{counted} for 500,000 of 272 bytes");
     assert!(full < counted * 1.15 + (16 << 20) as f64, "{full} resident for {counted}");
     end_soon(&redis, "key:", 500_000);
     let mut waited = 0;

@@ -46,7 +46,7 @@ fn lane(name: &str) -> std::io::Result<mpsc::UnboundedSender<Work>> {
     // Before it sleeps it lets others have the processor once. Where all processors are busy, whoever has been waiting for
     // this one (a client on the same machine) then makes more work, which is found without a sleep and without somebody who has
     // to wake it; otherwise lanes that always find something would keep others out for whole ticks of the scheduler. Where none is
-    // busy, it costs half a microsecond.
+    // busy, it costs one call to the system.
     let runtime =
         runtime::Builder::new_current_thread().enable_all().on_thread_park(thread::yield_now).build()?;
     let (sender, mut arriving) = mpsc::unbounded_channel::<Work>();

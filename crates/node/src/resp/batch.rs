@@ -142,8 +142,11 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Batch<'a, T> {
     /// Carries out the requests that were found. `false`: the answers cannot be sent, and the rest has to wait.
     fn carry_out(&mut self, cx: &mut Context<'_>, desk: &mut Desk) -> bool {
         let (shared, Desk { ahead, out }) = (self.shared, desk);
-        if ahead.len() > 1 {
-            shared.memory.bring_near(self.session.space.id, ahead.keys(self.bytes));
+        // Of whoever may not look at values nothing is looked at, and of what is only queued nothing yet.
+        let session = &*self.session;
+        let at_once = !session.is_unknown && session.queue.is_none() && session.space.refusal.is_none();
+        if ahead.len() > 1 && at_once {
+            shared.memory.bring_near(session.space.id, ahead.keys(self.bytes));
         }
         let wanted = ahead.asking().saturating_sub(*self.prepaid);
         let granted = shared.limiter.take_up_to(&self.session.caller, wanted, self.began);

@@ -144,7 +144,8 @@ impl<'t> Locked<'t> {
     /// What there is under a key.
     ///
     /// # Panics
-    /// If the key is not one of those that were locked; so do all methods here that take one.
+    /// If the key is not one of several that were locked, or, with debug assertions, not the one that was; so do all methods here
+    /// that take one.
     #[must_use]
     #[inline]
     pub fn look(&self, key: &[u8]) -> Look<'_> {
