@@ -1,6 +1,7 @@
 //! A connection to a node: mutual TLS 1.3, hybrid post-quantum key exchange preferred, HTTP/2 with windows
 //! large enough for bulk and bounded enough for back-pressure.
 
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,7 +11,8 @@ use bytes::{Bytes, BytesMut};
 use hyper_util::rt::TokioIo;
 use larder_format::error::Kind;
 use larder_wire::answer::Failure;
-use larder_wire::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use larder_wire::read_ahead::ReadAhead;
+use larder_wire::{ANSWER_FRAME_BYTES, CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -98,7 +100,7 @@ pub async fn connect_where(options: &ConnectOptions, locate: Locate) -> Result<C
         async move {
             let socket = TcpStream::connect(&address).await?;
             socket.set_nodelay(true)?;
-            let mut stream = tls.connect(name, socket).await?;
+            let mut stream = tls.connect(name, ReadAhead::new(socket)).await?;
             let heard = tokio::time::timeout(CONNECT_TIMEOUT, first_words(&mut stream)).await??;
             Ok::<_, std::io::Error>(TokioIo::new(Heard { stream, heard }))
         }
@@ -107,6 +109,7 @@ pub async fn connect_where(options: &ConnectOptions, locate: Locate) -> Result<C
         .connect_timeout(CONNECT_TIMEOUT)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(ANSWER_FRAME_BYTES)
         .connect_with_connector(connector)
         .await
         .map_err(|e| connect_failure(&options.address, &e))
@@ -114,7 +117,7 @@ pub async fn connect_where(options: &ConnectOptions, locate: Locate) -> Result<C
 
 /// The first bytes that the node sends of itself: its HTTP/2 settings, or why it refuses us. In TLS 1.3 it looks at our
 /// certificate when for us the handshake is over; whoever speaks first may never hear what it says about it.
-async fn first_words(stream: &mut TlsStream<TcpStream>) -> std::io::Result<Bytes> {
+async fn first_words(stream: &mut TlsStream<Socket>) -> std::io::Result<Bytes> {
     let mut words = BytesMut::with_capacity(FIRST_WORDS_LEN);
     if stream.read_buf(&mut words).await? == 0 {
         let message = "the node closed the connection without a word: it may have too many, or be stopping";
@@ -123,9 +126,11 @@ async fn first_words(stream: &mut TlsStream<TcpStream>) -> std::io::Result<Bytes
     Ok(words.freeze())
 }
 
+type Socket = ReadAhead<TcpStream>;
+
 /// A stream of which the first bytes were read already.
 struct Heard {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Socket>,
     heard: Bytes,
 }
 
@@ -151,6 +156,19 @@ impl AsyncWrite for Heard {
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    // Or the head of each frame would be encrypted and sent by itself.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -20,11 +20,14 @@ use crate::registers::Registers;
 use crate::time::NodeTime;
 use crate::tokens::Tokens;
 
-/// How often values in memory whose time is up are removed. What memory they held is free a little later.
+/// How often it is looked at least whether the time of values in memory is up. What memory they held is free a little later.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Values looked at before yielding: some milliseconds of work, and never more than a hundred or so under one lock.
-const SWEEP_PORTION: usize = 8192;
+/// Values looked at before yielding: some 300 microseconds of work, and never more than a hundred or so under one lock.
+const SWEEP_PORTION: usize = 2048;
+
+/// How long other portions yield while there is more to do.
+const YIELD: Duration = Duration::from_millis(1);
 
 /// How often expired records are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -89,7 +92,7 @@ pub(crate) fn start(chores: Chores) -> Running {
     let (stop, stopped) = watch::channel(false);
     let chores = Arc::new(chores);
     let tasks = vec![
-        every(SWEEP_INTERVAL, stopped.clone(), chores.clone(), Chores::sweep),
+        repeat(SWEEP_INTERVAL, stopped.clone(), chores.clone(), Chores::sweep),
         every(EXPIRY_INTERVAL, stopped.clone(), chores.clone(), Chores::expire),
         every(LEASE_INTERVAL, stopped.clone(), chores.clone(), Chores::settle_leases),
         every(SUSPECT_INTERVAL, stopped.clone(), chores.clone(), Chores::look_at_suspects),
@@ -103,16 +106,25 @@ pub(crate) fn start(chores: Chores) -> Running {
 /// Runs a portion on a blocking thread; again at once while there is more to do, else after the interval.
 fn every(
     interval: Duration,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
     chores: Arc<Chores>,
     portion: fn(&Chores) -> Result<bool, StoreError>,
 ) -> JoinHandle<()> {
+    repeat(interval, stopped, chores, move |chores| Ok(if portion(chores)? { YIELD } else { interval }))
+}
+
+/// Runs a portion on a blocking thread, and again after the pause that it answers.
+fn repeat(
+    interval: Duration,
+    mut stopped: watch::Receiver<bool>,
+    chores: Arc<Chores>,
+    portion: impl Fn(&Chores) -> Result<Duration, StoreError> + Clone + Send + 'static,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
-            let work = chores.clone();
+            let (work, portion) = (chores.clone(), portion.clone());
             let pause = match tokio::task::spawn_blocking(move || portion(&work)).await {
-                Ok(Ok(true)) => Duration::from_millis(1),
-                Ok(Ok(false)) => interval,
+                Ok(Ok(pause)) => pause,
                 Ok(Err(StoreError::Closed { .. })) => return,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "background work failed; it is tried again");
@@ -125,6 +137,9 @@ fn every(
                     interval * 10
                 }
             };
+            if pause.is_zero() && !*stopped.borrow() {
+                continue;
+            }
             tokio::select! {
                 _ = stopped.changed() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -135,11 +150,17 @@ fn every(
 
 impl Chores {
     /// Removes values in memory whose time is up. They were all written since the start, so that no clock that was
-    /// wrong before can have ended them.
-    fn sweep(&self) -> Result<bool, StoreError> {
-        let swept = self.registers.values().sweep(self.time.now(), SWEEP_PORTION);
+    /// wrong before can have ended them. Answers when to come again: at once (the change of threads is pause enough), or when
+    /// the next are due.
+    fn sweep(&self) -> Result<Duration, StoreError> {
+        let now = self.time.now();
+        let swept = self.registers.values().sweep(now, SWEEP_PORTION);
         self.metrics.chores.expired_memory.add(swept.removed);
-        Ok(swept.more)
+        if swept.more {
+            return Ok(Duration::ZERO);
+        }
+        let next = swept.next_ms.map(|ms| Duration::from_millis(ms.saturating_sub(now.ms())));
+        Ok(next.map_or(SWEEP_INTERVAL, |next| next.clamp(YIELD, SWEEP_INTERVAL)))
     }
 
     /// Removes expired records: all on disk, and those in memory that are more than a value and its end. Answers

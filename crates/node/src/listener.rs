@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use larder_door::connections::{Caps, Connections, Place};
 use larder_door::proxies::Proxies;
 use larder_door::{Caller, Refusal};
+use larder_wire::read_ahead::ReadAhead;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -58,10 +60,12 @@ pub struct Peer {
     pub connection: u64,
 }
 
+type Socket = ReadAhead<TcpStream>;
+
 /// An admitted connection. Ends by itself when the node wants it to, as when its certificate is not
 /// good any more.
 pub struct Admitted {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Socket>,
     seat: Seat,
     peer: Peer,
 }
@@ -108,6 +112,22 @@ impl AsyncWrite for Admitted {
             return Poll::Ready(Err(ended()));
         }
         Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        if self.poll_ended(cx).is_ready() {
+            return Poll::Ready(Err(ended()));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    // Or the head of each frame would be encrypted and sent by itself.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -253,7 +273,7 @@ async fn shake(gate: Arc<Gate>, (mut socket, peer, mut place): (TcpStream, Socke
     // As the certificates are now: they may have changed since the connection before.
     let authority = gate.admission.authority();
     let acceptor = TlsAcceptor::from(gate.admission.tls(PROTOCOLS));
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(ReadAhead::new(socket))).await {
         Ok(Ok(stream)) => {
             let Some(admitted) = seated(&gate, stream, (&caller, authority)) else { return };
             tokio::spawn(async move {
@@ -273,11 +293,7 @@ async fn shake(gate: Arc<Gate>, (mut socket, peer, mut place): (TcpStream, Socke
 }
 
 /// Gives a connection its place.
-fn seated(
-    gate: &Gate,
-    stream: TlsStream<TcpStream>,
-    (caller, authority): (&Caller, u64),
-) -> Option<Admitted> {
+fn seated(gate: &Gate, stream: TlsStream<Socket>, (caller, authority): (&Caller, u64)) -> Option<Admitted> {
     // The handshake has checked that there is one and that it can be read.
     let identity = stream.get_ref().1.peer_certificates()?.first().map(|c| Identity::of_certificate(c))?;
     let identity = Arc::new(identity.ok()?);

@@ -10,7 +10,8 @@
 //! | `sweep.rs` | what goes by itself: its time is up, or the table is full |
 //! | `shard.rs`, `upkeep.rs` | one shard: find, put, remove; moving what is alive out of half-dead pages |
 //! | `entry.rs`, `arena.rs`, `index.rs`, `wheel.rs`, `outside.rs` | bytes, pages, buckets, timers, what does not fit a page |
-//! | `budget.rs`, `spaces.rs`, `tally.rs`, `watched.rs` | the cap, the namespaces, which shard has some of which, who wants to know |
+//! | `budget.rs`, `spare.rs` | the cap; pages that are empty, on their way to their next use or back to the system |
+//! | `spaces.rs`, `tally.rs`, `watched.rs` | the namespaces, which shard has some of which, who wants to know |
 //!
 //! Nothing survives a restart. Whether a record's time is up is for the caller to judge on each read.
 
@@ -39,6 +40,7 @@ mod records;
 mod scan;
 mod shard;
 mod spaces;
+mod spare;
 mod sweep;
 mod tally;
 mod upkeep;

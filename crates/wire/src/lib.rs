@@ -2,11 +2,12 @@
 //! and their translation to and from the types of `larder-format`.
 //!
 //! [`v1`] is generated; [`request`], [`answer`] and [`token`] translate, [`framing`] is for those that carry blobs,
-//! [`retry`] for refusals. The limits of `larder_format::limits` are
+//! [`retry`] for refusals; [`read_ahead`] is the socket under both. The limits of `larder_format::limits` are
 //! applied in the translation, before anything else sees the bytes.
 
 pub mod answer;
 pub mod framing;
+pub mod read_ahead;
 pub mod request;
 pub mod retry;
 pub mod token;
@@ -31,5 +32,9 @@ pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// HTTP/2 flow-control window per connection, in bytes.
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
-/// Largest HTTP/2 frame, in bytes: fewer frames per blob cost fewer system calls and copies.
+/// Largest HTTP/2 frame to a node, in bytes: fewer frames per blob cost fewer system calls and copies.
 pub const FRAME_BYTES: u32 = 256 * 1024;
+
+/// Largest HTTP/2 frame to a client, in bytes: as much as TLS takes at a time. What arrives of a larger one would wait
+/// in memory for its end.
+pub const ANSWER_FRAME_BYTES: u32 = 64 * 1024;

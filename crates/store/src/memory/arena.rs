@@ -1,6 +1,6 @@
 //! The pages of one shard: entries are appended, marked dead where they lie, and moved out of pages that are mostly
-//! dead. A page that holds nothing alive goes back to the operating system at once, because it is a mapping of its own
-//! and not a piece of some allocator's.
+//! dead. A page that holds nothing alive is spare: another shard may take it, or it goes back to the operating system,
+//! because it is a mapping of its own and not a piece of some allocator's.
 //!
 //! What is counted is what is touched: a page is mapped as a whole and charged in steps of 4 KiB as it fills.
 
@@ -8,6 +8,7 @@ use memmap2::MmapMut;
 
 use super::budget::{Budget, Purpose};
 use super::entry::{Entry, EntryMut, WORD};
+use super::spare::Spare;
 use crate::api::StoreError;
 
 /// What the operating system gives at once, in bytes, and in what steps a page is charged.
@@ -71,6 +72,32 @@ fn split(handle: u32) -> (usize, usize) {
 
 fn join(page: u32, offset: usize) -> u32 {
     page << OFFSET_BITS | (offset / WORD) as u32
+}
+
+/// A new page of `len` bytes, of which the first `charged` are charged.
+fn map(len: usize, charged: usize, budget: &Budget, purpose: Purpose) -> Result<Spare, StoreError> {
+    budget.take(charged as u64, purpose)?;
+    match MmapMut::map_anon(len) {
+        Ok(map) => Ok(Spare { map, charged }),
+        Err(_) => {
+            budget.give(charged as u64);
+            Err(full("memory of this machine", budget))
+        }
+    }
+}
+
+/// Charges a spare page for at least its first `charged` bytes.
+fn widen(mut spare: Spare, charged: usize, budget: &Budget, purpose: Purpose) -> Result<Spare, StoreError> {
+    if let Err(error) = budget.take(charged.saturating_sub(spare.charged) as u64, purpose) {
+        budget.keep_spare(spare);
+        return Err(error);
+    }
+    spare.charged = spare.charged.max(charged);
+    Ok(spare)
+}
+
+fn full(what: &'static str, budget: &Budget) -> StoreError {
+    StoreError::Full { what, used: budget.used(), max: budget.cap() }
 }
 
 impl Arena {
@@ -141,18 +168,20 @@ impl Arena {
     }
 
     fn open_page(&mut self, len: usize, budget: &Budget, purpose: Purpose) -> Result<(), StoreError> {
-        let full = |what| StoreError::Full { what, used: budget.used(), max: budget.cap() };
         if self.vacant.is_empty() && self.pages.len() >= PAGES_MAX {
-            return Err(full("pages of a shard"));
+            return Err(full("pages of a shard", budget));
         }
+        let page_len = self.page_len(len, budget);
         let charged = len.next_multiple_of(STEP);
-        let cost = charged as u64 + PAGE_OVERHEAD;
-        budget.take(cost, purpose)?;
-        let Ok(map) = MmapMut::map_anon(self.page_len(len, budget)) else {
-            budget.give(cost);
-            return Err(full("memory of this machine"));
+        budget.take(PAGE_OVERHEAD, purpose)?;
+        // A spare page is charged as far as it was touched: more than a small shard would have touched of a new one.
+        let is_worth = self.live >= page_len as u64 * PAGE_PART;
+        let spare = match is_worth.then(|| budget.reuse_spare(page_len)).flatten() {
+            Some(spare) => widen(spare, charged, budget, purpose),
+            None => map(page_len, charged, budget, purpose),
         };
-        let page = Page { map, used: 0, live: 0, charged };
+        let spare = spare.inspect_err(|_| budget.give(PAGE_OVERHEAD))?;
+        let page = Page { map: spare.map, used: 0, live: 0, charged: spare.charged };
         let number = match self.vacant.pop() {
             Some(number) => {
                 self.pages[number as usize] = Some(page);
@@ -234,7 +263,8 @@ impl Arena {
     fn free(&mut self, number: u32, budget: &Budget) {
         let Some(page) = self.pages.get_mut(number as usize).and_then(Option::take) else { return };
         self.used -= page.used as u64;
-        budget.give(page.charged as u64 + PAGE_OVERHEAD);
+        budget.give(PAGE_OVERHEAD);
+        budget.keep_spare(Spare { map: page.map, charged: page.charged });
         self.forget_moving(number);
         if self.open == Some(number) {
             self.open = None;

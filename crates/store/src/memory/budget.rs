@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::spare::{Spare, Spares};
 use crate::api::StoreError;
 
 /// The part of the cap that only upkeep may use: one in this many.
@@ -36,12 +37,14 @@ pub(super) enum Purpose {
 pub(super) struct Budget {
     cap: u64,
     used: AtomicU64,
+    /// Pages that hold nothing and stay charged until they are given back.
+    spares: Spares,
 }
 
 impl Budget {
     /// A budget of so many bytes; 0: no limit.
     pub(super) fn new(cap: u64) -> Self {
-        Self { cap, used: AtomicU64::new(0) }
+        Self { cap, used: AtomicU64::new(0), spares: Spares::default() }
     }
 
     /// The cap in bytes; 0: none.
@@ -49,9 +52,10 @@ impl Budget {
         self.cap
     }
 
-    /// Bytes allocated now.
+    /// Bytes allocated now for what is there. Spare pages are not among them, though they count against the cap: whoever
+    /// needs their room gets it.
     pub(super) fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+        self.used.load(Ordering::Relaxed).saturating_sub(self.spares.held())
     }
 
     fn limit(&self, purpose: Purpose) -> u64 {
@@ -72,20 +76,47 @@ impl Budget {
     /// [`StoreError::Full`]; then nothing was taken.
     pub(super) fn take(&self, bytes: u64, purpose: Purpose) -> Result<(), StoreError> {
         let limit = self.limit(purpose);
-        let within = |used: u64| used.checked_add(bytes).filter(|after| *after <= limit);
-        match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
-            Ok(before) => {
-                debug_assert!(self.cap == 0 || before + bytes <= self.cap, "the cap holds at every moment");
-                Ok(())
+        loop {
+            match self.take_within(bytes, limit) {
+                Ok(()) => return Ok(()),
+                Err(used) => {
+                    let given = self.spares.give_at_once(used.saturating_add(bytes).saturating_sub(limit));
+                    if given == 0 {
+                        return Err(StoreError::Full { what: "memory cap", used, max: self.cap });
+                    }
+                    self.give(given);
+                }
             }
-            Err(used) => Err(StoreError::Full { what: "memory cap", used, max: self.cap }),
         }
+    }
+
+    fn take_within(&self, bytes: u64, limit: u64) -> Result<(), u64> {
+        let within = |used: u64| used.checked_add(bytes).filter(|after| *after <= limit);
+        let before = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within)?;
+        debug_assert!(self.cap == 0 || before + bytes <= self.cap, "the cap holds at every moment");
+        Ok(())
     }
 
     /// Gives back what was freed.
     pub(super) fn give(&self, bytes: u64) {
         let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
         debug_assert!(before >= bytes, "more was given back than was taken");
+    }
+
+    /// Keeps a page that holds nothing any more. It stays charged.
+    pub(super) fn keep_spare(&self, spare: Spare) {
+        self.spares.keep(spare);
+    }
+
+    /// A spare page of this length, with its charge.
+    pub(super) fn reuse_spare(&self, len: usize) -> Option<Spare> {
+        self.spares.reuse(len)
+    }
+
+    /// Gives some of the pages back to the operating system that nobody wanted for a while.
+    pub(super) fn give_spares(&self) {
+        let given = self.spares.give_round();
+        self.give(given);
     }
 }
 

@@ -24,6 +24,9 @@ use crate::feed::Feed;
 /// Room that a shorter value may leave unused in the place of a longer one, in bytes, if it is not a quarter of it.
 const SLACK: usize = 64;
 
+/// Buckets that are taken away with each entry, if there are too many: twice as fast as they can become too many.
+const SHRINK_STEP: usize = 2;
+
 /// What all shards of a table share.
 pub(super) struct Shared {
     pub(super) budget: Budget,
@@ -280,11 +283,11 @@ impl Shard {
         self.index.set_first(split.to, goes);
     }
 
-    /// Takes away up to two buckets that are not needed any more.
-    fn shrink(&mut self, shared: &Shared) {
-        for _ in 0..2 {
+    /// Takes away up to so many buckets that are not needed any more; answers whether there may be others.
+    pub(super) fn shrink(&mut self, shared: &Shared, buckets: usize) -> bool {
+        for _ in 0..buckets {
             let Some((first, parent)) = self.index.shrink(self.records as usize, &shared.budget) else {
-                return;
+                return false;
             };
             if first == NONE {
                 continue;
@@ -300,6 +303,7 @@ impl Shard {
             self.arena.entry_mut(last).set_next(rest);
             self.index.set_first(parent, first);
         }
+        true
     }
 
     /// What an entry holds is about to go: it is not counted any more, and what lies outside is given up.
@@ -382,6 +386,12 @@ impl Shard {
 
     /// Takes an entry out.
     pub(super) fn unlink(&mut self, shared: &Shared, found: Found) {
+        self.take_out(shared, found);
+        self.shrink(shared, SHRINK_STEP);
+    }
+
+    /// Takes an entry out, and leaves it to the caller to take buckets away that are not needed any more.
+    pub(super) fn take_out(&mut self, shared: &Shared, found: Found) {
         let entry = self.arena.entry(found.handle);
         let (next, is_armed) = (entry.next(), entry.armed().is_some());
         self.tally.remove(entry.space());
@@ -390,8 +400,8 @@ impl Shard {
         self.arena.release(found.handle, &shared.budget);
         self.armed -= usize::from(is_armed);
         self.records -= 1;
-        self.shrink(shared);
         if self.records == 0 {
+            self.shrink(shared, SHRINK_STEP);
             self.wheel.clear(&shared.budget);
             self.lacks_timers = false;
         }

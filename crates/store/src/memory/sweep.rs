@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use larder_format::clock::Hlc;
 use parking_lot::MutexGuard;
 
+use super::ahead::AHEAD_MAX;
 use super::entry::{Entry, Space};
 use super::shard::{Found, Shard, Shared};
 use super::wheel;
@@ -54,6 +55,8 @@ pub struct Swept {
     pub bytes: u64,
     /// Whether there is more to do already.
     pub more: bool,
+    /// If not: when to look again, in milliseconds, as far as known now.
+    pub next_ms: Option<u64>,
 }
 
 /// What went in one go, counted at the end of each stretch of one namespace.
@@ -113,7 +116,7 @@ impl Shard {
         }
         self.watched.changed(hash);
         self.floor.round = self.floor.round.max(version.to_u64());
-        self.unlink(shared, found);
+        self.take_out(shared, found);
         gone.add(space, bytes);
         bytes
     }
@@ -127,6 +130,9 @@ impl Shard {
         }
         let mut gone = Gone::new(shared);
         for looked in 0..budget {
+            if looked % AHEAD_MAX == 0 {
+                self.bring_near_due(now_tick);
+            }
             let Some((tick, hash)) = self.wheel.pop(now_tick, &shared.budget) else {
                 self.pack(shared);
                 return looked + 1;
@@ -186,6 +192,7 @@ impl Shard {
         for (handle, tick, hash) in kept {
             self.arm(shared, hash, handle, tick);
         }
+        self.shrink(shared, 2 * evicted);
         shared.evicted.fetch_add(evicted as u64, Ordering::Relaxed);
         evicted
     }
@@ -235,10 +242,12 @@ impl MemoryTable {
         let now_tick = wheel::tick_at(now.ms());
         let count = self.places.len();
         let first = self.turn.0.load(Ordering::Relaxed) % count;
-        let (mut swept, mut left) = (Swept::default(), budget);
+        let (mut swept, mut left, mut next_tick) = (Swept::default(), budget, u64::MAX);
         for step in 0..count {
             let place = &self.places[(first + step) % count];
-            if place.cell.soonest.load(Ordering::Relaxed) > now_tick {
+            let soonest = place.cell.soonest.load(Ordering::Relaxed);
+            if soonest > now_tick {
+                next_tick = next_tick.min(soonest);
                 continue;
             }
             if left == 0 {
@@ -252,6 +261,10 @@ impl MemoryTable {
             swept.more |= place.cell.soonest.load(Ordering::Relaxed) <= now_tick;
             // Whoever waits for this shard comes before the next portion of it.
             MutexGuard::unlock_fair(shard);
+        }
+        if !swept.more {
+            swept.next_ms = wheel::begin_ms(next_tick);
+            self.shared.budget.give_spares();
         }
         swept
     }
@@ -271,6 +284,8 @@ impl MemoryTable {
             let Some(at) = sample.min_by_key(soonest) else { continue };
             let Some(mut shard) = self.places[at].shard.try_lock() else { continue };
             let evicted = shard.evict(&self.shared, need);
+            // What went has to leave a page: the own shard may hold nothing and need a whole new one.
+            shard.reclaim(&self.shared, need);
             shard.pack(&self.shared);
             self.places[at].publish(&shard);
             if evicted > 0 {

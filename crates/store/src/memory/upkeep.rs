@@ -22,6 +22,9 @@ const MOVE_FACTOR: usize = 5;
 /// Bytes moved under one lock by a sweep that has nothing else to do.
 const PACK_LEN: usize = 64 << 10;
 
+/// Buckets taken away under one lock by such a sweep.
+const PACK_BUCKETS: usize = 2048;
+
 /// Dead bytes a full table looks for, as a part of all of the shard's: copying more for less is not worth it, ...
 const RECLAIM_PART: u64 = 8;
 
@@ -50,7 +53,9 @@ impl Shard {
 
     /// Packs what a sweep left, as much of it as may be done under one lock.
     pub(super) fn pack(&mut self, shared: &Shared) {
-        self.is_packing = self.is_loose() && self.move_some(shared, PACK_LEN) && self.is_loose();
+        let has_buckets_left = self.shrink(shared, PACK_BUCKETS);
+        let is_loose = self.is_loose() && self.move_some(shared, PACK_LEN) && self.is_loose();
+        self.is_packing = has_buckets_left || is_loose;
     }
 
     /// Moves entries of about so many bytes out of the page that is being emptied. Answers whether all could be moved.

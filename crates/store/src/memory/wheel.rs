@@ -10,14 +10,14 @@ use larder_format::record::{Expiry, Version};
 use super::budget::{Budget, Purpose};
 use crate::api::StoreError;
 
-/// Bits of milliseconds in a tick: a quarter of a second. A value is hidden when its time is up; this is how much longer
+/// Bits of milliseconds in a tick: 64 ms. A value is hidden when its time is up; this is how much longer
 /// its memory is held, and how late somebody who watches may be told. Shorter ticks would have more slots to hold.
-const TICK_BITS: u32 = 8;
+const TICK_BITS: u32 = 6;
 
 /// Distances below this many ticks have slots of one tick.
 const NEAR_TICKS: u64 = 32;
 
-/// Furthest a timer is filed ahead, in ticks (eight years), so that the low 32 bits of a tick tell which of two is
+/// Furthest a timer is filed ahead, in ticks (two years), so that the low 32 bits of a tick tell which of two is
 /// earlier. Later ends are looked at then and filed again.
 pub(super) const AHEAD_TICKS_MAX: u64 = 1 << 30;
 
@@ -40,6 +40,11 @@ pub(super) struct Wheel {
 /// The tick of a moment: the last that has begun by then.
 pub(super) fn tick_at(ms: u64) -> u64 {
     ms >> TICK_BITS
+}
+
+/// When a tick begins; `None` for one that never does.
+pub(super) fn begin_ms(tick: u64) -> Option<u64> {
+    tick.checked_mul(1 << TICK_BITS)
 }
 
 /// The tick at whose beginning a time is up; `None` for never.
@@ -116,6 +121,12 @@ impl Wheel {
             }
             return Some((tick, hash));
         }
+    }
+
+    /// Up to `count` of the timers that come next, if their slot is at `now` or before.
+    pub(super) fn next(&self, now: u64, count: usize) -> &[u32] {
+        let Some(slot) = self.slots.last().filter(|slot| slot.tick <= now) else { return &[] };
+        &slot.timers[slot.timers.len().saturating_sub(count)..]
     }
 
     fn drop_soonest(&mut self, budget: &Budget) {
