@@ -159,9 +159,21 @@ fn what_could_mean_two_things_is_refused() {
         }
         assert_eq!(second.answer().unwrap().status, 400, "{target}");
         let mut read = Connection::to(&door);
-        read.send(&[request(&door, "GET", "/v1/data/b", &[], b""), whole].concat());
+        read.send(&[request(&door, "GET", "/v1/data/b", &[], b""), whole.clone()].concat());
         assert_eq!(read.answer().unwrap().body, b"GET /x#y");
         assert_eq!(read.answer().unwrap().status, 400, "{target}");
+        // Behind bodies that came with it, of a length that was told before and not.
+        let long = request(&door, "GET", "/v1/data/b", &[("x-long-way", "1")], b"");
+        let chunks = "PUT /v1/data/c HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+        let chunks = chunks.to_owned() + "7\r\nGET /#b\r\n2\r\n#x\r\n0\r\n\r\n";
+        let put = request(&door, "PUT", "/v1/data/b", &[], b"GET /x#y");
+        let parts = [&long[..], &put, chunks.as_bytes(), &long, &whole, &put];
+        let mut many = Connection::to(&door);
+        many.send(&parts.concat());
+        let statuses: Vec<_> = (0..5).map(|_| many.answer().unwrap().status).collect();
+        assert_eq!(statuses, [200, 201, 201, 200, 400], "{target}");
+        assert!(many.is_closed(), "nothing behind it is carried out");
+        assert_eq!(get(&door, "/v1/data/c").body, b"GET /#b#x");
     }
     assert_eq!(get(&door, "/v1/data/a").status, 404);
     let twice = |name: &str, value: &str| {

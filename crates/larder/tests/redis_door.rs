@@ -95,7 +95,7 @@ fn connections_say_what_they_speak_and_who_they_are() {
     assert!(text(&other).contains(&format!("id={id} ")), "{}", text(&other));
     assert!(error(&client.ask(&["HELLO", "4"])).starts_with("NOPROTO"));
     assert!(error(&client.ask(&["CLIENT", "SETNAME", "a b"])).contains("cannot contain spaces"));
-    assert!(error(&client.ask(&["CLIENT", "KILL", "x"])).starts_with("ERR unknown subcommand 'KILL'"));
+    assert!(error(&client.ask(&["CLIENT", "PAUSE", "x"])).starts_with("ERR unknown subcommand 'PAUSE'"));
     assert!(error(&client.ask(&["CLIENT", "SETNAME"])).contains("'client|setname'"));
     assert_eq!(text(&client.ask(&["RESET"])), "RESET");
     assert_eq!(client.ask(&["GET", "nothing"]), Reply::Bulk(b'$', None), "the older protocol again");
@@ -107,6 +107,58 @@ fn connections_say_what_they_speak_and_who_they_are() {
     assert_eq!(error(&client.ask(&["GET"])), "ERR wrong number of arguments for 'get' command");
     assert_eq!(text(&client.ask(&["QUIT"])), "OK");
     assert_eq!(client.stream.read(&mut [0]).unwrap(), 0, "closed");
+}
+
+#[test]
+fn reset_leaves_nothing_of_what_a_connection_was_at() {
+    let home = Home::up();
+    let door = address(&home);
+    let (mut client, mut other) = (Connection::to(&door), Connection::to(&door));
+    client.ask(&["HELLO", "3", "SETNAME", "me"]);
+    client.ask(&["SUBSCRIBE", "news"]);
+    client.ask(&["WATCH", "watched"]);
+    client.send(b"CLIENT REPLY OFF\r\nMULTI\r\nSET queued x\r\nRESET\r\n");
+    assert_eq!(text(&client.reply()), "RESET", "answers are on again");
+    assert_eq!(client.ask(&["GET", "queued"]), Reply::Bulk(b'$', None), "no MULTI, and the older protocol");
+    assert_eq!(error(&client.ask(&["EXEC"])), "ERR EXEC without MULTI");
+    assert_eq!(client.ask(&["CLIENT", "GETNAME"]), Reply::Bulk(b'$', None));
+    let info = text(&client.ask(&["CLIENT", "INFO"]));
+    for part in [" sub=0 ", " multi=-1 ", " watch=0 ", " resp=2 "] {
+        assert!(info.contains(part), "{part} {info}");
+    }
+    assert_eq!(other.ask(&["PUBLISH", "news", "x"]).number(), Some(0), "it listens to nothing");
+    client.ask(&["MULTI"]);
+    other.ask(&["SET", "watched", "changed"]);
+    client.ask(&["SET", "queued", "y"]);
+    assert_eq!(client.ask(&["EXEC"]).show(), r#"*[+OK]"#, "nor does it watch anything");
+    // Each way out of a transaction ends what is watched; a way into none does not.
+    for (way, ends) in
+        [(&["EXEC"][..], true), (&["DISCARD"], true), (&["UNWATCH"], true), (&["GET", "a"], false)]
+    {
+        client.ask(&["WATCH", "watched"]);
+        if way[0] == "EXEC" || way[0] == "DISCARD" {
+            client.ask(&["MULTI"]);
+        }
+        assert!(!client.ask(way).is_error(), "{way:?}");
+        other.ask(&["SET", "watched", "again"]);
+        client.ask(&["MULTI"]);
+        client.ask(&["PING"]);
+        assert_eq!(client.ask(&["EXEC"]).parts().is_some(), ends, "{way:?}");
+    }
+    assert_eq!(error(&client.ask(&["DISCARD"])), "ERR DISCARD without MULTI");
+    client.ask(&["MULTI"]);
+    assert_eq!(error(&client.ask(&["MULTI"])), "ERR MULTI calls can not be nested");
+    assert_eq!(error(&client.ask(&["WATCH", "a"])), "ERR WATCH inside MULTI is not allowed");
+    client.ask(&["DISCARD"]);
+    // A greeting that is refused changes nothing.
+    for refused in
+        [&["HELLO", "4", "SETNAME", "x"][..], &["HELLO", "3", "SETNAME", "a b"], &["HELLO", "3", "x"]]
+    {
+        assert!(client.ask(refused).is_error(), "{refused:?}");
+        assert_eq!(client.ask(&["CLIENT", "GETNAME"]), Reply::Bulk(b'$', None), "{refused:?}");
+    }
+    client.send(b"CLIENT REPLY SKIP\r\nCLIENT REPLY SKIP\r\nPING\r\nECHO a\r\nCLIENT REPLY OFF\r\nCLIENT REPLY SKIP\r\nPING\r\nPING\r\nCLIENT REPLY ON\r\n");
+    assert_eq!((text(&client.reply()), text(&client.reply())), ("a".into(), "OK".into()));
 }
 
 #[test]
@@ -251,6 +303,60 @@ fn keys_are_told_of_while_somebody_listens() {
         about.push(text(&one.reply().parts().unwrap()[2]));
     }
     assert_eq!(about.first().map(String::as_str), Some("set"));
+}
+
+#[test]
+fn what_other_doors_change_is_told_as_well_and_nothing_twice() {
+    let home = Home::up();
+    let (door, http) = (address(&home), support::http::address(&home));
+    let (mut events, mut client) = (Connection::to(&door), Connection::to(&door));
+    let ask = |method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]| {
+        assert!(support::http::ask(&http, method, path, headers, body).status < 300, "{method} {path}");
+        // What comes through other doors is told a moment later.
+        pause(50);
+    };
+    ask("PUT", "/v1/data/before", &[], b"x");
+    events.ask(&["PSUBSCRIBE", "__key*@0__:*"]);
+    ask("PUT", "/v1/data/k", &[], b"1");
+    ask("PUT", "/v1/data/k", &[], b"2");
+    ask("DELETE", "/v1/data/k", &[], b"");
+    client.ask(&["SET", "own", "v"]);
+    client.ask(&["APPEND", "own", "v"]);
+    client.ask(&["GETEX", "own", "EX", "100"]);
+    client.ask(&["DEL", "own"]);
+    // What was written with a name is kept in another way, and changed in another way.
+    ask("PUT", "/v1/data/named", &[("idempotency-key", "a")], b"1");
+    client.ask(&["APPEND", "named", "2"]);
+    client.ask(&["EXPIRE", "named", "100"]);
+    client.ask(&["DEL", "named"]);
+    client.ask(&["FLUSHDB"]);
+    ask("PUT", "/v1/data/short?ttl=0.3", &[], b"x");
+    let mut seen = Vec::new();
+    while !matches!(seen.last(), Some((event, _)) if event == "expired") {
+        let [about_key, about_event] = [events.reply(), events.reply()];
+        let words = |reply: &Reply, at: usize| text(&reply.parts().unwrap()[at]);
+        let (event, key) = (words(&about_key, 3), words(&about_event, 3));
+        assert_eq!(words(&about_key, 2), format!("__keyspace@0__:{key}"));
+        assert_eq!(words(&about_event, 2), format!("__keyevent@0__:{event}"));
+        seen.push((event, key));
+    }
+    let seen: Vec<_> = seen.iter().map(|(event, key)| format!("{event} {key}")).collect();
+    let expected = [
+        "set k",
+        "set k",
+        "del k",
+        "set own",
+        "append own",
+        "expire own",
+        "del own",
+        "set named",
+        "append named",
+        "expire named",
+        "del named",
+        "set short",
+        "expired short",
+    ];
+    assert_eq!(seen, expected);
 }
 
 #[test]

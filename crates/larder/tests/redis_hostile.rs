@@ -194,6 +194,136 @@ fn one_answer_and_one_transaction_have_bounds() {
 }
 
 #[test]
+fn what_a_transaction_would_copy_has_a_bound_and_nothing_is_done_beyond_it() {
+    let home = Home::up();
+    let door = address(&home);
+    let mut client = Connection::to(&door);
+    let large = 10_000_000;
+    client.ask(&["SET", "large", &"v".repeat(large)]);
+    client.ask(&["SET", "small", "v"]);
+    let mut carried_out = |requests: &[&[&str]]| {
+        let mut bytes = b"MULTI\r\n".to_vec();
+        for words in requests {
+            let words: Vec<_> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+            resp::encode(&words, &mut bytes);
+        }
+        let began = Instant::now();
+        client.send(&bytes);
+        client.send(b"EXEC\r\n");
+        (0..=requests.len()).for_each(|_| assert!(!client.reply().is_error()));
+        let told = client.reply();
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        told
+    };
+    let refused = |told: Reply| told.show().starts_with("-EXECABORT Transaction discarded: it would copy");
+    // Minutes each, in which nobody gets to the key nor to whoever shares the thread.
+    let seven = ["MGET", "large", "large", "large", "large", "large", "large"];
+    for request in [
+        &["APPEND", "large", "x"][..],
+        &["SETRANGE", "large", "5", "x"],
+        &["SETRANGE", "made", "9999999", "x"],
+        &["COPY", "large", "other", "REPLACE"],
+        &["GETSET", "large", "x"],
+        &seven,
+    ] {
+        assert!(refused(carried_out(&vec![request; 20_000])), "{request:?}");
+    }
+    // What becomes long on the way is reckoned with, too.
+    let mut growing = vec![&["COPY", "large", "other"][..], &["RENAME", "other", "small"]];
+    growing.extend(vec![&["APPEND", "small", "x"][..]; 100]);
+    assert!(refused(carried_out(&growing)));
+    let told = carried_out(&[&["STRLEN", "large"], &["STRLEN", "small"], &["EXISTS", "other", "made"]]);
+    assert_eq!(told.show(), format!("*[:{large}, :1, :0]"), "none of it was done");
+    // What does not copy is not refused, however much of it there is.
+    let mut light = vec![&["GETRANGE", "large", "-5", "-1"][..]; 20_000];
+    light.extend(vec![&["EXPIRE", "large", "100"][..]; 20_000]);
+    light.extend(vec![&["APPEND", "small", "x"][..]; 10_000]);
+    light.extend(vec![&["APPEND", "large", "x"][..]; 5]);
+    let told = carried_out(&light);
+    assert_eq!(told.parts().unwrap().last().unwrap().number(), Some(large as i64 + 5), "{}", told.show());
+    still_serves(&door);
+}
+
+#[test]
+fn a_pipeline_that_changes_long_values_lets_others_have_their_turn() {
+    let home = Home::up();
+    let door = address(&home);
+    let mut client = Connection::to(&door);
+    client.ask(&["SET", "large", &"v".repeat(10_000_000)]);
+    let began = Instant::now();
+    (0..8).for_each(|_| {
+        client.ask(&["APPEND", "large", "x"]);
+    });
+    let one = began.elapsed() / 8;
+    let mut others: Vec<_> = (0..8).map(|_| Connection::to(&door)).collect();
+    others.iter_mut().for_each(|other| {
+        other.ask(&["PING"]);
+    });
+    client.send(&b"APPEND large x\r\n".repeat(400));
+    let (mut worst, all) = (Duration::ZERO, Instant::now());
+    while all.elapsed() < 100 * one {
+        for other in &mut others {
+            let began = Instant::now();
+            other.ask(&["PING"]);
+            worst = worst.max(began.elapsed());
+        }
+    }
+    assert!(worst < 8 * one + Duration::from_millis(100), "{worst:?}, where one takes {one:?}");
+    (0..400).for_each(|_| assert!(client.reply().number().is_some()));
+}
+
+#[test]
+fn patterns_that_would_take_long_do_not() {
+    let home = Home::up();
+    let door = address(&home);
+    let mut client = Connection::to(&door);
+    let long = "n".repeat(8_000);
+    // Before, each of them took a step for each of its bytes at each byte of the name.
+    let hostile = format!("*{}x*", "n".repeat(4_000));
+    let mut listening = Connection::to(&door);
+    let patterns: Vec<String> = (0..1_000).map(|number| format!("{hostile}{number}*")).collect();
+    let words: Vec<&str> = std::iter::once("PSUBSCRIBE").chain(patterns.iter().map(String::as_str)).collect();
+    listening.ask(&words);
+    (1..1_000).for_each(|_| assert!(!listening.reply().is_error()));
+    let began = Instant::now();
+    assert_eq!(client.ask(&["PUBLISH", &long, "x"]).number(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    drop(listening);
+    while client.ask(&["PUBSUB", "NUMPAT"]).number() != Some(0) {
+        pause(10);
+    }
+    let key = "k".repeat(4_000);
+    for number in 0..1_000 {
+        client.ask(&["SET", &format!("{key}{number}"), "v"]);
+    }
+    for pattern in
+        [format!("*{}x*", "k".repeat(3_000)), format!("*{}x*", "?".repeat(60)), "*k".repeat(250) + "x"]
+    {
+        let began = Instant::now();
+        assert_eq!(client.ask(&["KEYS", &pattern]).parts().unwrap().len(), 0);
+        client.ask(&["SCAN", "0", "MATCH", &pattern, "COUNT", "10000"]);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?} {pattern}", began.elapsed());
+    }
+    // What is not looked for in one pass is refused.
+    for (pattern, words) in [
+        ("a".repeat(8_193) + "*", "too long"),
+        ("*a".repeat(300), "too many stars"),
+        (format!("*{}*", "?".repeat(65)), "between two stars"),
+        (format!("[{}]", "a".repeat(200)), "class"),
+    ] {
+        let pattern = pattern.as_str();
+        for request in [&["KEYS", pattern][..], &["SCAN", "0", "MATCH", pattern], &["PSUBSCRIBE", pattern]] {
+            let told = client.ask(request).show();
+            assert!(told.starts_with("-ERR") && told.contains(words), "{words}: {told}");
+        }
+    }
+    let many = vec!["*"; 100];
+    let config = [&["CONFIG", "GET"][..], &many].concat();
+    assert!(client.ask(&config).show().contains("too many patterns"));
+    still_serves(&door);
+}
+
+#[test]
 fn what_is_watched_is_counted_as_everything_that_is_held() {
     let home = Home::up();
     let door = address(&home);
@@ -303,6 +433,51 @@ fn subscriptions_have_bounds_and_a_listener_that_does_not_listen_is_let_go() {
         pause(10);
     }
     still_serves(&door);
+}
+
+#[test]
+fn whoever_is_refused_gets_to_read_why_however_much_it_still_sends() {
+    let home = Home::up();
+    let door = address(&home);
+    let connect = |sent: &[u8]| {
+        let mut stream = TcpStream::connect(&door).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(sent).unwrap();
+        stream
+    };
+    for (sent, words) in [
+        (&b"*2\r\n$3\r\nGET\r\n$-7\r\n"[..], "-ERR Protocol error: invalid bulk length\r\n"),
+        (b"QUIT\r\n", "+OK\r\n"),
+    ] {
+        let (mut stream, began, mut said) = (connect(sent), Instant::now(), String::new());
+        stream.read_to_string(&mut said).unwrap();
+        assert_eq!(said, words);
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "{:?}: that it is the last is told at once",
+            began.elapsed()
+        );
+        let (mut stream, mut said) = (connect(sent), String::new());
+        // It is closed already, and what is sent all the same is taken, or the system would throw away what was told.
+        pause(100);
+        for _ in 0..64 {
+            stream.write_all(&[b'x'; 65_536]).expect("taken");
+            pause(2);
+        }
+        stream.read_to_string(&mut said).expect("ended in good order");
+        assert_eq!(said, words);
+    }
+    // Not for ever: neither in time nor in bytes.
+    let (mut stream, began) = (connect(b"QUIT\r\n"), Instant::now());
+    while stream.write_all(b"x").is_ok() {
+        pause(100);
+        assert!(began.elapsed() < Duration::from_secs(10), "nobody waits so long");
+    }
+    assert!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
+    let mut stream = connect(b"QUIT\r\n");
+    let taken = (0..1_000).take_while(|_| stream.write_all(&[b'x'; 65_536]).is_ok()).count();
+    assert!((100..900).contains(&taken), "{taken} of 64 KiB");
 }
 
 #[test]

@@ -213,6 +213,165 @@ fn what_one_token_listens_to_does_not_go_on_under_another() {
 }
 
 #[test]
+fn whoever_a_connection_was_before_leaves_it_nothing() {
+    let home = up(&["redis_auth=token"]);
+    let door = address(&home);
+    home.run(&["namespace", "create", "own", "--raw", "--memory"]).ends(0);
+    let (user, writer) = token(&home, &["--right", "write"]);
+    let (reading, reader) = token(&home, &["--right", "read"]);
+    let (_, elsewhere) = token(&home, &["--right", "write", "--namespace", "own"]);
+    let mut client = Connection::to(&door);
+    let unknown = "-NOAUTH Authentication required.";
+    // Several tokens, one after the other: each is all that it is then, and none is left when it is forgotten.
+    assert!(is_ok(&client.ask(&["AUTH", &writer])) && is_ok(&client.ask(&["SET", "a", "1"])));
+    assert!(is_ok(&client.ask(&["AUTH", &elsewhere])) && is_ok(&client.ask(&["SET", "a", "mine"])));
+    assert!(is_ok(&client.ask(&["AUTH", &reader])));
+    assert_eq!(client.ask(&["GET", "a"]).bytes(), Some(&b"1"[..]), "in the namespace of this one");
+    assert!(client.ask(&["SET", "a", "2"]).show().starts_with("-NOPERM"));
+    assert!(client.ask(&["AUTH", "wrong"]).show().starts_with("-WRONGPASS"));
+    assert_eq!(client.ask(&["GET", "a"]).bytes(), Some(&b"1"[..]), "a wrong one changes nothing");
+    client.ask(&["RESET"]);
+    for words in
+        [&["GET", "a"][..], &["SET", "a", "2"], &["MULTI"], &["CLIENT", "LIST"], &["WATCH", "a"], &["EXEC"]]
+    {
+        assert_eq!(client.ask(words).show(), unknown, "{words:?}");
+    }
+    // What one has queued and watched is not carried out by another.
+    assert!(is_ok(&client.ask(&["AUTH", &writer])));
+    client.ask(&["MULTI"]);
+    client.ask(&["SET", "a", "2"]);
+    client.ask(&["RESET"]);
+    assert!(is_ok(&client.ask(&["AUTH", &reader])));
+    assert_eq!(client.ask(&["EXEC"]).show(), "-ERR EXEC without MULTI");
+    // A greeting that fails lets nobody in, and says who nobody is.
+    client.ask(&["RESET"]);
+    for words in [
+        &["HELLO", "4", "AUTH", "default", &writer][..],
+        &["HELLO", "3", "AUTH", "default", "wrong"],
+        &["HELLO", "3", "AUTH", &user],
+    ] {
+        assert!(client.ask(words).is_error(), "{words:?}");
+        assert_eq!(client.ask(&["GET", "a"]).show(), unknown, "{words:?}");
+    }
+    // Seven wrong ones are forgiven by a good one.
+    let mut clumsy = Connection::to(&door);
+    for _ in 0..2 {
+        (0..7).for_each(|_| assert!(clumsy.ask(&["AUTH", "wrong"]).show().starts_with("-WRONGPASS")));
+        assert!(is_ok(&clumsy.ask(&["AUTH", &writer])));
+    }
+    // Revoked between two requests, and before the next one is looked at: also what came as one.
+    let mut revoked = Connection::to(&door);
+    assert!(is_ok(&revoked.ask(&["AUTH", &reader])));
+    home.run(&["token", "revoke", &reading]).ends(0);
+    let _ = revoked.stream.write_all(b"GET a\r\nRESET\r\nPING\r\n");
+    let mut said = Vec::new();
+    let _ = revoked.stream.read_to_end(&mut said);
+    assert!(said.is_empty(), "{}", said.escape_ascii());
+    // Its time is up: it is no good to anybody new either, in words of its own.
+    let (_, short) = token(&home, &["--right", "read", "--expires", "1s"]);
+    pause(1_200);
+    let told = Connection::to(&door).ask(&["AUTH", &short]).show();
+    assert!(told.starts_with("-WRONGPASS") && told.contains("expired"), "{told}");
+    assert!(is_ok(&client.ask(&["AUTH", &writer])), "others are as they were");
+}
+
+#[test]
+fn connections_are_ended_by_whom_they_belong_to_and_by_nobody_else() {
+    let home = up(&["redis_auth=token"]);
+    let door = address(&home);
+    let (user, mine) = token(&home, &["--right", "read"]);
+    let (_, other) = token(&home, &["--right", "write"]);
+    let with = |token: &str| {
+        let mut connection = Connection::to(&door);
+        assert!(is_ok(&connection.ask(&["AUTH", token])));
+        let id = connection.ask(&["CLIENT", "ID"]).number().unwrap().to_string();
+        let place = connection.stream.local_addr().unwrap().to_string();
+        (connection, id, place)
+    };
+    let is_closed = |connection: &mut Connection| connection.stream.read(&mut [0]).unwrap() == 0;
+    let (mut one, own_id, _) = with(&mine);
+    let (mut strange, strange_id, strange_place) = with(&other);
+    let kill = |one: &mut Connection, words: &[&str]| one.ask(&[&["CLIENT", "KILL"], words].concat());
+    assert_eq!(kill(&mut one, &["ID", &strange_id]).number(), Some(0));
+    assert_eq!(kill(&mut one, &["ADDR", &strange_place]).number(), Some(0));
+    assert_eq!(kill(&mut one, &["TYPE", "normal"]).number(), Some(0));
+    assert_eq!(kill(&mut one, &[&strange_place]).show(), "-ERR No such client");
+    assert_eq!(kill(&mut strange, &["USER", &user]).number(), Some(0));
+    assert_eq!(strange.ask(&["PING"]).show(), "+PONG", "others go on");
+    let (mut by_id, id, _) = with(&mine);
+    assert_eq!(kill(&mut one, &["ID", &id]).number(), Some(1));
+    assert!(is_closed(&mut by_id));
+    let (mut by_place, _, place) = with(&mine);
+    assert!(is_ok(&kill(&mut one, &[&place])));
+    assert!(is_closed(&mut by_place));
+    let ((mut first, _, place), (mut second, ..)) = (with(&mine), with(&mine));
+    second.ask(&["SUBSCRIBE", "news"]);
+    assert_eq!(
+        kill(&mut one, &["ADDR", &place, "TYPE", "pubsub"]).number(),
+        Some(0),
+        "all of it has to hold"
+    );
+    assert_eq!(kill(&mut one, &["TYPE", "pubsub"]).number(), Some(1));
+    assert!(is_closed(&mut second));
+    assert_eq!(kill(&mut one, &["LADDR", &door, "USER", &user]).number(), Some(1), "not the one that asks");
+    assert!(is_closed(&mut first));
+    for (words, told) in [
+        (&["ID", "0"][..], "-ERR client-id should be greater than 0"),
+        (&["ID", "x"], "-ERR client-id should be greater than 0"),
+        (&["TYPE", "x"], "-ERR Unknown client type 'x'"),
+        (&["SKIPME", "perhaps"], "-ERR syntax error"),
+        (&["ID", &own_id, "ADDR"], "-ERR syntax error"),
+        (&["x"], "-ERR No such client"),
+    ] {
+        assert_eq!(kill(&mut one, words).show(), told, "{words:?}");
+    }
+    assert_eq!(kill(&mut one, &["ID", &own_id]).number(), Some(0));
+    assert_eq!(
+        kill(&mut one, &["ID", &own_id, "SKIPME", "no"]).number(),
+        Some(1),
+        "itself, but first it is told"
+    );
+    assert!(is_closed(&mut one));
+    // Where nobody is asked who they are, all are programs of this machine.
+    let home = up(&[]);
+    let door = address(&home);
+    let (mut one, mut two) = (Connection::to(&door), Connection::to(&door));
+    two.ask(&["PING"]);
+    assert_eq!(kill(&mut one, &["SKIPME", "yes"]).number(), Some(1));
+    assert!(is_closed(&mut two));
+}
+
+#[test]
+fn whoever_takes_no_messages_has_a_part_of_the_room_for_them_and_no_more() {
+    let home = up(&["redis_auth=token"]);
+    let door = address(&home);
+    let (_, deaf) = token(&home, &["--right", "read"]);
+    let (_, writer) = token(&home, &["--right", "write"]);
+    let with = |token: &str| {
+        let mut connection = Connection::to(&door);
+        assert!(is_ok(&connection.ask(&["AUTH", token])));
+        connection
+    };
+    let mut listening: Vec<_> = (0..8).map(|_| with(&deaf)).collect();
+    listening.iter_mut().for_each(|connection| {
+        connection.ask(&["SUBSCRIBE", "loud"]);
+    });
+    let (mut own, mut sender) = (with(&writer), with(&writer));
+    own.ask(&["SUBSCRIBE", "loud", "quiet"]);
+    own.reply();
+    // So many are less than one connection may have, and, for all, less than there is; for those of one they are more than its part.
+    let message = "m".repeat(900_000);
+    let mut reached = Vec::new();
+    for _ in 0..34 {
+        reached.push(sender.ask(&["PUBLISH", "loud", &message]).number().unwrap());
+    }
+    assert_eq!(reached[0], 9);
+    assert!((2..9).contains(reached.last().unwrap()), "{reached:?}");
+    (0..34).for_each(|_| assert_eq!(own.reply().parts().unwrap()[2].bytes().unwrap().len(), message.len()));
+    assert_eq!(sender.ask(&["PUBLISH", "quiet", "x"]).number(), Some(1), "others go on");
+}
+
+#[test]
 fn certificates_speak_for_their_holders() {
     let home = up(&["redis_auth=certificate"]);
     let door = address(&home);
@@ -259,6 +418,23 @@ fn certificates_speak_for_their_holders() {
     assert_eq!(lines[..4], ["OK", "1", "RESET", "1"], "{said}");
     assert!(lines[4..].iter().all(|line| line.starts_with("NOPERM")) && lines.len() == 6, "{said}");
     assert_eq!(run(&own, &["GET", "a"]), "1");
+    // Nor does what is left of it lie elsewhere.
+    home.run(&["namespace", "create", "elsewhere", "--raw", "--memory"]).ends(0);
+    let made = home
+        .run(&["token", "create", "--json", "--right", "read", "--namespace", "elsewhere"])
+        .ends(0)
+        .json();
+    let mut several = Command::new("redis-cli");
+    several.args(["-p", port, "--tls", "--cacert"]).arg(folder.join("authority.pem"));
+    let (certificate, key) = own.as_ref().unwrap();
+    several.args(["--cert", certificate, "--key", key]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut several = several.spawn().unwrap();
+    let lines = format!("AUTH {}\nEXISTS a\nRESET\nGET a\nCLIENT INFO\n", made["token"].as_str().unwrap());
+    several.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let said = String::from_utf8(several.wait_with_output().unwrap().stdout).unwrap();
+    let lines: Vec<_> = said.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines[..4], ["OK", "0", "RESET", "1"], "{said}");
+    assert!(!said.contains("user=default ") && !said.contains(made["id"].as_str().unwrap()), "{said}");
     // A plain client hears nothing that it could take for an answer.
     assert!(
         !Command::new("redis-cli")

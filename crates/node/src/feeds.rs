@@ -91,6 +91,8 @@ pub(crate) struct Event {
     pub(crate) key: bytes::Bytes,
     pub(crate) version: Version,
     pub(crate) sequence: u64,
+    /// Whoever made the change tells of it in words of its own, too.
+    pub(crate) is_told: bool,
 }
 
 /// What there is to tell at a time.
@@ -297,6 +299,7 @@ impl Watching {
                         key: bytes::Bytes::copy_from_slice(event.key),
                         version: event.change.version,
                         sequence: event.sequence,
+                        is_told: event.is_told,
                     });
                 }
             });

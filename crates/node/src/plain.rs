@@ -113,17 +113,17 @@ pub(crate) struct Values<'a> {
 impl<'a> Values<'a> {
     /// Holds one key.
     pub(crate) fn lock_one(self, key: &[u8]) -> Held<'a> {
-        Held { values: self, locked: self.table.lock_one(self.id, key) }
+        Held { values: self, locked: self.table.lock_one(self.id, key), moved: 0 }
     }
 
     /// Holds several keys.
     pub(crate) fn lock_keys<'k>(self, keys: impl IntoIterator<Item = &'k [u8]>) -> Held<'a> {
-        Held { values: self, locked: self.table.lock_keys(self.id, keys) }
+        Held { values: self, locked: self.table.lock_keys(self.id, keys), moved: 0 }
     }
 
     /// Holds all keys.
     pub(crate) fn lock_all(self) -> Held<'a> {
-        Held { values: self, locked: self.table.lock_all(self.id) }
+        Held { values: self, locked: self.table.lock_all(self.id), moved: 0 }
     }
 
     /// Whether several keys can be changed as one: where one node has all of each.
@@ -166,12 +166,18 @@ impl<'a> Values<'a> {
 pub(crate) struct Held<'a> {
     values: Values<'a>,
     locked: Locked<'a>,
+    moved: usize,
 }
 
 impl<'a> Held<'a> {
     /// What is held keys of.
     pub(crate) fn values(&self) -> Values<'a> {
         self.values
+    }
+
+    /// Bytes of values that were copied into the table, or out of it.
+    pub(crate) fn moved(&self) -> usize {
+        self.moved
     }
 
     /// Shows a value to `then`; nothing, if there is none.
@@ -242,7 +248,9 @@ impl<'a> Held<'a> {
     /// # Errors
     /// [`Denied::NotPlain`].
     pub(crate) fn copied(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Expiry)>, Denied> {
-        self.read(key, |seen| seen.map(|seen| (seen.value.to_vec(), seen.expiry)))
+        let copied = self.read(key, |seen| seen.map(|seen| (seen.value.to_vec(), seen.expiry)))?;
+        self.moved += copied.as_ref().map_or(0, |(value, _)| value.len());
+        Ok(copied)
     }
 
     /// Writes a value, its parts being `parts` in order, over whatever there is.
@@ -251,6 +259,7 @@ impl<'a> Held<'a> {
     /// [`Denied`].
     pub(crate) fn put(&mut self, key: &[u8], parts: &[&[u8]], until: Until) -> Result<(), Denied> {
         let len = parts.iter().map(|part| part.len()).sum();
+        self.moved += len;
         if key.is_empty() || key.len() > KEY_LEN_MAX {
             return Err(Denied::Key { len: key.len() });
         }

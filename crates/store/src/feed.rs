@@ -29,6 +29,9 @@ const PIECE_LEN: usize = 64 << 10;
 /// Bytes of an event beside its key: number, namespace, version, kind, length of the key.
 const EVENT_OVERHEAD: usize = 8 + 8 + 8 + 1 + 2;
 
+/// In the byte of an event's kind: whoever made the change tells of it, too.
+const IS_TOLD: u8 = 1 << 7;
+
 /// What happened to a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
@@ -91,6 +94,8 @@ pub struct Event<'a> {
     pub key: &'a [u8],
     /// What happened.
     pub change: Change,
+    /// Whoever made the change tells of it in words of its own, too.
+    pub is_told: bool,
 }
 
 /// Events after the one asked for are gone, or it is of another life of the feed: look at everything anew.
@@ -201,19 +206,24 @@ impl Feed {
     /// Adds an event under a number given out by a log, above all before it.
     pub(crate) fn push(&self, sequence: u64, namespace: NamespaceId, key: &[u8], change: Change) {
         let mut ring = self.ring.write();
-        self.add(&mut ring, Event { sequence, namespace, key, change });
+        self.add(&mut ring, Event { sequence, namespace, key, change, is_told: false });
         drop(ring);
         self.wake();
     }
 
     /// Adds an event under the next number, if the feed is on.
     pub(crate) fn push_next(&self, namespace: NamespaceId, key: &[u8], change: Change) {
+        self.push_by(namespace, key, change, false);
+    }
+
+    /// As [`Feed::push_next`], of a change whose maker may tell of it in words of its own.
+    pub(crate) fn push_by(&self, namespace: NamespaceId, key: &[u8], change: Change, is_told: bool) {
         let mut ring = self.ring.write();
         if !self.on.load(Ordering::Acquire) {
             return;
         }
         let sequence = self.newest.load(Ordering::Acquire) + 1;
-        self.add(&mut ring, Event { sequence, namespace, key, change });
+        self.add(&mut ring, Event { sequence, namespace, key, change, is_told });
         drop(ring);
         self.wake();
     }
@@ -349,7 +359,7 @@ impl Piece {
         self.bytes.extend_from_slice(&event.sequence.to_le_bytes());
         self.bytes.extend_from_slice(&event.namespace.0.to_le_bytes());
         self.bytes.extend_from_slice(&event.change.version.to_u64().to_le_bytes());
-        self.bytes.push(kind);
+        self.bytes.push(kind | if event.is_told { IS_TOLD } else { 0 });
         self.bytes.extend_from_slice(&key_len.to_le_bytes());
         self.bytes.extend_from_slice(event.key);
     }
@@ -363,7 +373,7 @@ impl Piece {
                 out.copy_from_slice(&fixed[at..at + 8]);
                 u64::from_le_bytes(out)
             };
-            let kind = match fixed[24] {
+            let kind = match fixed[24] & !IS_TOLD {
                 1 => EventKind::Changed,
                 2 => EventKind::Deleted,
                 3 => EventKind::Expired,
@@ -372,7 +382,8 @@ impl Piece {
             let (key, after) = after.split_at_checked(u16::from_le_bytes([fixed[25], fixed[26]]).into())?;
             rest = after;
             let change = Change { kind, version: Version::from_u64(number(16)) };
-            Some(Event { sequence: number(0), namespace: NamespaceId(number(8)), key, change })
+            let (namespace, is_told) = (NamespaceId(number(8)), fixed[24] & IS_TOLD != 0);
+            Some(Event { sequence: number(0), namespace, key, change, is_told })
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The HTTP door's requests and answers as plain data. What is here never blocks a lawful key: any bytes may be a
 //! key, and only what no route takes is looked at with suspicion.
 //!
-//! [`plain`] reads the most frequent request without more ado. [`target`] says what is asked ([`percent`], [`query`],
+//! [`plain`] reads the most frequent request without more ado, [`lines`] looks at what decoding drops. [`target`] says what is asked ([`percent`], [`query`],
 //! [`lifetime`], [`forms`] read its parts), [`conditions`], [`ranges`] and [`idempotency`] what its headers add;
 //! [`origin`] keeps other sites' pages out; [`suspicion`] tells probes from slips; [`problem`], [`headers`] and [`events`]
 //! are for answers; [`openapi`] describes it all; [`limits`] has every number.
@@ -13,6 +13,7 @@ pub mod headers;
 pub mod idempotency;
 pub mod lifetime;
 pub mod limits;
+pub mod lines;
 pub mod openapi;
 pub mod origin;
 pub mod percent;

@@ -82,6 +82,33 @@ pub const SUBSCRIPTION_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most patterns in all: each is compared with every message.
 pub const PATTERNS_MAX: usize = 4_096;
 
+/// Longest pattern of `KEYS`, `SCAN … MATCH`, `PSUBSCRIBE` and the like, in bytes: the longest key with a `\` before each byte.
+pub const PATTERN_BYTES_MAX: usize = 8 * 1024;
+
+/// Most stars of one pattern, of those that have something between them: each begins a search.
+pub const PATTERN_STARS_MAX: usize = 256;
+
+/// Most bytes of one class (`[a-z]`) of a pattern, with its brackets: all letters, digits and more. It is gone through for each byte
+/// that is compared with it.
+pub const PATTERN_CLASS_BYTES_MAX: usize = 128;
+
+/// Most bytes that a piece between two stars stands for, if `?`, `[` or `\` is in it: what is known while it is looked for is one
+/// number of so many bits.
+pub const PATTERN_PIECE_MAX: usize = 64;
+
+/// Most such pieces of all patterns that somebody listens to: each holds a table of 2 KiB.
+pub const PATTERN_TABLES_MAX: usize = 16_384;
+
+/// Most patterns of one `CONFIG GET`: several times as many as there are settings.
+pub const CONFIG_PATTERNS_MAX: usize = 64;
+
+/// Most that one transaction does, in bytes that are copied or looked through: a few tenths of a second, in which nobody else gets to
+/// its keys.
+pub const EXEC_WORK_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Bytes of values moved by one connection's commands after which it is looked at whether it has had its turn, beside now and then.
+pub const TURN_LOOK_BYTES: usize = 1024 * 1024;
+
 /// Longest name that a client may give itself or its library, in bytes.
 pub const CLIENT_NAME_BYTES_MAX: usize = 256;
 

@@ -373,6 +373,12 @@ const CLIENT: &[Word] = &[
     word("help", 2, "", "This text."),
     word("id", 2, "", "The number of this connection."),
     word("info", 2, "", "What is known of this connection."),
+    word(
+        "kill",
+        -3,
+        "address | [ID id] [ADDR address] [LADDR address] [TYPE normal|pubsub] [USER name] [SKIPME yes|no]",
+        "Ends connections of the same user.",
+    ),
     word("list", -2, "[TYPE normal|pubsub] [ID id ...]", "What is known of all connections."),
     word("no-evict", 3, "ON|OFF", "Taken and without effect: connections are not evicted here."),
     word("no-touch", 3, "ON|OFF", "Taken and without effect: reads do not change what is kept here."),

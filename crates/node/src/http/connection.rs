@@ -114,6 +114,7 @@ where
         Ok(Left::Closed) => return End::Done(Ok(())),
         Err(end) => return end,
     }
+    io.begin_long_way();
     let service = Service { shared: shared.clone(), caller, identity, watched: watched.clone() };
     let mut connection: Connection<'_, T> = builder().serve_connection(TokioIo::new(io), service);
     let mut stopping = false;

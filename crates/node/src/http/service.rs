@@ -424,7 +424,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let shared = &self.shared;
         let began = shared.time.monotonic();
         let is_head = *request.method() == Method::HEAD;
-        match shared.begin(self, request, self.watched.take_fragment()) {
+        match shared.begin(self, request, self.watched.begin_request()) {
             (operation, Begun::Now(answer)) => {
                 shared.count(operation, began, &answer, is_head);
                 begin_answer(&self.watched, &answer, is_head);

@@ -15,6 +15,7 @@ use futures_util::task::AtomicWaker;
 use larder_door::http::limits::{
     ANSWER_BYTES_PER_SECOND_MIN, ANSWER_GRACE, ANSWER_STALL_MAX, HEAD_TIME_MAX, IDLE_TIME_MAX,
 };
+use larder_door::http::lines::Lines;
 use larder_format::clock::Hlc;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -83,8 +84,10 @@ pub(super) struct Watched {
     taken: AtomicU64,
     /// The answer is a stream: it goes on as long as its reader takes what there is.
     streaming: AtomicBool,
-    /// The request line that came last has a `#`, which decoding drops.
-    fragment: AtomicBool,
+    /// The first request that has a `#` in its line, which decoding drops, counted from 1; 0: none so far.
+    fragment: AtomicU64,
+    /// Requests that were taken up by the long way.
+    requests: AtomicU64,
     over: AtomicBool,
     stopping: AtomicBool,
     /// Whoever drives the connection; woken after a flag was set.
@@ -115,9 +118,13 @@ impl Watched {
         self.streaming.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the request that has come has a `#` in its target; asked once.
-    pub(super) fn take_fragment(&self) -> bool {
-        self.fragment.swap(false, Ordering::Relaxed)
+    /// Another request is taken up, by the long way. Answers whether it has a `#` in its target, or comes after one that has.
+    pub(super) fn begin_request(&self) -> bool {
+        // Nobody else counts.
+        let number = self.requests.load(Ordering::Relaxed) + 1;
+        self.requests.store(number, Ordering::Relaxed);
+        let fragment = self.fragment.load(Ordering::Relaxed);
+        fragment > 0 && fragment <= number
     }
 
     /// Whether the client takes its answer too slowly, on average.
@@ -212,7 +219,8 @@ impl Watch {
             answering_since: AtomicU32::new(0),
             taken: AtomicU64::new(0),
             streaming: AtomicBool::new(false),
-            fragment: AtomicBool::new(false),
+            fragment: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             over: AtomicBool::new(false),
             stopping: AtomicBool::new(all.stopping),
             driver: AtomicWaker::new(),
@@ -264,23 +272,21 @@ pub(super) struct WatchedIo<T> {
     watched: Arc<Watched>,
     /// Read once and given back: comes again before anything else.
     back: Bytes,
-    /// The request line has been looked at.
-    line_seen: bool,
+    /// Looks at request lines, once requests are decoded by somebody who drops a part of them.
+    lines: Option<Lines>,
     /// Something was said about a head that is none.
     unsaid: bool,
 }
 
 impl<T> WatchedIo<T> {
     pub(super) fn new(inner: T, watched: Arc<Watched>) -> Self {
-        Self { inner, watched, back: Bytes::new(), line_seen: false, unsaid: false }
+        Self { inner, watched, back: Bytes::new(), lines: None, unsaid: false }
     }
 
-    /// Looks for a `#` in what came of a request line. Decoding drops it and what follows, and that would be another key.
-    fn look_at_line(&mut self, bytes: &[u8]) {
-        let begins = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(bytes.len());
-        let seen = bytes[begins..].iter().find(|byte| b"#\n".contains(byte));
-        self.line_seen = seen.is_some();
-        self.watched.fragment.store(seen == Some(&b'#'), Ordering::Relaxed);
+    /// What is read from now on goes the long way: a `#` in a request line is looked for, because decoding drops it and what
+    /// follows, and that would be another key.
+    pub(super) fn begin_long_way(&mut self) {
+        self.lines = Some(Lines::default());
     }
 
     /// Whether `hyper` has answered, in its own words, something that is no request. They are not sent: the door has
@@ -312,11 +318,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedIo<T> {
         if buf.filled().len() == before {
             return result;
         }
-        let is_start = self.watched.phase() == Phase::Idle;
-        if is_start || (!self.line_seen && self.watched.phase() == Phase::Head) {
-            self.look_at_line(&buf.filled()[before..]);
+        if let Some(lines) = &mut self.lines {
+            lines.take(&buf.filled()[before..]);
+            let fragment = lines.fragment();
+            self.watched.fragment.store(fragment.unwrap_or(0), Ordering::Relaxed);
         }
-        if is_start {
+        if self.watched.phase() == Phase::Idle {
             self.watched.enter(Phase::Head);
             let mut start = self.watched.start.lock();
             if start.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use larder_door::Refusal;
 use larder_door::http::suspicion::Suspicion;
-use larder_door::resp::limits::{GATHER_BYTES, REQUEST_BYTES_MAX, TURN_MAX};
+use larder_door::resp::limits::{GATHER_BYTES, REQUEST_BYTES_MAX, TURN_LOOK_BYTES, TURN_MAX};
 use larder_door::resp::{Out, Parser, Verb, Wrong};
 use larder_format::clock::Hlc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -136,10 +136,23 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Batch<'a, T> {
     fn has_had_its_turn(&mut self) -> bool {
         self.rounds += 1;
         (self.rounds.is_multiple_of(TURN_ROUNDS) || self.last.is_some_and(dispatch::is_long))
-            && self.shared.sources.time.monotonic().saturating_sub(self.began) > TURN_MAX
+            && self.is_late()
     }
 
-    /// Carries out the requests that were found. `false`: the answers cannot be sent, and the rest has to wait.
+    fn is_late(&self) -> bool {
+        self.shared.sources.time.monotonic().saturating_sub(self.began) > TURN_MAX
+    }
+
+    /// Whether it has had its turn within a round, because values are long.
+    fn has_moved_enough(&mut self) -> bool {
+        if self.session.moved < TURN_LOOK_BYTES {
+            return false;
+        }
+        self.session.moved = 0;
+        self.is_late()
+    }
+
+    /// Carries out the requests that were found. `false`: the answers cannot be sent, or it has had its turn, and the rest has to wait.
     fn carry_out(&mut self, cx: &mut Context<'_>, desk: &mut Desk) -> bool {
         let (shared, Desk { ahead, out }) = (self.shared, desk);
         // Of whoever may not look at values nothing is looked at, and of what is only queued nothing yet.
@@ -154,6 +167,10 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Batch<'a, T> {
         for at in 0..ahead.len() {
             if self.session.closing {
                 break;
+            }
+            if self.has_moved_enough() {
+                self.turn_over = true;
+                return false;
             }
             if out.len() >= GATHER_BYTES {
                 self.sent += out.len();

@@ -1,8 +1,10 @@
 //! Bytes that connections hold between requests: so many in all, and of these a part for each who holds them, so that
-//! whoever is slow, or means harm, is in the way of itself first.
+//! whoever is slow, or means harm, is in the way of itself first. [`Shares`] are for what a connection itself makes the node
+//! hold, [`Parts`] for messages, which others send it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use larder_door::Caller;
 use larder_door::caller::{Network, Standing};
@@ -110,6 +112,78 @@ impl Shares {
     }
 }
 
+/// What one caller has of a number of bytes, all its connections together.
+pub(super) struct Part {
+    held: AtomicUsize,
+    max: usize,
+}
+
+/// As [`Shares`], where others than the caller make it hold bytes, and often: what a caller has is looked up once for each
+/// connection, and counted without a lock.
+pub(super) struct Parts {
+    all: Budget,
+    /// Of those who have a connection that may hold some.
+    each: Mutex<HashMap<Whose, Weak<Part>>>,
+}
+
+impl Parts {
+    pub(super) fn new(max: usize) -> Self {
+        Self { all: Budget::new(max), each: Mutex::default() }
+    }
+
+    /// Bytes held now.
+    pub(super) fn held(&self) -> usize {
+        self.all.held()
+    }
+
+    /// What this caller has, who may be unknown.
+    pub(super) fn of(&self, caller: &Caller, is_unknown: bool) -> Arc<Part> {
+        let whose = Whose::of(caller, is_unknown);
+        let mut each = self.each.lock();
+        if let Some(part) = each.get(&whose).and_then(Weak::upgrade) {
+            return part;
+        }
+        if each.len() == each.capacity() {
+            // Before it grows: never more than twice as many as have connections.
+            each.retain(|_, part| part.strong_count() > 0);
+        }
+        let part = Arc::new(Part { held: AtomicUsize::new(0), max: whose.part(self.all.max) });
+        each.insert(whose, Arc::downgrade(&part));
+        part
+    }
+
+    /// Takes so many instead of so many, as this caller; `false`, and nothing is taken, if there are not so many.
+    pub(super) fn change(&self, part: Option<&Part>, from: usize, to: usize) -> bool {
+        if to > from && part.is_some_and(|part| !part.take(to - from)) {
+            return false;
+        }
+        let has = self.all.change(from, to);
+        let given = if has { from.saturating_sub(to) } else { to - from };
+        if let Some(part) = part {
+            part.held.fetch_sub(given, Ordering::Relaxed);
+        }
+        has
+    }
+}
+
+impl Part {
+    fn take(&self, more: usize) -> bool {
+        let has = self.held.fetch_add(more, Ordering::Relaxed) + more <= self.max;
+        if !has {
+            self.held.fetch_sub(more, Ordering::Relaxed);
+        }
+        has
+    }
+
+    /// Bytes change over to somebody else who is the same connection: they are held already, so nobody is asked.
+    pub(super) fn hand_over(from: Option<&Self>, to: &Self, bytes: usize) {
+        if let Some(from) = from {
+            from.held.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        to.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 /// What one connection has of a number of bytes; nothing at first.
 #[derive(Default)]
 pub(super) struct Holding {
@@ -181,6 +255,31 @@ mod tests {
         assert!(shares.each.lock().is_empty(), "nothing is kept of who holds nothing");
         assert!(shares.change(&Whose::Machine, 0, 64) && shares.change(&Whose::Machine, 64, 0));
         assert_eq!(shares.held(), 0);
+    }
+
+    #[test]
+    fn what_others_make_one_hold_is_counted_for_each_and_all() {
+        let parts = Parts::new(64);
+        let of = |last: u8| parts.of(&Caller::with_token([192, 0, 2, 1].into(), &last.to_string()), false);
+        let (one, same, other) = (of(1), of(1), of(2));
+        assert!(Arc::ptr_eq(&one, &same), "all connections of one together");
+        assert!(parts.change(Some(&one), 0, 20) && parts.change(Some(&same), 0, 12));
+        assert!(!parts.change(Some(&one), 20, 21), "a half");
+        assert!(parts.change(Some(&other), 0, 30) && parts.held() == 62);
+        assert!(!parts.change(None, 0, 3), "all together");
+        assert!(!parts.change(Some(&other), 30, 33), "neither its own part nor all of it has so much");
+        assert!(parts.change(Some(&other), 30, 32) && parts.held() == 64, "what was refused took nothing");
+        assert!(parts.change(Some(&other), 32, 0) && parts.change(Some(&one), 20, 0));
+        let local = parts.of(&Caller::at([127, 0, 0, 1].into()), false);
+        Part::hand_over(Some(&same), &local, 12);
+        assert_eq!((one.held.load(Ordering::Relaxed), parts.held()), (0, 12));
+        assert!(
+            parts.change(Some(&local), 12, 64) && parts.change(Some(&local), 64, 0),
+            "a program of this machine"
+        );
+        drop((one, same, other, local));
+        (0..100).for_each(|last| drop(of(last)));
+        assert!(parts.each.lock().len() < 50, "those who have gone are not kept");
     }
 
     #[test]

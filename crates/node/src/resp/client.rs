@@ -7,6 +7,7 @@ use larder_door::resp::numbers;
 
 use super::call::Call;
 use super::clients::Client;
+use super::kill;
 use super::session::Replies;
 
 /// `CLIENT`.
@@ -27,6 +28,7 @@ pub(super) fn client(call: &mut Call<'_>) {
             call.out.verbatim("txt", &format!("{line}\n"));
         }
         "list" => list(call),
+        "kill" => kill::kill(call),
         "no-evict" | "no-touch" => match on_or_off(call.arg(2)) {
             Some(_) => call.out.ok(),
             None => call.syntax_error(),
@@ -58,7 +60,8 @@ fn reply(call: &mut Call<'_>) {
         }
         b"off" => call.session.replies = Replies::Off,
         b"skip" => {
-            if call.session.replies == Replies::On {
+            // Also where the answer to this one would not have been sent, as in Redis.
+            if call.session.replies != Replies::Off {
                 call.session.replies = Replies::SkipNext;
             }
         }

@@ -11,13 +11,14 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
+use larder_door::Caller;
 use larder_door::resp::limits::{
     ANSWER_STALL_MAX, AUTH_TIME_MAX, BACKLOG_BYTES_MAX, PARTIAL_STALL_MAX, UNSENT_BYTES_MAX,
 };
 use larder_door::resp::{Protocol, Verb};
 use parking_lot::Mutex;
 
-use super::budget::Budget;
+use super::budget::{Part, Parts};
 use crate::tokens::Tokens;
 
 /// How often all are looked at: limits are kept to about this.
@@ -68,8 +69,9 @@ pub(crate) struct About {
 pub(crate) struct Client {
     /// Its number: rising, never used again.
     pub(crate) id: u64,
-    peer: SocketAddr,
-    local: SocketAddr,
+    /// Where it calls from, and what it called.
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
     ticks: Arc<AtomicU32>,
     began: u32,
     driver: OnceLock<Waker>,
@@ -94,8 +96,15 @@ pub(crate) struct Client {
     held: AtomicUsize,
     about: Mutex<Option<Box<About>>>,
     has_mail: AtomicBool,
-    mail: Mutex<Vec<u8>>,
-    mail_budget: Arc<Budget>,
+    mail: Mutex<Mail>,
+    mail_parts: Arc<Parts>,
+}
+
+/// Messages that a client has not taken, and whose they count as; `None`: nobody's yet.
+#[derive(Default)]
+struct Mail {
+    bytes: Vec<u8>,
+    part: Option<Arc<Part>>,
 }
 
 impl Client {
@@ -224,15 +233,18 @@ impl Client {
             return false;
         }
         let mut mail = self.mail.lock();
-        let len = mail.len() + message.len();
-        if len > BACKLOG_BYTES_MAX || !self.mail_budget.change(mail.len(), len) {
+        let (before, len) = (mail.bytes.len(), mail.bytes.len() + message.len());
+        if len > BACKLOG_BYTES_MAX || !self.mail_parts.change(mail.part.as_deref(), before, len) {
+            // At once: until its connection has noticed, others of the same caller would go as well.
+            mail.bytes = Vec::new();
+            self.mail_parts.change(mail.part.as_deref(), before, 0);
             drop(mail);
             tracing::info!(client = self.id, "a subscriber that does not take its messages is cut off");
             self.slow.store(true, Ordering::Relaxed);
             self.cut();
             return false;
         }
-        mail.extend_from_slice(message);
+        mail.bytes.extend_from_slice(message);
         drop(mail);
         if !self.has_mail.swap(true, Ordering::AcqRel) {
             self.wake();
@@ -248,9 +260,17 @@ impl Client {
     /// Takes them.
     pub(super) fn take_mail(&self) -> Vec<u8> {
         self.has_mail.store(false, Ordering::Release);
-        let mail = std::mem::take(&mut *self.mail.lock());
-        self.mail_budget.change(mail.len(), 0);
-        mail
+        let mut mail = self.mail.lock();
+        let bytes = std::mem::take(&mut mail.bytes);
+        self.mail_parts.change(mail.part.as_deref(), bytes.len(), 0);
+        bytes
+    }
+
+    /// Whose its messages count as from now on, those that it has among them.
+    pub(super) fn set_mail_part(&self, part: Arc<Part>) {
+        let mut mail = self.mail.lock();
+        Part::hand_over(mail.part.as_deref(), &part, mail.bytes.len());
+        mail.part = Some(part);
     }
 
     fn look(&self, now: u32) {
@@ -273,7 +293,7 @@ impl Client {
         let verb = self.verb.load(Ordering::Relaxed);
         let verb = larder_door::resp::table::NAMES.get(usize::from(verb)).copied().unwrap_or("NULL");
         let held = self.held.load(Ordering::Relaxed);
-        let mail = self.mail.lock().len();
+        let mail = self.mail.lock().bytes.len();
         format!(
             "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub=0 multi={} watch={} qbuf={held} \
              qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={mail} tot-mem={} events=r cmd={verb} user={} \
@@ -310,7 +330,8 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.mail_budget.change(self.mail.get_mut().len(), 0);
+        let mail = self.mail.get_mut();
+        self.mail_parts.change(mail.part.as_deref(), mail.bytes.len(), 0);
     }
 }
 
@@ -319,7 +340,7 @@ pub(crate) struct Clients {
     ticks: Arc<AtomicU32>,
     next: AtomicU64,
     all: Mutex<All>,
-    mail: Arc<Budget>,
+    mail: Arc<Parts>,
 }
 
 #[derive(Default)]
@@ -335,7 +356,7 @@ impl Clients {
             ticks: Arc::default(),
             next: AtomicU64::new(1),
             all: Mutex::default(),
-            mail: Arc::new(Budget::new(UNSENT_BYTES_MAX)),
+            mail: Arc::new(Parts::new(UNSENT_BYTES_MAX)),
         }
     }
 
@@ -370,7 +391,7 @@ impl Clients {
             about: Mutex::default(),
             has_mail: AtomicBool::new(false),
             mail: Mutex::default(),
-            mail_budget: self.mail.clone(),
+            mail_parts: self.mail.clone(),
         });
         all.clients.insert(client.id, client.clone());
         client
@@ -393,6 +414,11 @@ impl Clients {
             self.all.lock().clients.values().filter(|client| wanted(client)).cloned().collect();
         found.sort_by_key(|client| client.id);
         found
+    }
+
+    /// What somebody has of the room for messages.
+    pub(super) fn mail_part(&self, caller: &Caller, is_unknown: bool) -> Arc<Part> {
+        self.mail.of(caller, is_unknown)
     }
 
     /// Bytes of messages that nobody has taken yet.

@@ -110,7 +110,7 @@ fn queue(call: &mut Call<'_>, verb: Verb) {
 
 /// Whether a command may take so long that others have their turn after it.
 pub(super) fn is_long(verb: Verb) -> bool {
-    verb == Verb::Exec || commands::is_about_all(verb)
+    matches!(verb, Verb::Exec | Verb::Publish) || commands::is_about_all(verb)
 }
 
 /// Carries out a command that this client may use, whose number of arguments is right.

@@ -2,7 +2,7 @@
 //!
 //! The way of a request: [`listener`] accepts and caps connections and [`crate::lanes`] serve them; [`connection`] reads
 //! (by its [`wire`]) what has come, parses it where it lies (`larder_door::resp`) and sends all answers at once; [`dispatch`] checks and
-//! finds what carries a command out, with a [`call`] in its hand. [`hello`], [`client`], [`server`], [`info`], [`pubsub`]
+//! finds what carries a command out, with a [`call`] in its hand. [`hello`], [`client`], [`kill`], [`server`], [`info`], [`pubsub`]
 //! are about the connection, the node and messages; [`commands`] are about values. [`session`] is a connection's state
 //! ([`queue`]: what `MULTI` holds back, [`watching`]: what `WATCH` named), [`clients`] what others see of it, [`budget`] how much connections may hold, [`shared`] what all have in common, [`notify`]
 //! tells of keys, [`rights`] says who may what.
@@ -20,6 +20,7 @@ mod connection;
 mod dispatch;
 mod hello;
 mod info;
+mod kill;
 mod listener;
 mod notify;
 mod pubsub;

@@ -8,9 +8,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use larder_door::resp::glob;
+use larder_door::resp::glob::{Pattern, TooMuch};
 use larder_door::resp::limits::{
-    CHANNEL_BYTES_MAX, PATTERNS_MAX, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX,
+    CHANNEL_BYTES_MAX, PATTERN_TABLES_MAX, PATTERNS_MAX, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX,
+    SUBSCRIPTIONS_PER_CLIENT_MAX,
 };
 use larder_door::resp::{Out, Protocol};
 use larder_format::ids::NamespaceId;
@@ -26,7 +27,18 @@ use crate::identity::Identity;
 /// Subscriptions ended under one lock, when a client goes that has many.
 const ENDED_AT_ONCE: usize = 1024;
 
-type Listeners = HashMap<Arc<[u8]>, Vec<Arc<Client>>>;
+/// What it takes to hand a message to one listener, and to compare its channel with one pattern, in bytes that are copied meanwhile.
+const LISTENER_EFFORT: usize = 128;
+const PATTERN_EFFORT: usize = 64;
+
+type Listeners = HashMap<Arc<[u8]>, Heard>;
+
+/// Who listens to a channel or pattern.
+struct Heard {
+    clients: Vec<Arc<Client>>,
+    /// What channels are compared with; of a channel nothing.
+    pattern: Option<Box<Pattern>>,
+}
 
 /// What one client listens to.
 pub(crate) struct Subscriptions {
@@ -63,6 +75,8 @@ impl Subscriptions {
 struct Topics {
     channels: Listeners,
     patterns: Listeners,
+    /// Tables of all subscriptions to patterns.
+    tables: usize,
 }
 
 impl Topics {
@@ -77,6 +91,7 @@ pub(crate) struct Topology {
     topics: RwLock<HashMap<NamespaceId, Topics>>,
     count: AtomicUsize,
     patterns: AtomicUsize,
+    tables: AtomicUsize,
     bytes: AtomicUsize,
 }
 
@@ -91,6 +106,13 @@ enum TooMany {
         "ERR too many subscriptions in all: at most {SUBSCRIPTIONS_MAX}, {PATTERNS_MAX} of them to patterns; try again later"
     )]
     InAll,
+    #[error(
+        "ERR too many patterns in all that have ?, [ or \\ between stars: at most {PATTERN_TABLES_MAX} such places; try again \
+         later"
+    )]
+    Tables,
+    #[error("ERR {0}")]
+    Pattern(#[from] TooMuch),
 }
 
 impl Topology {
@@ -102,28 +124,27 @@ impl Topology {
         is_pattern: bool,
         client: &Arc<Client>,
     ) -> Result<(), TooMany> {
-        let over = |count: &AtomicUsize, by: usize, max: usize| {
-            let over = count.fetch_add(by, Ordering::Relaxed) + by > max;
-            if over {
-                count.fetch_sub(by, Ordering::Relaxed);
+        let pattern = if is_pattern { Some(Box::new(Pattern::new(name)?)) } else { None };
+        let tables = pattern.as_ref().map_or(0, |pattern| pattern.tables());
+        let bounds = [
+            (&self.count, 1, SUBSCRIPTIONS_MAX, TooMany::InAll),
+            (&self.bytes, name.len(), SUBSCRIPTION_BYTES_MAX, TooMany::InAll),
+            (&self.patterns, usize::from(is_pattern), PATTERNS_MAX, TooMany::InAll),
+            (&self.tables, tables, PATTERN_TABLES_MAX, TooMany::Tables),
+        ];
+        for (at, (count, by, max, why)) in bounds.iter().enumerate() {
+            if count.fetch_add(*by, Ordering::Relaxed) + by > *max && *by > 0 {
+                bounds[..=at].iter().for_each(|(count, by, ..)| {
+                    count.fetch_sub(*by, Ordering::Relaxed);
+                });
+                return Err(*why);
             }
-            over
-        };
-        if over(&self.count, 1, SUBSCRIPTIONS_MAX) {
-            return Err(TooMany::InAll);
-        }
-        if over(&self.bytes, name.len(), SUBSCRIPTION_BYTES_MAX) {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            return Err(TooMany::InAll);
-        }
-        if is_pattern && over(&self.patterns, 1, PATTERNS_MAX) {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            self.bytes.fetch_sub(name.len(), Ordering::Relaxed);
-            return Err(TooMany::InAll);
         }
         let mut topics = self.topics.write();
-        let listeners = topics.entry(namespace).or_default().of(is_pattern);
-        listeners.entry(name.clone()).or_default().push(client.clone());
+        let topic = topics.entry(namespace).or_default();
+        topic.tables += tables;
+        let heard = topic.of(is_pattern).entry(name.clone());
+        heard.or_insert_with(|| Heard { clients: Vec::new(), pattern }).clients.push(client.clone());
         Ok(())
     }
 
@@ -132,23 +153,27 @@ impl Topology {
         let mut topics = self.topics.write();
         let Some(topic) = topics.get_mut(&namespace) else { return };
         let listeners = topic.of(is_pattern);
+        let mut ended_tables = 0;
         for name in names {
-            let Some(clients) = listeners.get_mut(name) else { continue };
-            if let Some(at) = clients.iter().position(|other| other.id == client.id) {
-                clients.swap_remove(at);
+            let Some(heard) = listeners.get_mut(name) else { continue };
+            if let Some(at) = heard.clients.iter().position(|other| other.id == client.id) {
+                heard.clients.swap_remove(at);
                 self.count.fetch_sub(1, Ordering::Relaxed);
                 self.bytes.fetch_sub(name.len(), Ordering::Relaxed);
-                if is_pattern {
+                if let Some(pattern) = &heard.pattern {
                     self.patterns.fetch_sub(1, Ordering::Relaxed);
+                    ended_tables += pattern.tables();
                 }
             }
-            if clients.is_empty() {
+            if heard.clients.is_empty() {
                 listeners.remove(name);
             }
         }
+        self.tables.fetch_sub(ended_tables, Ordering::Relaxed);
         if listeners.is_empty() {
             listeners.shrink_to_fit();
         }
+        topic.tables -= ended_tables;
         if topic.channels.is_empty() && topic.patterns.is_empty() {
             topics.remove(&namespace);
         }
@@ -162,24 +187,44 @@ impl Topology {
         let topics = self.topics.read();
         let Some(topic) = topics.get(&namespace) else { return 0 };
         let mut sent = 0;
-        if let Some(clients) = topic.channels.get(channel) {
+        if let Some(heard) = topic.channels.get(channel) {
             let mut written = Written::default();
-            for client in clients {
+            for client in &heard.clients {
                 let parts = [b"message".as_slice(), channel, payload];
                 sent += usize::from(client.post(written.for_protocol(client.protocol(), &parts)));
             }
         }
-        for (pattern, clients) in &topic.patterns {
-            if !glob::matches(pattern, channel) {
+        for (pattern, heard) in &topic.patterns {
+            if !heard.pattern.as_ref().is_some_and(|pattern| pattern.matches(channel)) {
                 continue;
             }
             let mut written = Written::default();
-            for client in clients {
+            for client in &heard.clients {
                 let parts = [b"pmessage".as_slice(), pattern, channel, payload];
                 sent += usize::from(client.post(written.for_protocol(client.protocol(), &parts)));
             }
         }
         sent
+    }
+
+    /// About what it takes to get a message of so many bytes to all who listen to a channel, in bytes that are copied or looked
+    /// through. What those get who listen to patterns is not part of it.
+    pub(super) fn effort(&self, namespace: NamespaceId, channel: &[u8], len: usize) -> usize {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        let topics = self.topics.read();
+        let Some(topic) = topics.get(&namespace) else { return 0 };
+        let listeners = topic.channels.get(channel).map_or(0, |heard| heard.clients.len());
+        listeners * (LISTENER_EFFORT + len)
+            + topic.patterns.len() * PATTERN_EFFORT
+            + topic.tables * channel.len()
+    }
+
+    /// About what it takes to go through all names that somebody listens to, in the same measure.
+    pub(super) fn names_effort(&self) -> usize {
+        let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        of(&self.count) * PATTERN_EFFORT + of(&self.bytes)
     }
 
     /// How many channels somebody listens to, and how many patterns.
@@ -226,7 +271,11 @@ pub(super) fn subscribe(call: &mut Call<'_>, is_pattern: bool) {
 
 fn listen(shared: &Shared, session: &mut Session, name: &[u8], is_pattern: bool) -> Result<(), TooMany> {
     let namespace = session.space.id;
-    let own = session.subscriptions.get_or_insert_with(|| Box::new(Subscriptions::new(namespace)));
+    if session.subscriptions.is_none() {
+        session.subscriptions = Some(Box::new(Subscriptions::new(namespace)));
+        session.count_mail(shared);
+    }
+    let Some(own) = &mut session.subscriptions else { return Ok(()) };
     if own.of(is_pattern).contains(name) {
         return Ok(());
     }
@@ -332,8 +381,11 @@ pub(super) fn about(call: &mut Call<'_>) {
     let topic = topics.get(&namespace);
     match word {
         "channels" => {
-            let pattern = call.args.get(2);
-            let wanted = |name: &&Arc<[u8]>| pattern.is_none_or(|pattern| glob::matches(pattern, name));
+            let pattern = match call.args.get(2).map(Pattern::new).transpose() {
+                Ok(pattern) => pattern,
+                Err(why) => return call.out.error(TooMany::from(why)),
+            };
+            let wanted = |name: &&Arc<[u8]>| pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
             let names: Vec<&Arc<[u8]>> =
                 topic.map(|topic| topic.channels.keys().filter(wanted).collect()).unwrap_or_default();
             call.out.array(names.len());
@@ -343,9 +395,9 @@ pub(super) fn about(call: &mut Call<'_>) {
             let asked = call.args.from(2);
             call.out.array(asked.len() * 2);
             for name in asked.iter() {
-                let count = topic.and_then(|topic| topic.channels.get(name)).map_or(0, Vec::len);
+                let heard = topic.and_then(|topic| topic.channels.get(name));
                 call.out.bulk(name);
-                call.out.count(count);
+                call.out.count(heard.map_or(0, |heard| heard.clients.len()));
             }
         }
         _ => call.out.count(topic.map_or(0, |topic| topic.patterns.len())),
@@ -384,5 +436,36 @@ mod tests {
         topology.end(namespace, &all, true, &one);
         topology.end(namespace, &all, false, &other);
         assert_eq!((counted(), topology.topics.read().len()), ((0, 0, 0), 0), "nothing is left of them");
+    }
+
+    #[test]
+    fn patterns_that_take_much_have_a_bound_in_all_and_say_what_they_take() {
+        let (topology, clients) = (Topology::default(), Clients::new());
+        let address = "127.0.0.1:1".parse().unwrap();
+        let client = clients.enter(address, address);
+        let namespace = NamespaceId::of("raw");
+        assert_eq!(topology.effort(namespace, b"news", 10), 0);
+        let each = 128;
+        let name =
+            |number: usize| -> Arc<[u8]> { format!("{number}{}*", "*?a".repeat(each)).into_bytes().into() };
+        let count = PATTERN_TABLES_MAX / each;
+        for number in 0..count {
+            topology.begin(namespace, &name(number), true, &client).unwrap();
+        }
+        assert_eq!(topology.begin(namespace, &name(count), true, &client), Err(TooMany::Tables));
+        let plain: Arc<[u8]> = b"a*".as_slice().into();
+        topology.begin(namespace, &plain, true, &client).unwrap();
+        let effort = topology.effort(namespace, b"news", 10);
+        assert_eq!(effort, (count + 1) * PATTERN_EFFORT + count * each * b"news".len());
+        assert_eq!(topology.effort(NamespaceId::of("other"), b"news", 10), 0, "of others nothing is counted");
+        let class: Arc<[u8]> = [&b"["[..], &[b'a'; 200], b"]"].concat().into();
+        assert_eq!(topology.begin(namespace, &class, true, &client), Err(TooMany::Pattern(TooMuch::Class)));
+        topology.begin(namespace, &class, false, &client).unwrap();
+        topology.end(namespace, std::slice::from_ref(&class), false, &client);
+        let all: Vec<_> = (0..count).map(name).chain([plain]).collect();
+        topology.end(namespace, &all, true, &client);
+        let left = [&topology.count, &topology.patterns, &topology.tables, &topology.bytes];
+        assert!(left.iter().all(|count| count.load(Ordering::Relaxed) == 0));
+        assert_eq!(topology.topics.read().len(), 0);
     }
 }

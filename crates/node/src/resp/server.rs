@@ -1,7 +1,9 @@
 //! Commands about the connection and the node that are short: `PING`, `SELECT`, `RESET`, `TIME`, `COMMAND`, `CONFIG`.
 
+use larder_door::resp::glob::Pattern;
+use larder_door::resp::limits::CONFIG_PATTERNS_MAX;
 use larder_door::resp::table::{COMMANDS, Command, Flags, Group};
-use larder_door::resp::{Protocol, Verb, glob, numbers};
+use larder_door::resp::{Protocol, Verb, numbers};
 use larder_format::namespace::WhenFull;
 
 use super::call::Call;
@@ -183,13 +185,17 @@ pub(super) fn config(call: &mut Call<'_>) {
     let Some(word) = call.word() else { return };
     match word {
         "get" => {
-            let settings = settings(call);
-            let wanted = |name: &str| {
-                call.args
-                    .from(2)
-                    .iter()
-                    .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
+            let (settings, patterns) = (settings(call), call.args.from(2));
+            if patterns.len() > CONFIG_PATTERNS_MAX {
+                let words = format!("ERR too many patterns at once: at most {CONFIG_PATTERNS_MAX}");
+                return call.out.error(words);
+            }
+            let patterns = patterns.iter().map(|pattern| Pattern::new(&pattern.to_ascii_lowercase()));
+            let patterns: Vec<Pattern> = match patterns.collect() {
+                Ok(patterns) => patterns,
+                Err(why) => return call.out.error(format_args!("ERR {why}")),
             };
+            let wanted = |name: &str| patterns.iter().any(|pattern| pattern.matches(name.as_bytes()));
             let found: Vec<_> = settings.iter().filter(|(name, _)| wanted(name)).collect();
             call.out.map(found.len());
             for (name, value) in found {

@@ -86,6 +86,8 @@ pub(crate) struct Session {
     pub(crate) replies: Replies,
     /// It is closed once what was answered is sent.
     pub(crate) closing: bool,
+    /// Bytes of values that its commands have copied since somebody looked.
+    pub(crate) moved: usize,
 }
 
 impl Session {
@@ -106,6 +108,7 @@ impl Session {
             subscriptions: None,
             replies: Replies::On,
             closing: false,
+            moved: 0,
         }
     }
 
@@ -136,7 +139,15 @@ impl Session {
         (self.caller, self.space) = (known, space);
         (self.identity, self.is_unknown) = (Some(Arc::new(identity)), false);
         self.auth_failures = 0;
+        self.count_mail(shared);
         true
+    }
+
+    /// Lets messages that it does not take count as those of whoever it is now, if any can come.
+    pub(super) fn count_mail(&self, shared: &Shared) {
+        if self.subscriptions.is_some() {
+            self.client.set_mail_part(shared.clients.mail_part(&self.caller, self.is_unknown));
+        }
     }
 
     /// Whether what it said of itself still holds: tokens can be revoked, and end.
@@ -161,6 +172,7 @@ impl Session {
             self.client.set_known_until(None);
             self.is_unknown = self.identity.is_none() && shared.config.auth == RawAuth::Token;
             self.client.set_unknown(self.is_unknown);
+            self.count_mail(shared);
         }
     }
 

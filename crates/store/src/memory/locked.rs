@@ -227,7 +227,7 @@ impl<'t> Locked<'t> {
     ) -> Result<(), StoreError> {
         let (number, at) = self.at(key);
         let (table, shard) = self.shard_mut(number);
-        table.update_within(number, shard, &at, decide)
+        table.update_within(number, shard, &at, decide, true)
     }
 
     /// A copy of what there is under a key, of whatever kind.
@@ -270,7 +270,8 @@ impl<'t> Locked<'t> {
         let (table, shard) = self.shard_mut(number);
         shard.watched.changed(at.hash);
         if table.shared.feed.is_on() {
-            table.shared.feed.push_next(at.namespace, at.key, Change { kind, version });
+            // Whoever holds keys knows what it does to them, which is more than a change says.
+            table.shared.feed.push_by(at.namespace, at.key, Change { kind, version }, true);
         }
     }
 }

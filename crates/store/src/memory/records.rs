@@ -171,13 +171,15 @@ impl MemoryTable {
         soonest.into_iter().map(|(_, namespace, key)| (namespace, of_raw(&key), key)).collect()
     }
 
-    /// Calls `decide` about a record whose shard is locked, and does what it says.
+    /// Calls `decide` about a record whose shard is locked, and does what it says. `is_told`: whoever asks tells of the change in
+    /// words of its own, too.
     pub(super) fn update_within(
         &self,
         number: usize,
         shard: &mut Shard,
         at: &At<'_>,
         decide: &mut dyn FnMut(&mut dyn Current) -> Result<Next, StoreError>,
+        is_told: bool,
     ) -> Result<(), StoreError> {
         let mut view = View { entry: shard.get(at), shard };
         let next = decide(&mut view)?;
@@ -203,7 +205,7 @@ impl MemoryTable {
         }
         // Still under the record's lock, so that a key's events come in their order.
         if let Some(change) = change {
-            feed.push_next(at.namespace, at.key, change);
+            feed.push_by(at.namespace, at.key, change, is_told);
         }
         Ok(())
     }
@@ -243,7 +245,7 @@ impl RecordStore for MemoryTable {
         decide: &mut dyn FnMut(&mut dyn Current) -> Result<Next, StoreError>,
     ) -> Result<Ticket, StoreError> {
         let (number, at) = self.at(at.namespace, at.key.as_bytes());
-        self.update_within(number, &mut self.places[number].shard.lock(), &at, decide)?;
+        self.update_within(number, &mut self.places[number].shard.lock(), &at, decide, false)?;
         Ok(Ticket::done())
     }
 

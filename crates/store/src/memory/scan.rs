@@ -278,11 +278,9 @@ impl MemoryTable {
             let at = At { namespace, space, key, hash: *hash };
             if self.remove(number, shard, &at, floor) {
                 shard.watched.changed(*hash);
-                self.shared.feed.push_next(
-                    namespace,
-                    key,
-                    Change { kind: EventKind::Deleted, version: floor },
-                );
+                let change = Change { kind: EventKind::Deleted, version: floor };
+                // It is told as one, or not at all.
+                self.shared.feed.push_by(namespace, key, change, true);
                 cleared += 1;
             }
         }

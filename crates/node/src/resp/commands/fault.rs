@@ -3,6 +3,7 @@
 use std::fmt;
 
 use larder_door::resp::Verb;
+use larder_door::resp::glob::TooMuch;
 use larder_format::namespace::LifetimeError;
 use larder_store::api::StoreError;
 
@@ -19,6 +20,8 @@ pub(super) enum Fault {
     ExpireTime(Verb),
     /// An option of `EXPIRE` that there is not.
     Option(String),
+    /// A pattern that would take too much.
+    Pattern(TooMuch),
     /// The values refuse it.
     Denied(Verb, Denied),
     /// Several keys that could neither all be set nor all be put back as they were.
@@ -46,6 +49,12 @@ pub(super) const NO_SUCH_KEY: Fault = Fault::Words("ERR no such key");
 pub(super) const STRING_TOO_LONG: Fault =
     Fault::Words("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 
+impl From<TooMuch> for Fault {
+    fn from(why: TooMuch) -> Self {
+        Fault::Pattern(why)
+    }
+}
+
 /// For `map_err`: what the values refuse a command.
 pub(super) fn denied<E: Into<Denied>>(verb: Verb) -> impl Fn(E) -> Fault {
     move |why| Fault::Denied(verb, why.into())
@@ -57,6 +66,7 @@ impl fmt::Display for Fault {
             Fault::Words(words) => f.write_str(words),
             Fault::Count(verb) => write!(f, "ERR wrong number of arguments for '{}' command", verb.name()),
             Fault::ExpireTime(verb) => write!(f, "ERR invalid expire time in '{}' command", verb.name()),
+            Fault::Pattern(why) => write!(f, "ERR {why}"),
             Fault::Option(option) => write!(f, "ERR Unsupported option {option}"),
             Fault::Denied(verb, why) => show_denied(f, *verb, why),
             Fault::Half { verb, lost, why } => {

@@ -17,6 +17,7 @@ mod several;
 mod sum;
 mod transaction;
 mod whole;
+mod work;
 
 use larder_door::resp::{Args, Out, Verb};
 use larder_format::clock::Hlc;
@@ -92,6 +93,7 @@ pub(super) fn run(call: &mut Call<'_>, verb: Verb) {
                 values.lock_keys(verb.command().keys(call.args))
             };
             on_values(&mut held, call.shared, call.out, verb, call.args);
+            call.session.moved += held.moved();
         }
     }
 }

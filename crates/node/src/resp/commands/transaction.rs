@@ -2,18 +2,19 @@
 //!
 //! EXEC locks the keys of all that was queued, and those that are watched, before it looks whether one of these has
 //! changed; so nobody comes between the look and the last command. Where something is about the whole namespace (KEYS,
-//! SCAN, RANDOMKEY, FLUSHDB), all keys are locked.
+//! SCAN, RANDOMKEY, FLUSHDB), all keys are locked. How much it may do at once is bounded ([`work`]).
 
 use std::sync::atomic::Ordering;
 
 use larder_door::resp::Verb;
-use larder_door::resp::limits::WATCHED_MAX;
+use larder_door::resp::limits::{EXEC_WORK_BYTES_MAX, WATCHED_MAX};
 
 use super::super::call::Call;
 use super::super::dispatch;
 use super::super::queue::Queue;
 use super::super::watching::Watching;
 use super::whole::{self, Whole};
+use super::work;
 use super::{on_values, values};
 
 /// Begins to queue.
@@ -95,6 +96,12 @@ pub(super) fn exec(call: &mut Call<'_>) {
             return call.out.null_array();
         }
     }
+    if !work::is_bearable(shared, &mut held, &queue) {
+        return call.out.error(format_args!(
+            "EXECABORT Transaction discarded: it would copy and look through more than {EXEC_WORK_BYTES_MAX} bytes; use several \
+             transactions"
+        ));
+    }
     call.session.in_exec = true;
     call.out.array(queue.len());
     for (verb, args) in queue.iter() {
@@ -112,6 +119,7 @@ pub(super) fn exec(call: &mut Call<'_>) {
         call.out.finish_part();
     }
     call.session.in_exec = false;
+    call.session.moved += held.moved();
 }
 
 fn is_on_keys(verb: Verb) -> bool {

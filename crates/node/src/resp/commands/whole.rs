@@ -1,8 +1,9 @@
 //! What is about a whole namespace: SCAN, KEYS, RANDOMKEY, DBSIZE, FLUSHDB, FLUSHALL. Alone, each looks at a
 //! part of the table at a time, so that others wait for none of it; within a transaction all of it is held still.
 
+use larder_door::resp::glob::Pattern;
 use larder_door::resp::limits::REPLY_BYTES_MAX;
-use larder_door::resp::{Args, Out, Verb, glob, numbers};
+use larder_door::resp::{Args, Out, Verb, numbers};
 use larder_format::clock::Hlc;
 use larder_format::limits::SCAN_PAGE_RECORDS_MAX;
 use larder_format::record::Version;
@@ -97,10 +98,11 @@ pub(super) fn run(mut whole: Whole<'_, '_>, verb: Verb, args: Args<'_>, out: &mu
 }
 
 /// What SCAN is asked for.
-struct Asked<'a> {
+struct Asked {
     cursor: u64,
     count: usize,
-    pattern: &'a [u8],
+    /// `None`: all of them.
+    pattern: Option<Pattern>,
     /// Values of another type than there is.
     other_type: bool,
 }
@@ -111,7 +113,7 @@ fn scan(whole: &Whole<'_, '_>, args: Args<'_>, out: &mut Out) -> Result<(), Faul
     let mut found = Found::default();
     let next = whole.scan(asked.cursor, asked.count, &mut |key, seen| {
         let shown = !seen.expiry.is_past(now) && !asked.other_type;
-        if shown && (asked.pattern == b"*" || glob::matches(asked.pattern, key)) {
+        if shown && asked.pattern.as_ref().is_none_or(|pattern| pattern.matches(key)) {
             found.add(key);
         }
     });
@@ -121,9 +123,10 @@ fn scan(whole: &Whole<'_, '_>, args: Args<'_>, out: &mut Out) -> Result<(), Faul
     Ok(())
 }
 
-fn read_scan(args: Args<'_>) -> Result<Asked<'_>, Fault> {
+fn read_scan(args: Args<'_>) -> Result<Asked, Fault> {
     let cursor = cursor(args.at(1)).ok_or(Fault::Words("ERR invalid cursor"))?;
-    let mut asked = Asked { cursor, count: SCAN_COUNT_DEFAULT, pattern: b"*", other_type: false };
+    let mut asked = Asked { cursor, count: SCAN_COUNT_DEFAULT, pattern: None, other_type: false };
+    let mut pattern = &b"*"[..];
     let mut at = 2;
     while let Some(word) = args.get(at) {
         let value = args.get(at + 1).ok_or(SYNTAX)?;
@@ -132,13 +135,16 @@ fn read_scan(args: Args<'_>) -> Result<Asked<'_>, Fault> {
             let count = usize::try_from(count).ok().filter(|count| *count > 0).ok_or(SYNTAX)?;
             asked.count = count.min(SCAN_PAGE_RECORDS_MAX);
         } else if word.eq_ignore_ascii_case(b"match") {
-            asked.pattern = value;
+            pattern = value;
         } else if word.eq_ignore_ascii_case(b"type") {
             asked.other_type = !value.eq_ignore_ascii_case(b"string");
         } else {
             return Err(SYNTAX);
         }
         at += 2;
+    }
+    if pattern != b"*" {
+        asked.pattern = Some(Pattern::new(pattern)?);
     }
     Ok(asked)
 }
@@ -198,10 +204,11 @@ fn keys(whole: &mut Whole<'_, '_>, pattern: &[u8], out: &mut Out) -> Result<(), 
         found.write(out);
         return Ok(());
     }
+    let pattern = Pattern::new(pattern)?;
     let mut cursor = 0;
     loop {
         cursor = whole.scan(cursor, KEYS_STEP, &mut |key, seen| {
-            if !seen.expiry.is_past(now) && glob::matches(pattern, key) {
+            if !seen.expiry.is_past(now) && pattern.matches(key) {
                 found.add(key);
             }
         });
