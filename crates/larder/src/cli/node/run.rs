@@ -85,11 +85,14 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
         redis: None,
         settings: resolved.of(Process::Node),
     };
-    let mut held = pid_file::hold(&pid_file, &running)?;
     let certificates = Certificates::in_folder(run.certificates.unwrap_or_else(|| folders.certificates()));
     // What is missing altogether is said in the same words as by every command.
     certificates.authority_pem()?;
     certificates.identity("node")?;
+    let mut held = pid_file::hold(&pid_file, &running).map_err(|failure| match failure.kind() {
+        Some(Kind::NotFound) => failure.hint("make its folder, or name another file with --pid-file"),
+        _ => failure,
+    })?;
     let config = NodeConfig {
         data_dir: run.data.unwrap_or_else(|| folders.data().to_owned()),
         listen: settings.listen,
