@@ -14,6 +14,9 @@ use larder_format::error::Kind;
 
 use crate::failure::{Failure, Outcome, shown};
 
+/// Names the home where `--home` does not.
+pub const HOME_VARIABLE: &str = "LARDER_HOME";
+
 /// Permission bits of every folder.
 const FOLDER_MODE: u32 = 0o700;
 
@@ -29,6 +32,11 @@ pub struct Folders {
 
 /// The environment, as a function so that tests need not change the process's own.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The home that the command line names, else the environment. Empty there it names none, as is usual.
+pub fn home(flag: Option<PathBuf>, env: Environment<'_>) -> Option<PathBuf> {
+    flag.or_else(|| env(HOME_VARIABLE).filter(|home| !home.is_empty()).map(PathBuf::from))
+}
 
 impl Folders {
     /// Decides where everything lies; creates nothing.

@@ -109,8 +109,8 @@ impl Passphrase {
     /// Invalid, naming the flags, if there is neither a passphrase nor somebody to ask.
     pub fn new_one(self) -> Outcome<Zeroizing<Vec<u8>>> {
         self.chosen(
-            "Choose a passphrase for your vault. It never leaves this machine; without it (or the recovery\n\
-             code shown next) nobody can read what you store, you included.\n",
+            "Choose a passphrase for your vault. It never leaves this machine; without it\n\
+             (or the recovery code shown next) nobody can read what you store, you included.\n",
             "Passphrase: ",
             "--passphrase-file FILE or --passphrase-fd N",
         )

@@ -9,7 +9,7 @@
 //! - `http` is the other door: plain values of a raw namespace, health, metrics; what is decoded and refused there is
 //!   in `larder-door`;
 //! - [`tokens`] says the same of whoever shows a token at one of the raw doors;
-//! - `resp` is a third: the Redis protocol, for the same kind of values;
+//! - `resp` is a third: the Redis protocol, for the same kind of values; `accepting` and `lanes` bring both their connections;
 //! - `rights` checks each request against it;
 //! - `grpc` turns messages into checked types (by `larder-wire`) and outcomes into messages;
 //! - [`registers`] joins the register's rules (`larder-mesh`) with this machine's storage (`larder-store`);
@@ -20,6 +20,7 @@
 //!
 //! [`server::run`] puts it together.
 
+mod accepting;
 pub mod admission;
 mod audit;
 pub mod blobs;

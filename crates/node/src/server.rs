@@ -190,8 +190,8 @@ async fn run_until(
     .await?;
     let addresses = Addresses {
         grpc: address,
-        http: http.as_ref().map(|door| door.address),
-        redis: redis.as_ref().map(|door| door.address),
+        http: http.as_ref().map(Door::address),
+        redis: redis.as_ref().map(resp::Door::address),
     };
 
     let parts = Parts::join(&config, open_log(&config).await?, admission, clock)?;

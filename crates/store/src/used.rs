@@ -26,7 +26,7 @@ pub struct Used {
     blobs: AtomicU64,
     blob_bytes: AtomicU64,
     reserved: AtomicU64,
-    /// Bytes that it held when the limit was set.
+    /// Bytes that it held when the limit was set, and of them no more than it has held since.
     held_then: AtomicU64,
 }
 
@@ -87,7 +87,7 @@ impl Drop for Reserved {
 pub enum Reach {
     /// Not beyond this many bytes before the limit.
     Before(u64),
-    /// Up to this many bytes over it, or over what was held already when it was set.
+    /// Up to this many bytes over it, or over what is left of what was held already when it was set.
     Over(u64),
 }
 
@@ -104,8 +104,9 @@ impl Used {
         let (wanted, allowed) = match reach {
             Reach::Before(spare) => (used.saturating_add(bytes).saturating_add(spare), limit),
             Reach::Over(over) => {
-                let base = limit.max(self.held_then.load(Ordering::Acquire));
-                (used.saturating_add(bytes), base.saturating_add(over))
+                // What has gone since does not come back.
+                let held = self.held_then.fetch_min(used, Ordering::AcqRel).min(used);
+                (used.saturating_add(bytes), limit.max(held).saturating_add(over))
             }
         };
         if limit != NO_LIMIT && wanted > allowed {
@@ -222,5 +223,9 @@ mod tests {
         let over = used.reserve(10, Reach::Over(10)).unwrap();
         assert!(used.reserve(1, Reach::Over(10)).is_err(), "but not without end");
         drop(over);
+        table.count_record(NamespaceId(7), Some(500), Some(120));
+        drop(used.reserve(10, Reach::Over(10)).unwrap());
+        table.count_record(NamespaceId(7), Some(120), Some(125));
+        assert!(used.reserve(10, Reach::Over(10)).is_err(), "nor up to what was deleted");
     }
 }

@@ -88,6 +88,8 @@ struct Group {
     older: Total,
     newest_ms: u64,
     ends_ms: Option<u64>,
+    /// Some of its versions were changed too late to be counted.
+    changed: bool,
 }
 
 /// The largest seen so far, largest first.
@@ -108,6 +110,8 @@ impl Largest {
 
 /// The pass under way.
 struct Pass {
+    /// Older versions whose records were changed after this version was written do not count.
+    until: u64,
     found: Candidates,
     /// One list for each kind.
     largest: [Largest; 3],
@@ -126,6 +130,7 @@ impl Pass {
     fn new(limit: usize) -> Self {
         let list = || Largest { limit, list: Vec::new() };
         Self {
+            until: u64::MAX,
             found: Candidates::default(),
             largest: [list(), list(), list()],
             folders: HashMap::new(),
@@ -134,7 +139,8 @@ impl Pass {
     }
 
     fn take(&mut self, vault: &Vault, record: &Key, found: &Found) {
-        self.found.until = self.found.until.max(found.version.to_u64());
+        let (written, until) = (found.version.to_u64(), self.until);
+        self.found.until = self.found.until.max(written);
         let Some((key, called)) = SealedKey::parse(record.as_bytes()) else { return };
         // What cannot be opened is another vault's, or damaged: for other commands.
         let Ok(Head::Entry(entry)) = vault.open_head(vault.files, record.as_bytes(), &found.head) else {
@@ -156,7 +162,11 @@ impl Pass {
                     group.current = Some((size, found.version));
                     return;
                 };
-                group.until = group.until.max(found.version.to_u64());
+                if written > until {
+                    group.changed = true;
+                    return;
+                }
+                group.until = group.until.max(written);
                 group.older.versions += 1;
                 group.older.bytes += size;
                 group.newest_ms = group.newest_ms.max(called.0.ms());
@@ -180,7 +190,9 @@ impl Pass {
         };
         let older = group.older;
         let kind = if group.current.is_some() { CandidateKind::Older } else { CandidateKind::Trash };
-        if older.versions > 0 {
+        // What was deleted too late was in no list of what was deleted.
+        let counts = kind == CandidateKind::Older || !group.changed;
+        if older.versions > 0 && counts {
             let total =
                 if kind == CandidateKind::Trash { &mut self.found.trash } else { &mut self.found.older };
             total.files += 1;
@@ -295,7 +307,7 @@ impl Vault {
         let mut gone = 0;
         // In portions, so that what is to be deleted is never held as a whole.
         loop {
-            let mut pass = Pass::new(DELETE_PORTION);
+            let mut pass = Pass { until: seen.until, ..Pass::new(DELETE_PORTION) };
             let mut pages = self.remote.scan(Scan::heads(self.files, &[])).await?;
             while let Some(page) = pages.next().await? {
                 for (record, found) in &page.records {
@@ -306,13 +318,7 @@ impl Vault {
             let some = std::mem::take(&mut pass.largest[place].list);
             let mut now = 0;
             for candidate in &some {
-                let changed = candidate.until > seen.until;
-                // What was deleted since was in no list of what was deleted.
-                if changed && kind == CandidateKind::Trash {
-                    continue;
-                }
-                let candidate = Candidate { until: candidate.until.min(seen.until), ..candidate.clone() };
-                now += self.delete_candidate(&candidate).await?;
+                now += self.delete_candidate(candidate).await?;
             }
             gone += now;
             if some.len() < DELETE_PORTION || now == 0 {
@@ -346,3 +352,29 @@ impl Vault {
 
 /// Files whose deletion is prepared in one pass.
 const DELETE_PORTION: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use larder_seal::names::SEALED_KEY_LEN;
+
+    use super::*;
+
+    #[test]
+    fn what_was_deleted_too_late_takes_nobodys_place() {
+        let key = SealedKey([7; SEALED_KEY_LEN]);
+        let group = |versions, changed, is_there: bool| Group {
+            older: Total { files: 1, versions, bytes: 9 * versions },
+            current: is_there.then(|| (1, Version::from_u64(8))),
+            changed,
+            ..Group::default()
+        };
+        let mut pass = Pass::new(1);
+        for group in [group(5, true, false), group(2, false, false), group(3, true, true)] {
+            pass.group = Some((key, group));
+            pass.end_group();
+        }
+        let [trash, older, _] = pass.largest.map(|largest| largest.list);
+        assert_eq!((trash[0].versions, older[0].versions), (2, 3));
+        assert_eq!(pass.found.trash.versions, 2);
+    }
+}

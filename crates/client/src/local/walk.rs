@@ -1,7 +1,8 @@
 //! Walks a local folder, parents before children, names in byte order.
 //!
 //! Symbolic links are reported and not followed. Sockets, pipes and devices have no content that could be
-//! kept; they are reported as skipped, and so are the temporary files of fetches that were interrupted. A folder that cannot be read is an error of its own, not of the walk.
+//! kept; they are reported as skipped, and so are the temporary files of fetches that were interrupted and the folder of
+//! the node's own store. A folder that cannot be read is an error of its own, not of the walk.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -79,6 +80,28 @@ pub struct Rules {
     pub exclude: Exclude,
     /// What is on another file system than the beginning.
     pub one_file_system: bool,
+    /// The folder in which the node of this machine keeps what it is given: all of it would be stored in itself, and
+    /// twice as much the next time.
+    pub store: Option<FolderId>,
+}
+
+/// A folder, whatever names lead to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FolderId {
+    device: u64,
+    inode: u64,
+}
+
+impl FolderId {
+    /// The folder at this path; `None` if there is none.
+    #[must_use]
+    pub fn at(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().filter(Metadata::is_dir).map(|metadata| Self::of(&metadata))
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
 }
 
 impl Walk {
@@ -102,6 +125,12 @@ impl Walk {
         if kind.is_dir() {
             if *self.device.get_or_insert(metadata.dev()) != metadata.dev() && self.rules.one_file_system {
                 return Found::Skipped { path, what: "on another file system" };
+            }
+            if self.rules.store == Some(FolderId::of(&metadata)) {
+                return Found::Skipped {
+                    path,
+                    what: "where the node keeps what it is given; it is not stored in itself",
+                };
             }
             return match self.children(&path) {
                 Ok(children) => {

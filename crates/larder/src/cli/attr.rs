@@ -118,16 +118,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
 
 fn document(listed: &Listed, changed: Option<AttributesChanged>) -> Value {
     let mut document = listing::object(listed);
-    let custom = listed
-        .attributes
-        .custom
-        .iter()
-        .map(|(name, value)| (name.clone(), Value::String(String::from_utf8_lossy(value).into_owned())));
-    let custom = Value::Object(custom.collect());
-    if let Some(fields) = document.as_object_mut() {
-        fields.insert("content_type".to_owned(), listed.attributes.content_type.clone().into());
-        fields.insert("attributes".to_owned(), custom);
-        let Some(changed) = changed else { return document };
+    if let (Some(changed), Some(fields)) = (changed, document.as_object_mut()) {
         let replaced = match changed {
             AttributesChanged::NewVersion(version) => Some(version.to_string()),
             AttributesChanged::Nothing | AttributesChanged::InPlace => None,

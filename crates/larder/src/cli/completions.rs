@@ -2,6 +2,7 @@
 //! itself, by an environment variable, so completions are always those of the program that is installed.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _};
 use clap_complete::env::Shells;
@@ -9,7 +10,7 @@ use larder_format::error::Kind;
 
 use crate::cli::Context;
 use crate::failure::{Failure, Outcome};
-use crate::folders::Folders;
+use crate::folders::{self, Folders};
 use crate::output::Output;
 use crate::suggest;
 
@@ -142,9 +143,9 @@ fn unquoted(typed: &str) -> String {
 fn context() -> Option<Context> {
     let words: Vec<_> = std::env::args_os().collect();
     let after = words.iter().position(|word| word == "--home").map(|place| place + 1);
-    let home = after.and_then(|place| words.get(place)).cloned().or_else(|| std::env::var_os("LARDER_HOME"));
-    let home = home.map(std::path::PathBuf::from);
-    let folders = Folders::locate(home.as_deref(), &|name| std::env::var_os(name)).ok()?;
+    let env = |name: &str| std::env::var_os(name);
+    let home = folders::home(after.and_then(|place| words.get(place)).map(PathBuf::from), &env);
+    let folders = Folders::locate(home.as_deref(), &env).ok()?;
     Some(Context { folders, output: Output::new(true), working_folder: None })
 }
 

@@ -6,6 +6,7 @@ use crate::cli::Context;
 use crate::doctor::{self, Finding, Level};
 use crate::failure::{Failure, Outcome, clean};
 use crate::output::{Output, Tone};
+use crate::size;
 
 /// Flags of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -68,13 +69,12 @@ fn text(findings: &[Finding], all: bool, output: Output) -> String {
         }
     }
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
-    let good = count(Level::Good);
+    let (checks, good) = (size::count(findings.len() as u64, "check"), count(Level::Good));
     if good == findings.len() {
-        out.push_str(&format!("{} checks, all good.\n", findings.len()));
+        out.push_str(&format!("{checks}, all good.\n"));
     } else {
         out.push_str(&format!(
-            "{} checks: {good} good, {} advice, {} warning, {} bad.\n",
-            findings.len(),
+            "{checks}: {good} good, {} advice, {} warning, {} bad.\n",
             count(Level::Advice),
             count(Level::Warning),
             count(Level::Bad)

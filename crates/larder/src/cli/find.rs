@@ -19,7 +19,7 @@ use crate::{duration, moment, size};
 /// Flags of `find`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder in the vault
+    /// Folder in the vault [default: /]
     #[arg(value_name = "PATH")]
     path: Option<String>,
     /// Names like this: `*` any characters, `?` one, `[a-z]` one of these

@@ -64,7 +64,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use larder_client::path::VaultPath;
 
 use crate::failure::{Failure, Outcome};
-use crate::folders::Folders;
+use crate::folders::{self, Folders};
 use crate::output::Output;
 
 /// Private storage across machines you own, rent, or do not even trust.
@@ -84,8 +84,9 @@ struct Cli {
 /// Flags that every verb takes.
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// Keep everything under this folder instead of the XDG folders
-    #[arg(long, global = true, value_name = "DIR", env = "LARDER_HOME", hide_env_values = true)]
+    // Not as clap's own variable: that counts as a flag that was given, and shows it in every usage.
+    /// Keep everything under this folder instead of the XDG folders [env: LARDER_HOME]
+    #[arg(long, global = true, value_name = "DIR")]
     home: Option<PathBuf>,
     /// Answer in JSON: one document (or one a line) on stdout, errors as {"error": ...} on stderr
     #[arg(long, global = true)]
@@ -266,7 +267,8 @@ fn ended(result: Outcome, output: Output) -> u8 {
 }
 
 fn dispatch(cli: Cli, output: Output, working_folder: Option<VaultPath>) -> Outcome {
-    let folders = Folders::locate(cli.global.home.as_deref(), &|name| std::env::var_os(name))?;
+    let home = folders::home(cli.global.home, &|name| std::env::var_os(name));
+    let folders = Folders::locate(home.as_deref(), &|name| std::env::var_os(name))?;
     let context = Context { folders, output, working_folder };
     match cli.verb {
         Verb::Up(args) => up::run(&context, &args),
@@ -307,7 +309,7 @@ fn dispatch(cli: Cli, output: Output, working_folder: Option<VaultPath>) -> Outc
         Verb::Token(args) => token::run(&context, &args),
         Verb::Ca(args) => ca::run(&context, &args),
         Verb::Bench(args) => bench::run(&context, &args),
-        Verb::Shell(args) => shell::run(&context, cli.global.home.as_deref(), &args),
+        Verb::Shell(args) => shell::run(&context, home.as_deref(), &args),
         Verb::Completions(args) => completions::run(&context, &args),
         Verb::Man(args) => man::run(&context, &args, Cli::command()),
         Verb::Agent(args) => agent::run(&context, args),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder_client::files::{ListedKind, PutOptions, Reading};
-use larder_client::local::walk::Rules;
+use larder_client::local::walk::{FolderId, Rules};
 use larder_client::path::VaultPath;
 use larder_client::tree::{Planned, PlannedFile, PutTreeOptions};
 use larder_client::vault::Vault;
@@ -88,7 +88,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         force: args.force,
         ..PutOptions::default()
     };
-    let rules = Rules { exclude: args.exclude.patterns()?, one_file_system: args.one_file_system };
+    let rules = Rules {
+        exclude: args.exclude.patterns()?,
+        one_file_system: args.one_file_system,
+        store: FolderId::at(context.folders.data()),
+    };
     let transfers = args.transfer.transfers(context, Some(args.resume_within))?;
     crate::session::with_vault_as(context, transfers, async |vault| {
         let put = PutOptions { content: args.content.options(vault), ..options };
@@ -211,6 +215,14 @@ async fn put_one(
     Ok(())
 }
 
+/// Refuses conditions on a single file where there is a whole folder of them.
+fn no_condition(options: &PutTreeOptions) -> Outcome {
+    match options.put.condition {
+        Condition::Any => Ok(()),
+        _ => Err(Failure::invalid("--if-absent and --if-version are for single files")),
+    }
+}
+
 async fn put_folder(
     context: &Context,
     vault: &Arc<Vault>,
@@ -219,9 +231,7 @@ async fn put_folder(
     options: &PutTreeOptions,
     progress: Progress,
 ) -> Outcome {
-    if options.put.condition != Condition::Any {
-        return Err(Failure::invalid("--if-absent and --if-version are for single files"));
-    }
+    no_condition(options)?;
     let done = vault.put_tree(local, &path, options.clone(), progress.meter()).await?;
     let moved = progress.meter().read();
     drop(progress);
@@ -243,6 +253,7 @@ async fn plan_one(
             let local = std::fs::canonicalize(source).map_err(|e| Failure::io("read", source, &e))?;
             let metadata = std::fs::metadata(&local).map_err(|e| Failure::io("read", source, &e))?;
             if metadata.is_dir() {
+                no_condition(options)?;
                 let done = vault.plan_put_tree(&local, &path, options, &plan.planner()).await?;
                 plan.end()?;
                 return report::plan(context, "store", &path, None, &done);

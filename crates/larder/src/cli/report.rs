@@ -1,6 +1,6 @@
 //! What became of a whole folder, said for people and programs, and what failed in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use larder_client::meter::Reading;
 use larder_client::path::VaultPath;
@@ -107,11 +107,6 @@ pub fn tree(
             json!({ "path": path.to_string_lossy(), "kind": failure.kind.name(), "message": failure.message })
         })
         .collect();
-    let skipped: Vec<_> = report
-        .skipped
-        .iter()
-        .map(|(path, what)| json!({ "path": path.to_string_lossy(), "what": what }))
-        .collect();
     let mut document = json!({
         "path": path.to_string(),
         "kind": "folder",
@@ -120,7 +115,7 @@ pub fn tree(
         "bytes": report.bytes,
         "unchanged": report.unchanged,
         "excluded": report.excluded,
-        "skipped": skipped,
+        "skipped": skipped(report),
         "failed": failed,
     });
     if let Some(fields) = document.as_object_mut() {
@@ -182,8 +177,12 @@ pub fn plan(
         "bytes": report.bytes,
         "unchanged": report.unchanged,
         "excluded": report.excluded,
+        "skipped": skipped(report),
         "failed": report.failed.len(),
     }))?;
+    for (path, what) in &report.skipped {
+        output.note(&format!("would skip {}: {what}", shown(path)));
+    }
     for (path, failure) in report.failed.iter().take(FAILURES_SHOWN_MAX) {
         output.note(&format!("would fail {}: {}", shown(path), clean(&failure.message)));
     }
@@ -196,6 +195,12 @@ pub fn plan(
         size::count(report.unchanged, "file"),
     ));
     closing(&path, report)
+}
+
+/// What was left out because it cannot or must not be kept.
+fn skipped(report: &TreeReport) -> Vec<Value> {
+    let one = |(path, what): &(PathBuf, &str)| json!({ "path": path.to_string_lossy(), "what": what });
+    report.skipped.iter().map(one).collect()
 }
 
 /// How many failed, and the failure that the exit code is of.

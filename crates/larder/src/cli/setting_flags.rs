@@ -1,7 +1,10 @@
 //! Flags that name settings: `--set NAME=VALUE` for any of them, and a flag of its own for the few that are asked for
 //! most. A flag wins over the environment and the file.
 
+use std::net::SocketAddr;
+
 use crate::settings::http::HttpListen;
+use crate::settings::table::address;
 use crate::settings::{Given, IdleLock, MEMORY_CAP_MAX, MEMORY_CAP_MIN};
 use crate::size;
 
@@ -9,8 +12,8 @@ use crate::size;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct SettingFlags {
     /// Address and port of the node
-    #[arg(long, value_name = "ADDR:PORT")]
-    listen: Option<std::net::SocketAddr>,
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    listen: Option<SocketAddr>,
     /// Address and port of the HTTP door, auto (beside the node's own) or off
     #[arg(long, value_name = "ADDR:PORT", value_parser = HttpListen::parse)]
     http_listen: Option<HttpListen>,
@@ -23,7 +26,7 @@ pub struct SettingFlags {
     /// Lock the vault after this long without a command, or never
     #[arg(long, value_name = "TIME", value_parser = IdleLock::parse)]
     idle_lock: Option<IdleLock>,
-    /// Any setting (`larder config show` lists them); what flags say is kept in the settings on first use
+    /// Any setting (`larder config show` lists them); the first `larder up` keeps what its flags say
     #[arg(long, value_name = "NAME=VALUE", value_parser = Given::parse_flag)]
     set: Vec<Given>,
 }

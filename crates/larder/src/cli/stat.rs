@@ -34,12 +34,6 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             let hash = hex(&file.manifest.content_hash);
             if let Some(fields) = object.as_object_mut() {
                 fields.insert("blake3".to_owned(), Value::String(hash.clone()));
-                fields
-                    .insert("content_type".to_owned(), Value::String(listed.attributes.content_type.clone()));
-                let custom = listed.attributes.custom.iter().map(|(name, value)| {
-                    (name.clone(), Value::String(String::from_utf8_lossy(value).into_owned()))
-                });
-                fields.insert("attributes".to_owned(), Value::Object(custom.collect()));
             }
             text.push_str(&format!("size      {size} ({})\nblake3    {hash}\n", size::show(*size)));
         }

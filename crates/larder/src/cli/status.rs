@@ -204,7 +204,7 @@ fn raw_door_text(door: &RawDoor, output: Output) -> String {
         (needed, scope) => format!("{scope}, {needed} needed"),
     };
     format!(
-        "         {} on {} to {whom}: values of {} {}\n",
+        "         {} on {} to {whom}:\n           values of {} {}\n",
         clean(protocol),
         clean(&door.address),
         clean(&door.namespace),
@@ -279,7 +279,7 @@ fn text(
         out.push_str(&format!("{AGENT}    {}\n", output.paint(Tone::Bad, "not running")));
     }
     out.push_str(&format!(
-        "folders  config {}, data {}\n",
+        "folders  config {}\n         data   {}\n",
         shown(context.folders.config()),
         shown(context.folders.data())
     ));
@@ -310,7 +310,7 @@ fn node_text(out: &mut String, node: &Node, output: Output) {
     let whole = node.usage.folder_bytes.saturating_add(node.usage.disk_free_bytes);
     let of_quota = node.usage.quota_bytes.map(|quota| format!(" of {} allowed", size::show(quota)));
     out.push_str(&format!(
-        "disk     {} {} used{}, {} free; {} records, {} blobs\n",
+        "disk     {} {} used{}, {} free;\n         {} records, {} blobs\n",
         bar(node.usage.folder_bytes, node.usage.quota_bytes.unwrap_or(whole)),
         size::show(node.usage.folder_bytes),
         of_quota.unwrap_or_default(),

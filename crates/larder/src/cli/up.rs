@@ -1,5 +1,6 @@
 //! `larder up`: make what is missing and start everything. The steps are in [`crate::up`].
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -7,10 +8,12 @@ use serde_json::json;
 use crate::cli::Context;
 use crate::cli::quota::set;
 use crate::cli::setting_flags::SettingFlags;
-use crate::failure::Outcome;
+use crate::failure::{Outcome, shown};
+use crate::folders;
 use crate::output::Tone;
 use crate::passphrase::PassphraseArgs;
 use crate::settings::Given;
+use crate::settings::table::address;
 use crate::up::{self, Report, Wishes};
 
 /// Flags of `up`.
@@ -34,8 +37,8 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     vault: Option<String>,
     /// Use the node of another machine instead of one here (kept in the settings on first use)
-    #[arg(long, value_name = "ADDR:PORT")]
-    connect: Option<std::net::SocketAddr>,
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    connect: Option<SocketAddr>,
     /// Folder that `larder ca issue` wrote for this device; what it holds is copied
     #[arg(long, value_name = "FOLDER")]
     certificates: Option<PathBuf>,
@@ -126,7 +129,9 @@ fn say(context: &Context, report: &Report, foreground: bool) -> Outcome {
 
 /// A command to type, with the folder it belongs to if that is not the usual one.
 fn command(context: &Context, verb: &str) -> String {
-    let flag = context.folders.home().map(|home| format!(" --home {}", crate::failure::shown(home)));
-    let flag = flag.filter(|_| std::env::var_os("LARDER_HOME").is_none());
+    let usual = folders::home(None, &|name| std::env::var_os(name));
+    let usual = usual.and_then(|home| std::path::absolute(home).ok());
+    let flag = context.folders.home().filter(|home| usual.as_deref() != Some(*home));
+    let flag = flag.map(|home| format!(" --home {}", shown(home)));
     format!("larder{} {verb}", flag.unwrap_or_default())
 }

@@ -83,6 +83,12 @@ impl Finding {
 /// wrong below.
 pub fn look(context: &Context) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let folders = &context.folders;
+    if !folders.config().exists() && !folders.data().exists() {
+        // All else would follow from that.
+        findings.push(Finding::bad("folders", Kind::Closed, "nothing is set up here yet", "larder up"));
+        return findings;
+    }
     machine::look(context, &mut findings);
     folders::look(context, &mut findings);
     settings::look(context, &mut findings);

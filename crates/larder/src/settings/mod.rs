@@ -24,6 +24,7 @@ use larder_node::admission::CONNECTIONS_MAX_DEFAULT;
 use larder_node::upkeep::UpkeepConfig;
 
 use crate::failure::{Failure, Outcome, shown};
+use crate::folders::HOME_VARIABLE;
 use crate::life::log::LogFormat;
 use crate::settings::rate::Rate;
 
@@ -48,7 +49,7 @@ pub const CONNECTIONS_MAX_MIN: usize = 16;
 pub const CONNECTIONS_MAX_MAX: usize = 8_192;
 
 /// Environment variables that begin as settings do and are none.
-const OTHER_VARIABLES: [&str; 1] = ["LARDER_HOME"];
+const OTHER_VARIABLES: [&str; 1] = [HOME_VARIABLE];
 /// Longest value taken from the environment or a flag, in bytes.
 const VALUE_LEN_MAX: usize = 4096;
 

@@ -1,5 +1,7 @@
 //! One entry for each setting: its name, what it means, what is allowed, and how it is read and shown.
 
+use std::net::SocketAddr;
+
 use larder_client::transfer::{JOBS_MAX, RATE_MIN};
 
 use crate::life::log::{self, LogFormat};
@@ -89,6 +91,14 @@ const fn joined<const N: usize>(tables: [&[Field]; 3]) -> [Field; N] {
     all
 }
 
+/// Reads an address and a port.
+///
+/// # Errors
+/// A sentence that says what is expected.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected ADDRESS:PORT, like 127.0.0.1:7447 or [::1]:7447".to_owned())
+}
+
 /// All but those about protection and the Redis door.
 const MOST: &[Field] = &[
     Field {
@@ -98,7 +108,7 @@ const MOST: &[Field] = &[
         process: Process::Node,
         allowed: || "ADDRESS:PORT of this machine".to_owned(),
         set: |settings, text| {
-            settings.listen = text.parse().map_err(|_| "expected ADDRESS:PORT, like 127.0.0.1:7447")?;
+            settings.listen = address(text)?;
             Ok(())
         },
         show: |settings| settings.listen.to_string(),
@@ -112,7 +122,7 @@ const MOST: &[Field] = &[
         set: |settings, text| {
             settings.connect = match text {
                 "" => None,
-                text => Some(text.parse().map_err(|_| "expected ADDRESS:PORT, like 192.0.2.7:7447")?),
+                text => Some(address(text)?),
             };
             Ok(())
         },

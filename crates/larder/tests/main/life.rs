@@ -248,3 +248,28 @@ fn a_very_deep_home_works_although_socket_addresses_are_short() {
     run(&["ls"]).ends(8);
     run(&["down"]).ends(0);
 }
+
+#[test]
+fn a_home_that_the_environment_names_is_no_flag_that_was_given() {
+    let home = Home::new();
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(crate::support::binary());
+        command.env("LARDER_HOME", home.home()).env("NO_COLOR", "1").args(arguments);
+        crate::support::Said::from(command.output().unwrap())
+    };
+    run(&[]).ends(2).says("Start with: larder up");
+    run(&["value"]).ends(2).says("How long a value still lives");
+    let said = run(&["put"]).ends(2);
+    assert!(said.err.contains("Usage: larder put <SOURCE") && !said.err.contains("--home"), "{said:?}");
+    run(&["up", "--listen", "here"]).ends(2).says("like 127.0.0.1:7447");
+    assert!(run(&["config", "path"]).ends(0).out.contains("/home/config/larder.toml"));
+    // Where nothing is, that is all there is to be said.
+    let said = run(&["doctor"]).ends(9);
+    assert!(said.err.contains("nothing is set up here yet") && said.out.lines().count() == 3, "{said:?}");
+    run(&["node", "run"]).ends(9).says("larder up");
+    let passphrase = home.path("passphrase");
+    let up = ["up", "--listen", "127.0.0.1:0", "--passphrase-file", passphrase.to_str().unwrap()];
+    run(&up).ends(0);
+    assert!(run(&["put"]).ends(2).err.contains("required"));
+    run(&["down"]).ends(0);
+}

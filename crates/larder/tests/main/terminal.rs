@@ -237,3 +237,17 @@ fn names_cannot_drive_the_terminal_by_way_of_errors() {
     let said = home.run(&["cat", "/a\u{202e}fdp.exe"]).ends(3);
     assert!(said.err.contains("\\u{202e}") && !said.err.contains('\u{202e}'), "{said:?}");
 }
+
+#[test]
+fn who_names_no_value_is_told_how_to_type_one() {
+    let home = Home::up();
+    let mut session = Session::start(&home, &["value", "set", "code", "--takes", "2"]);
+    session.wait_for("ctrl-D on a line of its own ends it");
+    session.type_line("4711");
+    session.keyboard().write_all(b"\x04").unwrap();
+    session.wait_for("code: set, ends in ");
+    session.ends(0);
+    let said = home.run(&["value", "take", "code"]).ends(0);
+    assert_eq!(said.out, "4711\n");
+    assert!(said.err.ends_with("code: can be taken 1 more time\n"), "{said:?}");
+}

@@ -402,3 +402,17 @@ fn slips_of_newcomers_are_met_with_words_that_help() {
     assert!(said.err.contains("nowhere is not there") && said.err.contains("mkdir -p"), "{said:?}");
     home.run(&["export", "/"]).ends(2).says("--path");
 }
+
+#[test]
+fn what_is_stored_is_not_stored_again_in_itself() {
+    let home = Home::up();
+    home.run_with(&["put", "-", "/f"], b"x").ends(0);
+    let whole = text(&home.home()).to_owned();
+    for plan in [&["-n"][..], &[]] {
+        let put = [&["put", "-T", "--exclude", "state"], plan, &[&whole, "/home"]].concat();
+        let said = home.run(&put).ends(0);
+        assert!(said.err.contains("/data: where the node keeps what it is given"), "{said:?}");
+    }
+    home.run(&["stat", "/home/config"]).ends(0);
+    home.run(&["stat", "/home/data"]).ends(3);
+}

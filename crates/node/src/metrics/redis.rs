@@ -83,14 +83,9 @@ impl RedisMetrics {
         self.door.sent(bytes as u64);
     }
 
-    /// A connection was accepted.
-    pub(crate) fn opened(&self) {
-        self.door.opened();
-    }
-
-    /// A connection ended.
-    pub(crate) fn closed(&self) {
-        self.door.closed();
+    /// What every door counts.
+    pub(crate) fn door(&self) -> &DoorMetrics {
+        &self.door
     }
 
     /// Something was refused.

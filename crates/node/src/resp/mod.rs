@@ -1,6 +1,7 @@
 //! The Redis door: values in memory of a raw namespace, by the protocol that Redis clients speak.
 //!
-//! The way of a request: [`listener`] accepts and caps connections and [`crate::lanes`] serve them; [`connection`] reads
+//! The way of a request: connections are accepted and capped ([`crate::accepting`]), [`listener`] finds out who is on each and
+//! [`crate::lanes`] serve them; [`connection`] reads
 //! (by its [`wire`]) what has come, parses it where it lies (`larder_door::resp`) and sends all answers at once; [`dispatch`] checks and
 //! finds what carries a command out, with a [`call`] in its hand. [`hello`], [`client`], [`kill`], [`server`], [`info`], [`pubsub`]
 //! are about the connection, the node and messages; [`commands`] are about values. [`session`] is a connection's state

@@ -15,7 +15,7 @@ const TTL_DEFAULT_MS: u64 = 3_600_000;
 #[command(group = clap::ArgGroup::new("privacy").args(["raw", "sealed"]).required(true))]
 #[command(group = clap::ArgGroup::new("class").args(["memory", "disk"]))]
 pub struct Args {
-    /// What it is called: a-z, 0-9, - _ and .
+    /// What it is called: letters a-z, digits, `.`, `-` and `_`
     #[arg(value_name = "NAME")]
     name: String,
     /// The node reads what is in it: for plain Redis and HTTP clients

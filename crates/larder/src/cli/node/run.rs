@@ -69,6 +69,14 @@ pub fn run(context: &Context, run: Args) -> Outcome {
     result
 }
 
+/// A pid file that cannot be made for want of a folder.
+fn no_folder(failure: Failure) -> Failure {
+    match failure.kind() {
+        Some(Kind::NotFound) => failure.hint("make its folder, or name another file with --pid-file"),
+        _ => failure,
+    }
+}
+
 fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outcome {
     let folders = &context.folders;
     let pid_file = run.pid_file.unwrap_or_else(|| folders.pid_file(crate::up::NODE));
@@ -85,11 +93,11 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
         redis: None,
         settings: resolved.of(Process::Node),
     };
-    let mut held = pid_file::hold(&pid_file, &running)?;
     let certificates = Certificates::in_folder(run.certificates.unwrap_or_else(|| folders.certificates()));
     // What is missing altogether is said in the same words as by every command.
     certificates.authority_pem()?;
     certificates.identity("node")?;
+    let mut held = pid_file::hold(&pid_file, &running).map_err(no_folder)?;
     let config = NodeConfig {
         data_dir: run.data.unwrap_or_else(|| folders.data().to_owned()),
         listen: settings.listen,

@@ -1,7 +1,7 @@
 //! `larder value set`: write a value. What is given as an argument is seen by other programs of this machine in the
 //! list of processes; `-` or nothing reads standard input instead.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 
 use larder_client::values::SetOptions;
 use larder_format::error::Kind;
@@ -42,7 +42,7 @@ pub struct Args {
 pub fn run(context: &Context, args: Args) -> Outcome {
     let data = match args.value {
         Some(value) if value != "-" => Zeroizing::new(value.into_bytes()),
-        _ => from_stdin()?,
+        _ => from_stdin(context)?,
     };
     let lifetime = args.lifetime.request();
     let options = SetOptions {
@@ -70,7 +70,10 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     })
 }
 
-fn from_stdin() -> Outcome<Zeroizing<Vec<u8>>> {
+fn from_stdin(context: &Context) -> Outcome<Zeroizing<Vec<u8>>> {
+    if std::io::stdin().is_terminal() {
+        context.output.note("Type the value; ctrl-D on a line of its own ends it.");
+    }
     let mut data = Zeroizing::new(Vec::new());
     let limit = u64::try_from(VALUE_LEN_DEFAULT_MAX).unwrap_or(u64::MAX) + 1;
     std::io::stdin()

@@ -2,6 +2,7 @@
 
 use crate::cli::Context;
 use crate::failure::{Outcome, clean};
+use crate::size;
 
 /// Flags of `value take`.
 #[derive(Debug, clap::Args)]
@@ -22,7 +23,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         let name = clean(&args.name);
         match value.takes_left {
             Some(0) | None => context.output.note(&format!("{name}: that was the last time")),
-            Some(left) => context.output.note(&format!("{name}: can be taken {left} more times")),
+            Some(left) => {
+                let left = size::count(left.into(), "more time");
+                context.output.note(&format!("{name}: can be taken {left}"));
+            }
         }
         Ok(())
     })

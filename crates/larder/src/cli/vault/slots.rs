@@ -55,7 +55,7 @@ struct AddArgs {
     #[command(flatten)]
     passphrase: PassphraseArgs,
     /// Whose it is; sealed, so that the node does not learn it
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     label: String,
 }
 
