@@ -160,16 +160,17 @@ impl Vault {
         let mut report = CheckReport::default();
         let mut failed = BTreeSet::new();
         for pass in 0..=PASSES_MAX {
-            let survey = Survey::of(self).await?;
+            let mut survey = Survey::of(self).await?;
             if pass == 0 {
                 report.counts = survey.counts;
             }
             let mut findings = survey.findings(self);
             findings.retain(|finding| is_below(&finding.path, below));
             if !findings.is_empty() {
-                // Once more: what others are doing just now has changed by then.
-                let again = Survey::of(self).await?;
-                let still: BTreeSet<Finding> = again.findings(self).into_iter().collect();
+                // Once more: what others are doing just now has changed by then. One at a time: each takes memory for all names.
+                drop(survey);
+                survey = Survey::of(self).await?;
+                let still: BTreeSet<Finding> = survey.findings(self).into_iter().collect();
                 findings.retain(|finding| still.contains(finding));
             }
             report.left = findings.len() as u64;

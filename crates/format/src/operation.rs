@@ -157,7 +157,7 @@ pub enum Refusal {
     #[error("the expiry asked for has passed already")]
     BornExpired,
     /// The expiry asked for is beyond what the namespace allows.
-    #[error("the expiry asked for is beyond the namespace's maximum max_ttl_ms={max_ttl_ms}")]
+    #[error("the lifetime asked for is longer than the namespace allows max={}", crate::span::text(*max_ttl_ms))]
     ExpiryTooFar {
         /// Longest time to live allowed, in milliseconds.
         max_ttl_ms: u64,
@@ -194,5 +194,19 @@ impl Refusal {
             | Refusal::NotTakeable
             | Refusal::TakesOutOfRange => Kind::Invalid,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lifetime_that_is_too_long_is_told_as_people_write_it() {
+        let refused = Refusal::ExpiryTooFar { max_ttl_ms: 129_600_000 };
+        assert_eq!(
+            refused.to_string(),
+            "the lifetime asked for is longer than the namespace allows max=1d12h"
+        );
     }
 }

@@ -16,8 +16,10 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use issued::{issue, options};
 use larder_client::connection::{ConnectOptions, connect};
-use larder_client::remote::{Remote, Scan};
-use larder_format::ids::NamespaceId;
+use larder_client::remote::{Lease, Remote, Scan};
+use larder_format::clock::Hlc;
+use larder_format::error::Kind;
+use larder_format::ids::{BlobId, LeaseToken, NamespaceId};
 use larder_format::namespace::{Class, Namespace, Privacy, ScanOrder};
 use larder_format::operation::Outcome;
 use larder_format::record::Key;
@@ -191,5 +193,60 @@ fn messages_that_stop_arriving_fill_no_memory_and_hold_up_no_other() {
         let grown = highest.saturating_sub(before);
         assert!(grown < 150 * MIB, "{} MiB more", grown / MIB);
         calls.iter().for_each(tokio::task::JoinHandle::abort);
+    });
+}
+
+/// A lease of its own for a record that nobody ever writes.
+fn lease(number: u32, now_ms: u64) -> Lease {
+    let mut token = [9; 16];
+    token[..4].copy_from_slice(&number.to_le_bytes());
+    Lease {
+        token: LeaseToken(token),
+        namespace: NamespaceId::of(GREEDY),
+        key: Key::new(&b"small"[..]).unwrap(),
+        deadline_ms: now_ms + 3_600_000,
+    }
+}
+
+#[test]
+fn leases_that_no_record_lists_are_bounded_for_one_client_and_others_go_on() {
+    const EACH_MAX: u32 = 16_384;
+    let home = Home::up();
+    let (greedy, other) = (issue(&home, "greedy", &[]), issue(&home, "other", &["--rights", "admin"]));
+    let (greedy, other) = (options(&home, &greedy), options(&home, &other));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let other = Remote::connect(&other).await.unwrap();
+        fill(&other).await;
+        let now_ms = Hlc::from_u64(other.status().await.unwrap().time).ms();
+        let greedy = Remote::connect(&greedy).await.unwrap();
+        let bytes = Bytes::from(support::noise(1_000, 7));
+        let id = BlobId::of(&bytes);
+        let (mut sender, mut answers) = greedy.put_blobs(&lease(0, now_ms)).await.unwrap();
+        sender.send(id, bytes).await.unwrap();
+        drop(sender);
+        assert_eq!(answers.next().await.unwrap(), Some(id));
+        let mut asked: tokio::task::JoinSet<Result<Vec<bool>, larder_client::Failure>> =
+            tokio::task::JoinSet::new();
+        for number in 1..EACH_MAX {
+            if asked.len() >= 200 {
+                assert_eq!(asked.join_next().await.unwrap().unwrap().unwrap(), [true]);
+            }
+            let greedy = greedy.clone();
+            asked.spawn(async move { greedy.lease(&lease(number, now_ms), &[id]).await });
+        }
+        while let Some(done) = asked.join_next().await {
+            assert_eq!(done.unwrap().unwrap(), [true]);
+        }
+        let refused = greedy.lease(&lease(EACH_MAX, now_ms), &[id]).await.unwrap_err();
+        assert_eq!(refused.kind, Kind::Full, "{refused:?}");
+        assert!(refused.message.contains("too many leases that no record lists"), "{refused:?}");
+        // What is held goes on, and so do others.
+        assert_eq!(greedy.lease(&lease(5, now_ms), &[id]).await.unwrap(), [true]);
+        assert_eq!(other.lease(&lease(EACH_MAX + 1, now_ms), &[id]).await.unwrap(), [true]);
+        // What ends makes room.
+        greedy.release(lease(7, now_ms).token).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        assert_eq!(greedy.lease(&lease(EACH_MAX, now_ms), &[id]).await.unwrap(), [true]);
     });
 }

@@ -11,6 +11,7 @@ use larder_store::api::{BlobStore, LeaseGrant, StoreError, Ticket};
 use larder_wire::answer::Failure;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::holders::{Holders, Waiting};
 use crate::leases::Leases;
 use crate::namespaces::Namespaces;
 use crate::registers::store_failure;
@@ -29,7 +30,18 @@ pub struct Blobs {
     namespaces: Arc<Namespaces>,
     time: Arc<NodeTime>,
     leases: Arc<Leases>,
+    holders: Holders,
     room: Arc<Semaphore>,
+}
+
+impl Waiting for Leases {
+    fn blobs_of(&self, token: LeaseToken) -> Option<u64> {
+        self.log.lease_info(token).filter(|info| info.deadline_ms.is_some()).map(|info| info.blobs)
+    }
+
+    fn blobs(&self) -> u64 {
+        self.log.usage().blobs
+    }
 }
 
 /// A blob, or a part of it, as it was read.
@@ -58,7 +70,7 @@ impl Blobs {
         leases: Arc<Leases>,
     ) -> Self {
         let room = Arc::new(Semaphore::new(QUEUED_BYTES_MAX / PERMIT_BYTES));
-        Self { store, namespaces, time, leases, room }
+        Self { store, namespaces, time, leases, holders: Holders::default(), room }
     }
 
     /// The store.
@@ -84,6 +96,15 @@ impl Blobs {
             return Err(Failure::new(Kind::Invalid, message));
         }
         Ok(())
+    }
+
+    /// Notes that a client asks for so many blobs under a lease that no record lists yet.
+    ///
+    /// # Errors
+    /// [`Kind::Full`] if that is more than its share.
+    pub(crate) fn charge(&self, name: &str, token: LeaseToken, blobs: usize) -> Result<(), Failure> {
+        let now_ms = self.time.now().ms();
+        self.holders.charge(name, token, blobs as u64, now_ms, self.leases.as_ref())
     }
 
     /// Checks a blob, waits for room in the queue and hands it to the store.

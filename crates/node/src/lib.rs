@@ -15,8 +15,9 @@
 //! - [`registers`] joins the register's rules (`larder-mesh`) with this machine's storage (`larder-store`);
 //!   [`blobs`] does the same for blobs and leases;
 //! - `chores` (with `audit` and `suspects`) does in the background what nobody waits for: expiry, leases,
-//!   collection, time marks; `leases` decides which leases end; `maintenance` does on request what takes long:
-//!   collecting now, scrubbing; `emptying` deletes namespaces.
+//!   collection, time marks; `leases` decides which leases end, `holders` how many one client may have; `maintenance` does on request what takes long:
+//!   collecting now, scrubbing; `emptying` deletes namespaces;
+//! - [`unread_end`] is for a log that no node starts on.
 //!
 //! [`server::run`] puts it together.
 
@@ -31,6 +32,7 @@ mod descriptors;
 mod emptying;
 pub mod feeds;
 mod grpc;
+mod holders;
 mod http;
 pub mod identity;
 mod lanes;
@@ -54,6 +56,7 @@ pub mod server;
 mod suspects;
 pub mod time;
 pub mod tokens;
+pub mod unread_end;
 pub mod upkeep;
 
 pub use config::{GrpcConfig, HttpConfig, NodeConfig, RawAuth, RedisConfig};

@@ -203,6 +203,10 @@ pub(crate) fn lost(log: &LogStore) -> Vec<String> {
     if !log.has_unaccepted_damage() {
         return Vec::new();
     }
-    let lost = log.open_report().lost.iter();
-    lost.map(|(from, through)| format!("frames {from} to {through} of the log are lost")).collect()
+    log.open_report().lost.iter().map(lost_words).collect()
+}
+
+/// A stretch of lost frames in words.
+pub(crate) fn lost_words((from, through): &(u64, u64)) -> String {
+    format!("frames {from} to {through} of the log are lost")
 }

@@ -138,6 +138,15 @@ pub enum StoreError {
         /// The system's message.
         message: Arc<str>,
     },
+    /// The log ends in a place that the disk cannot read. Nothing was changed: what is there may have been acknowledged, and
+    /// only somebody's word ([`crate::log::LogStore::give_up_end`]) gives it up.
+    #[error(
+        "input/output error: reading the end of the log: the disk cannot read the end of {file}, and what is there may have been acknowledged"
+    )]
+    EndUnread {
+        /// Which segment file.
+        file: Arc<str>,
+    },
     /// The operating system does not permit it; nothing was changed.
     #[error("not permitted: {what}: {message}")]
     Denied {
@@ -194,7 +203,7 @@ impl StoreError {
             StoreError::TooNew { .. } => Kind::TooNew,
             StoreError::InUse { .. } => Kind::Conflict,
             StoreError::TooLarge { .. } | StoreError::Invalid { .. } => Kind::Invalid,
-            StoreError::Io { .. } => Kind::Closed,
+            StoreError::Io { .. } | StoreError::EndUnread { .. } => Kind::Closed,
             StoreError::Denied { .. } => Kind::Denied,
         }
     }

@@ -9,7 +9,7 @@
 //! - [`open`], [`head`], [`load`], [`judge`], [`replay`], [`batch`]: from files to index;
 //! - [`sidecar`]: lists of sealed segments, to open fast;
 //! - [`collect`], [`victim`], [`compact`], [`skip`]: giving space back;
-//! - [`scrub`], [`repair`], [`mend`], [`accept`]: damage: finding it, undoing it, living with it;
+//! - [`scrub`], [`repair`], [`mend`], [`accept`], [`unread`]: damage: finding it, undoing it, living with it;
 //! - [`space`]: the reserve, and what is full.
 //!
 //! What a crash may lose: everything whose ticket has not resolved, from the first lost frame on, and nothing
@@ -40,6 +40,7 @@ mod segments;
 mod sidecar;
 mod skip;
 mod space;
+mod unread;
 mod victim;
 
 use std::sync::Arc;
@@ -62,6 +63,7 @@ pub use listing::LeaseProbe;
 pub use open::OpenReport;
 use queue::Log;
 pub use scrub::{DamagedItem, ScrubCursor, ScrubReport, Scrubber};
+pub use unread::{EndLoss, UnreadFile};
 
 /// How a log store is set up.
 #[derive(Debug, Clone, Copy)]

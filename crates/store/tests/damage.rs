@@ -272,7 +272,7 @@ fn a_log_is_not_gone_on_with_where_its_end_cannot_be_read() {
         go_on_without(&disk, "what was acknowledged meanwhile");
         disk.unlock();
         let refused = open_on(&disk).map(|_| ());
-        assert!(matches!(refused, Err(StoreError::Io { .. })), "block at {block}: {refused:?}");
+        assert!(matches!(refused, Err(StoreError::EndUnread { .. })), "block at {block}: {refused:?}");
         assert!(open(&disk.contents()).unwrap().time() >= Hlc::from_ms(5));
     }
 }

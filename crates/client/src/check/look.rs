@@ -1,7 +1,5 @@
 //! What does not fit in what was surveyed.
 
-use std::collections::HashMap;
-
 use larder_format::head::{DirId, DirState, FileId};
 use larder_format::record::Expiry;
 
@@ -76,7 +74,9 @@ impl Survey {
                 (Some(dir), Target::Folder(folder)) => {
                     let fault = match self.folders.get(&folder) {
                         None => Fault::NoFolder,
-                        Some(seen) if (seen.record.parent, &seen.record.name) != (dir, &entry.name) => {
+                        Some(seen)
+                            if (seen.record.parent, seen.record.name.as_str()) != (dir, &*entry.name) =>
+                        {
                             Fault::StaleEntry
                         }
                         Some(_) => continue,
@@ -86,7 +86,7 @@ impl Survey {
                         continue;
                     }
                     let path = self.path_in(Some(dir), &entry.name);
-                    let subject = Subject::Entry { dir, name: entry.name.clone(), folder };
+                    let subject = Subject::Entry { dir, name: entry.name.to_string(), folder };
                     findings.push(Finding { fault, path, detail: folder.to_string(), subject });
                 }
                 (dir, Target::File(id)) => {
@@ -107,27 +107,29 @@ impl Survey {
     }
 
     fn doubles(&self, findings: &mut Vec<Finding>) {
-        let mut winners: HashMap<FileId, &EntrySeen> = HashMap::new();
-        let mut losers = Vec::new();
-        for entry in &self.entries {
-            let Target::File(id) = entry.target else { continue };
-            let dir = self.folder_of(entry.key.as_bytes());
-            if !dir.is_some_and(|dir| self.is_there(dir)) {
-                continue;
-            }
-            match winners.get(&id).copied() {
-                None => {
-                    winners.insert(id, entry);
-                }
-                Some(other) if (other.moves, other.version) < (entry.moves, entry.version) => {
-                    winners.insert(id, entry);
-                    losers.push((id, other));
-                }
-                Some(_) => losers.push((id, entry)),
+        let is_shown =
+            |entry: &EntrySeen| self.folder_of(entry.key.as_bytes()).is_some_and(|dir| self.is_there(dir));
+        let mut files: Vec<(FileId, usize)> = Vec::new();
+        for (at, entry) in self.entries.iter().enumerate() {
+            if let Target::File(id) = entry.target
+                && is_shown(entry)
+            {
+                files.push((id, at));
             }
         }
-        for (id, loser) in losers {
-            let winner = winners[&id];
+        files.sort_unstable();
+        for same in files.chunk_by(|(a, _), (b, _)| a == b).filter(|same| same.len() > 1) {
+            self.double(same, findings);
+        }
+    }
+
+    /// One file under several names: it belongs under that to which it was moved last.
+    fn double(&self, same: &[(FileId, usize)], findings: &mut Vec<Finding>) {
+        let entries = || same.iter().map(|(_, at)| &self.entries[*at]);
+        let Some(id) = same.first().map(|(id, _)| *id) else { return };
+        // Of equals the first.
+        let Some(winner) = entries().rev().max_by_key(|entry| (entry.moves, entry.version)) else { return };
+        for loser in entries().filter(|entry| entry.key != winner.key) {
             let shown = |entry: &EntrySeen| self.path_in(self.folder_of(entry.key.as_bytes()), &entry.name);
             let subject = Subject::Double { loser: loser.key, winner: winner.key, id };
             let (path, detail) = (shown(loser), format!("also {}", shown(winner)));
@@ -137,7 +139,7 @@ impl Survey {
 
     /// Kept for good, and no file leads to them. In a folder that was deleted they end with it.
     fn versions(&self, findings: &mut Vec<Finding>) {
-        for (key, kept) in self.kept.iter().filter(|(key, _)| !self.by_key.contains_key(*key)) {
+        for (key, kept) in self.kept.iter().filter(|(key, _)| self.entry(key).is_none()) {
             let dir = self.folder_of(key.as_bytes());
             let deleting = dir.and_then(|dir| self.folders.get(&dir)).is_some_and(|folder| {
                 folder.record.state == DirState::Closing && folder.expiry == Expiry::NEVER

@@ -256,7 +256,7 @@ impl Vault {
 
     /// The place of an entry that was surveyed.
     fn place_in(&self, survey: &Survey, key: SealedKey) -> Result<Place, Failure> {
-        let entry = survey.by_key.get(&key).map(|at| &survey.entries[*at]);
+        let entry = survey.entry(&key);
         let dir = survey.folder_of(key.as_bytes());
         let (Some(entry), Some(dir)) = (entry, dir) else {
             return Err(Failure::new(Kind::Bug, "a place that was not surveyed"));
@@ -266,7 +266,7 @@ impl Vault {
     }
 
     async fn mend_file(&self, survey: &Survey, key: SealedKey) -> Result<&'static str, Failure> {
-        let Some(entry) = survey.by_key.get(&key).map(|at| &survey.entries[*at]) else {
+        let Some(entry) = survey.entry(&key) else {
             return Ok("it has gone");
         };
         let lost = VaultPath::default().join(LOST_AND_FOUND)?;

@@ -30,7 +30,7 @@ impl FolderSeen {
 /// An entry that is there.
 pub(super) struct EntrySeen {
     pub(super) key: SealedKey,
-    pub(super) name: String,
+    pub(super) name: Box<str>,
     pub(super) moves: u64,
     pub(super) version: Version,
     pub(super) target: Target,
@@ -50,13 +50,13 @@ pub(super) struct KeptSeen {
     pub(super) id: FileId,
 }
 
-/// All of it.
+/// All of it: some 110 bytes for each name that is there. What is kept beside a file that is there is only counted.
 pub(super) struct Survey {
     pub(super) counts: Counts,
     pub(super) folders: HashMap<DirId, FolderSeen>,
+    /// In the order of their keys.
     pub(super) entries: Vec<EntrySeen>,
-    /// Where each entry is in the list.
-    pub(super) by_key: HashMap<SealedKey, usize>,
+    /// Of entries that are not there.
     pub(super) kept: HashMap<SealedKey, KeptSeen>,
     pub(super) unreadable: Vec<Vec<u8>>,
     pub(super) plan: Option<MovePlan>,
@@ -76,7 +76,6 @@ impl Survey {
             counts: Counts::default(),
             folders: HashMap::new(),
             entries: Vec::new(),
-            by_key: HashMap::new(),
             kept: HashMap::new(),
             unreadable: Vec::new(),
             plan: None,
@@ -93,6 +92,8 @@ impl Survey {
                 survey.add(vault, &record, &found)?;
             }
         }
+        // They came so; what rests on it should not rest on that alone.
+        survey.entries.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
         survey.know_prefixes(vault);
         Ok(survey)
     }
@@ -132,12 +133,22 @@ impl Survey {
             }
             EntryTarget::Directory { id, .. } => Target::Folder(id),
         };
-        self.by_key.insert(key, self.entries.len());
-        self.entries.push(EntrySeen { key, name: entry.name, moves: entry.moves, version, target });
+        let name = entry.name.into_boxed_str();
+        self.entries.push(EntrySeen { key, name, moves: entry.moves, version, target });
+    }
+
+    /// The entry with this key, if it is there.
+    pub(super) fn entry(&self, key: &SealedKey) -> Option<&EntrySeen> {
+        let at = self.entries.binary_search_by(|entry| entry.key.as_bytes().cmp(key.as_bytes()));
+        at.ok().map(|at| &self.entries[at])
     }
 
     fn add_kept(&mut self, key: SealedKey, entry: Entry, expiry: Expiry) {
         self.counts.versions += 1;
+        // Its entry came right before, if it is there.
+        if self.entries.last().is_some_and(|last| last.key == key) {
+            return;
+        }
         let EntryTarget::File { id, .. } = entry.target else { return };
         let kept = self.kept.entry(key).or_insert(KeptSeen { endless: 0, name: entry.name, id });
         if expiry == Expiry::NEVER {
@@ -170,7 +181,7 @@ impl Survey {
     pub(super) fn entry_of(&self, vault: &Vault, folder: &FolderSeen) -> Option<&EntrySeen> {
         let record = &folder.record;
         let key = vault.names.entry_key(record.parent, &record.name);
-        let entry = &self.entries[*self.by_key.get(&key)?];
+        let entry = self.entry(&key)?;
         matches!(entry.target, Target::Folder(id) if id == record.id).then_some(entry)
     }
 

@@ -57,6 +57,8 @@ impl Vault {
         let version = found.version;
         match self.open_to_replace(key, found, options) {
             Ok(file) => Ok(Replaced::of(version, file)),
+            // That is all that opening a file says no to.
+            Err(failure) if failure.kind == Kind::Conflict => Err(is_a_folder(path)),
             Err(failure) => Err(damaged(path, failure)),
         }
     }
@@ -91,7 +93,7 @@ impl Vault {
         match self.read(self.files, key.as_bytes(), true).await {
             Ok(None) => Ok(Replaced::nothing()),
             Ok(Some(found)) if self.folder_shown(key.as_bytes(), &found.head).is_some() => {
-                Err(at(path, Failure::new(Kind::Conflict, "is a folder, not a file")))
+                Err(is_a_folder(path))
             }
             Ok(Some(found)) => match self.open_entry(key.as_bytes(), &found) {
                 Err(failure) if !options.force => Err(damaged(path, failure)),
@@ -104,6 +106,15 @@ impl Vault {
             Err(_) => Err(damaged(path, failure)),
         }
     }
+}
+
+/// A folder has the name that a file is to get, and what can be done about it.
+#[must_use]
+pub fn is_a_folder(path: &VaultPath) -> Failure {
+    let message = format!(
+        "{path}: is a folder, not a file (larder rm -r {path} deletes it and what is in it; or choose another name)"
+    );
+    Failure::new(Kind::Conflict, message)
 }
 
 /// Says which file cannot be read, and what can be done about it.

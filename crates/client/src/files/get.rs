@@ -8,6 +8,7 @@ use std::sync::Arc;
 use larder_format::error::Kind;
 use larder_format::head::{DirId, FileKind};
 use larder_format::manifest::Statement;
+use larder_format::operation::Found;
 use larder_format::record::Version;
 use larder_seal::keys::PublicKey;
 use larder_seal::manifest::{check_chain, verify_statement};
@@ -288,11 +289,21 @@ impl Vault {
     ) -> Result<Option<OpenFile>, Failure> {
         let version_key = key.version_key(version);
         let found = self.read(self.files, &version_key, false).await.map_err(|f| damaged(path, f))?;
-        let Some(mut found) = found else { return Ok(None) };
+        found.map(|found| self.open_kept(path, key, version, found)).transpose()
+    }
+
+    /// As [`Vault::kept`], of a record that was read.
+    pub(crate) fn open_kept(
+        &self,
+        path: &VaultPath,
+        key: SealedKey,
+        version: Version,
+        mut found: Found,
+    ) -> Result<OpenFile, Failure> {
         // What counts is the version it had as the file, not the one its copy was written with.
         found.version = version;
-        let file = self.open_file(&version_key, found).map_err(|f| damaged(path, f))?;
+        let file = self.open_file(&key.version_key(version), found).map_err(|f| damaged(path, f))?;
         self.check_kept(key, &file).map_err(|f| damaged(path, f))?;
-        Ok(Some(file))
+        Ok(file)
     }
 }

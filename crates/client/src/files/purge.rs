@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use larder_format::head::EntryTarget;
 use larder_format::operation::{Condition, Outcome};
-use larder_format::record::{Key, Version};
+use larder_format::record::Version;
 use larder_format::retention::Keep;
 use larder_seal::names::SealedKey;
 use larder_wire::answer::Failure;
@@ -27,9 +27,51 @@ pub struct Superfluous {
     pub version: Version,
     /// Bytes of its content. Chunks that other versions have too stay with them.
     pub size: u64,
-    record: Key,
+    key: SealedKey,
     /// The record's own version, which is the condition of its deletion.
     found: Version,
+}
+
+impl Superfluous {
+    /// What deleting it takes.
+    #[must_use]
+    pub fn listed(&self) -> ListedVersion {
+        ListedVersion { key: self.key, version: self.version, found: self.found, size: self.size }
+    }
+}
+
+/// A version that was listed to go, without its path: 56 bytes, so that a list of millions can be kept until somebody has
+/// answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedVersion {
+    key: SealedKey,
+    version: Version,
+    found: Version,
+    size: u64,
+}
+
+impl ListedVersion {
+    /// Bytes of its content.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// What went of what was listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// Versions.
+    pub versions: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
+}
+
+impl Gone {
+    fn add(&mut self, went: Option<u64>) {
+        self.versions += u64::from(went.is_some());
+        self.bytes += went.unwrap_or(0);
+    }
 }
 
 /// What became of older versions.
@@ -75,8 +117,8 @@ impl Vault {
                     if going.len() >= FILES_AT_ONCE {
                         joined(&mut going).await?;
                     }
-                    let vault = self.clone();
-                    going.spawn(async move { vault.drop_version(&version).await });
+                    let (vault, version) = (self.clone(), version.listed());
+                    going.spawn(async move { vault.drop_version(version).await });
                 }
             }
             Ok(())
@@ -111,20 +153,20 @@ impl Vault {
     /// [`Failure`]. What was deleted until then is deleted.
     pub async fn purge_listed(
         self: &Arc<Self>,
-        listed: &[Superfluous],
-        mut each: impl FnMut(&Superfluous),
-    ) -> Result<u64, Failure> {
-        let (mut going, mut gone) = (JoinSet::new(), 0);
-        for version in listed {
+        listed: &[ListedVersion],
+        mut each: impl FnMut(&ListedVersion),
+    ) -> Result<Gone, Failure> {
+        let (mut going, mut gone) = (JoinSet::new(), Gone::default());
+        for version in listed.iter().copied() {
             if going.len() >= FILES_AT_ONCE {
-                gone += u64::from(joined(&mut going).await?);
+                gone.add(joined(&mut going).await?);
             }
-            let (vault, version) = (self.clone(), version.clone());
+            let vault = self.clone();
             each(&version);
-            going.spawn(async move { vault.drop_version(&version).await });
+            going.spawn(async move { vault.drop_version(version).await });
         }
         while !going.is_empty() {
-            gone += u64::from(joined(&mut going).await?);
+            gone.add(joined(&mut going).await?);
         }
         Ok(gone)
     }
@@ -145,19 +187,20 @@ impl Vault {
         let Ok(history) = self.history(key).await else { return };
         let named = Named { key, path: path.clone(), history, now: Now::File };
         for version in superfluous(&named, &keep, self.now_ms()) {
-            if self.drop_version(&version).await.is_err() {
+            if self.drop_version(version.listed()).await.is_err() {
                 return;
             }
         }
     }
 
-    /// Answers whether it went.
-    async fn drop_version(&self, version: &Superfluous) -> Result<bool, Failure> {
+    /// Answers how many bytes went with it; `None`: it did not go.
+    async fn drop_version(&self, version: ListedVersion) -> Result<Option<u64>, Failure> {
         // Whoever changed it in between gave it another end, as with a deletion: that stands.
         let ask = Ask::Delete { condition: Condition::Version(version.found) };
-        match self.change(self.files, version.record.as_bytes(), ask).await? {
-            Outcome::Deleted { .. } => Ok(true),
-            Outcome::Absent | Outcome::Conflict { .. } => Ok(false),
+        let record = version.key.version_key(version.version);
+        match self.change(self.files, &record, ask).await? {
+            Outcome::Deleted { .. } => Ok(Some(version.size)),
+            Outcome::Absent | Outcome::Conflict { .. } => Ok(None),
             other => Err(unexpected(&other)),
         }
     }
@@ -179,17 +222,17 @@ fn superfluous(named: &Named, keep: &Keep, now_ms: u64) -> Vec<Superfluous> {
             EntryTarget::File { size, .. } => size,
             EntryTarget::Directory { .. } => 0,
         },
-        record: kept.record.clone(),
+        key: named.key,
         found: kept.found.version,
     })
     .collect()
 }
 
-/// Whether the next one went.
-async fn joined(going: &mut JoinSet<Result<bool, Failure>>) -> Result<bool, Failure> {
+/// What went with the next one.
+async fn joined(going: &mut JoinSet<Result<Option<u64>, Failure>>) -> Result<Option<u64>, Failure> {
     match going.join_next().await {
         Some(Ok(done)) => done,
         Some(Err(error)) => Err(Failure::new(larder_format::error::Kind::Bug, error.to_string())),
-        None => Ok(false),
+        None => Ok(None),
     }
 }

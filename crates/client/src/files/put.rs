@@ -66,6 +66,8 @@ pub struct PutReport {
     pub version: Version,
     /// The version it replaced.
     pub replaced: Option<Version>,
+    /// That version could not be read whole: it is not among the older versions.
+    pub not_kept: bool,
     /// Until when it lives.
     pub expiry: Expiry,
     /// Length of the content, in bytes.
@@ -270,6 +272,7 @@ impl Vault {
                     return Ok(PutReport {
                         version: written,
                         replaced: version,
+                        not_kept: version.is_some() && (current.is_none() || lost == version),
                         expiry,
                         size: new.uploaded.size,
                         content_hash: new.uploaded.content_hash,

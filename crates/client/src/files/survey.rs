@@ -60,20 +60,35 @@ impl Vault {
         let mut todo = vec![(top.clone(), dir)];
         while let Some((path, dir)) = todo.pop() {
             let mut below = Vec::new();
-            let mut names = self.names_of(dir).await?;
-            while let Some(some) = names.next(self).await? {
-                for (key, history) in some {
-                    damaged += history.unreadable.len() as u64;
-                    let Some(shown) = history.kept.first() else { continue };
-                    let path = path.join(&shown.entry.name)?;
-                    let now = self.now_of(dir, &history).await?;
-                    if let Now::Folder(id) = now {
-                        below.push((path.clone(), id));
-                    }
-                    each(Named { key, path, history, now }).await?;
+            let visit = async |named: Named| {
+                if let Now::Folder(id) = named.now {
+                    below.push((named.path.clone(), id));
                 }
-            }
+                each(named).await
+            };
+            damaged += self.survey_folder(&path, dir, visit).await?;
             todo.extend(below.into_iter().rev());
+        }
+        Ok(damaged)
+    }
+
+    /// Visits every name in one folder, in the order of their keys. Answers how many records are there that cannot be read.
+    pub(crate) async fn survey_folder(
+        &self,
+        path: &VaultPath,
+        dir: DirId,
+        mut each: impl AsyncFnMut(Named) -> Result<(), Failure>,
+    ) -> Result<u64, Failure> {
+        let mut damaged = 0;
+        let mut names = self.names_of(dir).await?;
+        while let Some(some) = names.next(self).await? {
+            for (key, history) in some {
+                damaged += history.unreadable.len() as u64;
+                let Some(shown) = history.kept.first() else { continue };
+                let path = path.join(&shown.entry.name)?;
+                let now = self.now_of(dir, &history).await?;
+                each(Named { key, path, history, now }).await?;
+            }
         }
         Ok(damaged)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use larder_format::error::Kind;
 use larder_format::head::{DirId, DirState, EntryTarget, FileKind};
 use larder_format::operation::{Condition, Outcome};
-use larder_format::record::{Expiry, Key, Version};
+use larder_format::record::{Expiry, Version};
 use larder_seal::names::SealedKey;
 use larder_wire::answer::Failure;
 use larder_wire::request::Ask;
@@ -43,17 +43,41 @@ pub struct Trashed {
     place: Place,
 }
 
-/// Where the records of it are.
+/// Where the records of it are. Keys of records are made again when they are needed: those that came with a page would keep all
+/// of it in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    File { key: SealedKey, versions: Vec<(Key, Version)> },
-    Folder { id: DirId, record: Key },
+    /// Of each version what it is called by, and its record's own.
+    File {
+        key: SealedKey,
+        versions: Vec<(Version, Version)>,
+    },
+    Folder {
+        id: DirId,
+        key: SealedKey,
+    },
+}
+
+/// What comes next in a walk.
+enum Step {
+    Thing(Trashed),
+    Folder(VaultPath, DirId),
+}
+
+impl Step {
+    /// Things by path, those of one name by age, then what is in a folder of that name.
+    fn order(&self) -> (&VaultPath, u64) {
+        match self {
+            Step::Thing(thing) => (&thing.path, thing.deleted_ms),
+            Step::Folder(path, _) => (path, u64::MAX),
+        }
+    }
 }
 
 impl Vault {
     /// Everything below a folder that was deleted and can be brought back, folders as one thing each. Of a path that has
     /// no folder: what was deleted of that name; with `inside`, if that was a folder, what is in it too. `each` gets
-    /// everything as it comes. Answers how many records are there that cannot be read.
+    /// everything sorted by path, as it comes: no more is held than one folder of each level. Answers how many records are there that cannot be read.
     ///
     /// # Errors
     /// [`Kind::NotFound`] if there is not even something deleted of that name; what `each` fails with.
@@ -69,7 +93,9 @@ impl Vault {
                 let dir = self.trail(&parent).await?.dir;
                 let named = self.survey_one(dir, path).await?;
                 let now = named.now;
-                for thing in self.trashed(&named).await? {
+                let mut own = self.trashed(&named).await?;
+                own.sort_by_key(|thing| thing.deleted_ms);
+                for thing in own {
                     each(thing).await?;
                 }
                 match now {
@@ -84,14 +110,30 @@ impl Vault {
                 }
             }
         };
-        let Some(dir) = dir else { return Ok(0) };
-        self.survey(path, dir, async |named| {
-            for thing in self.trashed(&named).await? {
-                each(thing).await?;
-            }
-            Ok(())
-        })
-        .await
+        let (mut steps, mut damaged) = (Vec::new(), 0);
+        steps.extend(dir.map(|dir| Step::Folder(path.clone(), dir)));
+        while let Some(step) = steps.pop() {
+            let (path, dir) = match step {
+                Step::Thing(thing) => {
+                    each(thing).await?;
+                    continue;
+                }
+                Step::Folder(path, dir) => (path, dir),
+            };
+            let mut next = Vec::new();
+            let visit = async |named: Named| {
+                next.extend(self.trashed(&named).await?.into_iter().map(Step::Thing));
+                if let Now::Folder(id) = named.now {
+                    next.push(Step::Folder(named.path, id));
+                }
+                Ok(())
+            };
+            damaged += self.survey_folder(&path, dir, visit).await?;
+            // The first is taken from the end.
+            next.sort_by(|a, b| b.order().cmp(&a.order()));
+            steps.append(&mut next);
+        }
+        Ok(damaged)
     }
 
     /// Brings back something that was deleted; as [`Vault::restore`], but never in the place of what is there. A folder of
@@ -146,20 +188,20 @@ impl Vault {
                     return Ok(false);
                 }
                 let mut any = false;
-                for (record, version) in versions {
-                    let condition = Condition::Version(*version);
-                    let outcome =
-                        self.change(self.files, record.as_bytes(), Ask::Delete { condition }).await?;
+                for (called, found) in versions {
+                    let condition = Condition::Version(*found);
+                    let record = key.version_key(*called);
+                    let outcome = self.change(self.files, &record, Ask::Delete { condition }).await?;
                     any |= matches!(outcome, Outcome::Deleted { .. });
                 }
                 Ok(any)
             }
-            Place::Folder { id, record } => {
+            Place::Folder { id, key } => {
                 if thing.deleting || self.is_open(*id).await? {
                     return Ok(false);
                 }
                 self.purge_folder(*id).await?;
-                self.delete_any(record.as_bytes()).await
+                self.delete_any(&key.version_key(thing.version)).await
             }
         }
     }
@@ -190,7 +232,7 @@ impl Vault {
                 deleted_ms: kept.mark.0.ms(),
                 expiry: found.found.expiry,
                 deleting,
-                place: Place::Folder { id: kept.id, record: kept.record },
+                place: Place::Folder { id: kept.id, key: named.key },
             });
         }
         if named.now == Now::Nothing {
@@ -208,8 +250,7 @@ fn trashed_file(named: &Named) -> Option<Trashed> {
         EntryTarget::File { size, .. } => size,
         EntryTarget::Directory { .. } => 0,
     });
-    let versions: Vec<_> =
-        named.history.files().map(|(_, kept)| (kept.record.clone(), kept.found.version)).collect();
+    let versions: Vec<_> = named.history.files().map(|(called, kept)| (called, kept.found.version)).collect();
     Some(Trashed {
         path: named.path.clone(),
         kind: if kind == FileKind::Symlink { VersionKind::Symlink } else { VersionKind::File },

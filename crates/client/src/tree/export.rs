@@ -2,6 +2,8 @@
 //! versions, what was deleted and is still kept, or what was there at a moment. Each thing is told with all that is known
 //! of it, for an index. A second run fetches what is missing only.
 
+mod fetch;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,22 +11,20 @@ use std::sync::Arc;
 use larder_format::error::Kind;
 use larder_format::head::{Attributes, DirId, EntryTarget, FileKind};
 use larder_format::record::{Expiry, Version};
-use larder_seal::manifest::check_chain;
 use larder_seal::names::SealedKey;
-use larder_seal::pipeline::Width;
 use larder_wire::answer::Failure;
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
 
 use super::get::{Mode, make_local_folder};
 use crate::directory::Standing;
-use crate::files::{Destination, History, at};
+use crate::files::{History, at};
 use crate::local::exclude::Exclude;
-use crate::local::same::{Compare, is_same};
+use crate::local::same::Compare;
 use crate::local::target;
 use crate::meter::Meter;
 use crate::path::VaultPath;
 use crate::remote::Scan;
-use crate::vault::{OpenFile, Vault, local_failure, seal_failure};
+use crate::vault::{Vault, local_failure};
 
 /// Folders of an export: what is there, older versions, what was deleted.
 const FILES: &str = "files";
@@ -97,8 +97,44 @@ pub struct ExportReport {
 struct Todo {
     id: DirId,
     path: VaultPath,
+    /// Its path below the folder that is exported.
     below: PathBuf,
+    /// The same in the export, where a former folder has another name if a file was deleted that had its own.
+    local: PathBuf,
     deleted: bool,
+}
+
+/// A name in a folder.
+struct Name {
+    path: VaultPath,
+    below: PathBuf,
+    local: PathBuf,
+    /// What was deleted of a file of that name is in the export, too.
+    beside: bool,
+}
+
+impl Name {
+    fn folder(&self, id: DirId) -> Todo {
+        Todo {
+            id,
+            path: self.path.clone(),
+            below: self.below.clone(),
+            local: self.local.clone(),
+            deleted: false,
+        }
+    }
+
+    /// A folder that was deleted, called by the version that closed it. Where the versions of a deleted file are in a folder
+    /// of its name, what was in it must not be among them: a file in it may be called like one.
+    fn former(&self, id: DirId, mark: Version) -> Todo {
+        let mut todo = Todo { deleted: true, ..self.folder(id) };
+        if self.beside
+            && let Some(name) = self.local.file_name()
+        {
+            todo.local = self.local.with_file_name(format!("{}.folder-{mark}", name.to_string_lossy()));
+        }
+        todo
+    }
 }
 
 /// A version of a file to be exported.
@@ -118,6 +154,8 @@ struct Run {
     to: PathBuf,
     options: ExportOptions,
     meter: Arc<Meter>,
+    /// For files whose content is not in their record.
+    large_permits: Arc<Semaphore>,
 }
 
 impl Vault {
@@ -138,7 +176,9 @@ impl Vault {
             Err(failure) if failure.kind == Kind::NotFound && with_deleted => self.trail(from).await?.dir,
             id => id?,
         };
-        let run = Arc::new(Run { vault: self.clone(), to: to.to_path_buf(), options, meter: meter.clone() });
+        let large_permits = Arc::new(Semaphore::new(self.transfers().jobs));
+        let (vault, to_here) = (self.clone(), to.to_path_buf());
+        let run = Arc::new(Run { vault, to: to_here, options, meter: meter.clone(), large_permits });
         for name in [FILES, VERSIONS, DELETED] {
             if name == FILES
                 || (name == VERSIONS && run.options.versions)
@@ -150,7 +190,8 @@ impl Vault {
             }
         }
         let mut report = ExportReport::default();
-        let mut todo = vec![Todo { id, path: from.clone(), below: PathBuf::new(), deleted: false }];
+        let (below, local) = (PathBuf::new(), PathBuf::new());
+        let mut todo = vec![Todo { id, path: from.clone(), below, local, deleted: false }];
         let mut seen = HashSet::new();
         let mut folders: Vec<(PathBuf, Attributes)> = Vec::new();
         while let Some(folder) = todo.pop() {
@@ -190,7 +231,7 @@ impl Run {
         let histories = self.read(folder, report).await.map_err(Stop::Folder)?;
         // Of a moment, the folders that something was in.
         if !folder.deleted && self.options.at_ms.is_none() {
-            self.make_folders(FILES, &folder.below, Mode::Usual).map_err(Stop::Folder)?;
+            self.make_folders(FILES, &folder.local, Mode::Usual).map_err(Stop::Folder)?;
         }
         let mut jobs = Vec::new();
         let mut below = Vec::new();
@@ -199,13 +240,17 @@ impl Run {
             let name = first.entry.name.clone();
             let path = folder.path.join(&name).map_err(Stop::Folder)?;
             let rest = folder.below.join(&name);
+            let local = folder.local.join(&name);
             let is_folder = matches!(first.entry.target, EntryTarget::Directory { .. });
             if self.options.exclude.leaves_out(&rest, is_folder) {
                 report.excluded += 1;
                 continue;
             }
-            self.choose_files(folder, key, &history, &path, &rest, &mut jobs);
-            match self.choose_folders(folder, &history, &path, &rest).await {
+            let chosen = jobs.len();
+            self.choose_files(folder, key, &history, &path, &local, &mut jobs);
+            let beside = jobs[chosen..].iter().any(|job| job.local.starts_with(DELETED));
+            let name = Name { path: path.clone(), below: rest, local, beside };
+            match self.choose_folders(folder, &history, &name).await {
                 Ok(chosen) => below.extend(chosen),
                 Err(failure) => report.failed.push((path, failure)),
             }
@@ -214,7 +259,7 @@ impl Run {
         for (next, exported) in below.into_iter().rev() {
             if let Some(exported) = exported {
                 let mode = Mode::of(&exported.attributes);
-                if let Err(failure) = self.make_folders(FILES, &next.below, mode) {
+                if let Err(failure) = self.make_folders(FILES, &next.local, mode) {
                     report.failed.push((next.path, failure));
                     continue;
                 }
@@ -321,20 +366,18 @@ impl Run {
         &self,
         folder: &Todo,
         history: &History,
-        path: &VaultPath,
-        rest: &Path,
+        name: &Name,
     ) -> Result<Vec<(Todo, Option<Exported>)>, Failure> {
         let mut chosen = Vec::new();
-        let below = |id, deleted| Todo { id, path: path.clone(), below: rest.to_path_buf(), deleted };
         if let Some(now) = history.current()
             && let EntryTarget::Directory { id, attributes } = &now.entry.target
         {
-            let record = self.vault.folder_record(*id).await.map_err(|f| at(path, f))?;
+            let record = self.vault.folder_record(*id).await.map_err(|f| at(&name.path, f))?;
             match Standing::of(record.as_ref().map(|(_, d)| d), folder.id, &now.entry.name) {
                 Standing::Open if !folder.deleted => {
                     let exported = Exported {
-                        path: path.clone(),
-                        local: Path::new(FILES).join(rest),
+                        path: name.path.clone(),
+                        local: Path::new(FILES).join(&name.local),
                         kind: None,
                         version: now.found.version,
                         current: true,
@@ -345,17 +388,19 @@ impl Run {
                         expiry: now.found.expiry,
                     };
                     let then = self.options.at_ms.is_none_or(|at_ms| now.found.version.0.ms() <= at_ms);
-                    chosen.push((below(*id, false), then.then_some(exported)));
+                    chosen.push((name.folder(*id), then.then_some(exported)));
                 }
-                Standing::Open | Standing::Closing => chosen.push((below(*id, true), None)),
+                Standing::Open | Standing::Closing => {
+                    chosen.push((name.former(*id, now.found.version), None));
+                }
                 Standing::Elsewhere | Standing::Gone => {}
             }
         }
         if self.options.deleted {
-            chosen.extend(history.folders().rev().map(|gone| (below(gone.id, true), None)));
+            chosen.extend(history.folders().rev().map(|gone| (name.former(gone.id, gone.mark), None)));
         } else if let Some(at_ms) = self.options.at_ms {
             let there = history.folders().filter(|gone| at_ms < gone.mark.0.ms());
-            chosen.extend(there.map(|gone| (below(gone.id, false), None)));
+            chosen.extend(there.map(|gone| (name.folder(gone.id), None)));
         }
         Ok(chosen)
     }
@@ -370,117 +415,5 @@ impl Run {
             make_local_folder(&at, if names.peek().is_none() { mode } else { Mode::Usual })?;
         }
         Ok(())
-    }
-
-    /// Fetches versions side by side; those of one file one after the other.
-    async fn fetch_all(self: &Arc<Self>, jobs: Vec<Job>, report: &mut ExportReport) -> Vec<Exported> {
-        let mut done = Vec::with_capacity(jobs.len());
-        let mut waiting = jobs.into_iter().peekable();
-        let mut running = JoinSet::new();
-        loop {
-            while running.len() < self.vault.transfers().jobs {
-                let Some(first) = waiting.next() else { break };
-                let mut of_one = vec![first];
-                while let Some(next) = waiting.next_if(|next| next.key == of_one[0].key) {
-                    of_one.push(next);
-                }
-                let run = self.clone();
-                running.spawn(async move { run.fetch_versions(of_one).await });
-            }
-            let Some(ended) = running.join_next().await else { return done };
-            let results = ended.unwrap_or_else(|e| {
-                vec![Err((VaultPath::default(), Failure::new(Kind::Bug, e.to_string())))]
-            });
-            for result in results {
-                match result {
-                    Ok((exported, unchanged)) => {
-                        report.unchanged += u64::from(unchanged);
-                        report.bytes += exported.size;
-                        match (exported.deleted, exported.local.starts_with(VERSIONS)) {
-                            (true, _) => report.deleted += 1,
-                            (false, true) => report.versions += 1,
-                            (false, false) => report.files += 1,
-                        }
-                        done.push(exported);
-                    }
-                    Err(failed) => report.failed.push(failed),
-                }
-            }
-        }
-    }
-
-    async fn fetch_versions(&self, jobs: Vec<Job>) -> Vec<Result<(Exported, bool), (VaultPath, Failure)>> {
-        let mut results = Vec::with_capacity(jobs.len());
-        let mut newer: Option<OpenFile> = None;
-        for job in jobs {
-            let fetched = self.fetch(&job, newer.as_ref()).await;
-            results.push(match fetched {
-                Ok((file, unchanged)) => {
-                    let exported = job.exported(&file);
-                    newer = Some(file);
-                    Ok((exported, unchanged))
-                }
-                Err(failure) => Err((job.path, failure)),
-            });
-        }
-        results
-    }
-
-    /// Opens one version, and fetches it unless it is there.
-    async fn fetch(&self, job: &Job, newer: Option<&OpenFile>) -> Result<(OpenFile, bool), Failure> {
-        let vault = &self.vault;
-        let gone = || Failure::new(Kind::NotFound, "was deleted for good meanwhile");
-        let mut file = match job.called {
-            Some(version) => vault.kept(&job.path, job.key, version).await?.ok_or_else(gone)?,
-            None => {
-                let found = vault.read(vault.files, job.key.as_bytes(), false).await?.ok_or_else(gone)?;
-                vault.open_file(job.key.as_bytes(), found)?
-            }
-        };
-        if let Some(newer) = newer
-            && newer.manifest.previous_version == file.info.version.to_u64()
-        {
-            check_chain(&newer.manifest, &file.manifest, file.info.version.to_u64(), vault.root.id())
-                .map_err(seal_failure)?;
-        }
-        if file.info.attributes.mtime_ns == 0 {
-            // So that the next run knows it again.
-            let ms = i64::try_from(file.info.version.0.ms()).unwrap_or(0);
-            file.info.attributes.mtime_ns = ms.saturating_mul(1_000_000);
-        }
-        if let (Some(top), Some(parent)) = (job.local.iter().next(), job.local.parent()) {
-            let below = parent.strip_prefix(top).unwrap_or(Path::new(""));
-            self.make_folders(&top.to_string_lossy(), below, Mode::Usual)?;
-        }
-        let local = self.to.join(&job.local);
-        self.meter.expect(1, file.info.size);
-        let (look, compare, at) = (file.clone(), self.options.compare, local.clone());
-        let same = tokio::task::spawn_blocking(move || is_same(&at, &look, compare, true)).await;
-        let unchanged = same.map_err(|e| Failure::new(Kind::Bug, e.to_string()))?;
-        if unchanged {
-            self.meter.advance(file.info.size);
-        } else {
-            let destination = Destination::File { path: local, sync: false };
-            vault.write_out(&file, destination, Width { workers: 2, window: 4 }, &self.meter).await?;
-        }
-        self.meter.file_done();
-        Ok((file, unchanged))
-    }
-}
-
-impl Job {
-    fn exported(&self, file: &OpenFile) -> Exported {
-        Exported {
-            path: self.path.clone(),
-            local: self.local.clone(),
-            kind: Some(file.info.kind),
-            version: file.info.version,
-            current: self.current,
-            deleted: self.deleted,
-            size: file.info.size,
-            content_hash: file.manifest.content_hash,
-            attributes: file.info.attributes.clone(),
-            expiry: file.info.expiry,
-        }
     }
 }

@@ -169,7 +169,10 @@ pub(super) fn make_local_folder(path: &Path, mode: Mode) -> Result<(), Failure> 
             Ok(())
         }
         Ok(_) => {
-            let message = format!("{}: is there already and is not a folder", path.display());
+            let message = format!(
+                "{}: is there already and is not a folder: move it away, or fetch to another place",
+                path.display()
+            );
             Err(Failure::new(Kind::Conflict, message))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => match mode {
@@ -342,7 +345,7 @@ impl Run {
 }
 
 /// Writes a file whose content is at hand.
-fn write_inline(vault: &Vault, file: &OpenFile, local: &Path, sync: bool) -> Result<(), Failure> {
+pub(super) fn write_inline(vault: &Vault, file: &OpenFile, local: &Path, sync: bool) -> Result<(), Failure> {
     use std::os::unix::ffi::OsStrExt;
     let failed = |e: std::io::Error| local_failure(local, &e);
     let Content::Inline(data) = &file.manifest.content else {

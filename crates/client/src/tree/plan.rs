@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::put::before::{Before, before};
 use super::{Planned, PlannedFile, Planner, PutTreeOptions, TreeReport, name_refused};
 use crate::directory::not_a_folder;
+use crate::files::is_a_folder;
 use crate::local::walk::{Found, Item, Walk};
 use crate::local::xattrs;
 use crate::path::VaultPath;
@@ -123,7 +124,7 @@ impl Plan<'_> {
         }
         let there = parent.as_ref().and_then(|entries| entries.get(&name));
         if there.is_some_and(|before| matches!(before.target(), EntryTarget::Directory { .. })) {
-            return Err(Failure::new(Kind::Conflict, format!("{path}: is a folder, not a file")));
+            return Err(is_a_folder(&path));
         }
         if !self.options.put.force && there.is_some_and(|before| before.is_same(len, &now, link)) {
             self.report.unchanged += 1;

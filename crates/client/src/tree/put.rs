@@ -86,7 +86,10 @@ enum Sent {
     },
     File {
         small: Box<Small>,
-        new: Box<NewFile>,
+        size: u64,
+        /// What went to the node ahead of the record. Content that is in the record is read again should it be needed: up to
+        /// 32 KiB for each file under way would be most of what a run takes.
+        ahead: Option<Box<NewFile>>,
         revision: u64,
     },
 }
@@ -114,9 +117,10 @@ struct Run {
     settled: watch::Sender<bool>,
     next_tag: Mutex<u64>,
     report: Mutex<TreeReport>,
-    /// Small files whose name was taken meanwhile: they go the careful way.
+    /// Files whose content went ahead and whose name was taken meanwhile: they go the careful way.
     again: Mutex<Vec<(Small, NewFile)>>,
-    /// Files that were as they were stored until somebody changed them meanwhile: they are read after all.
+    /// Files that were as they were stored until somebody changed them meanwhile, and small ones whose name was taken: they
+    /// are read after all, or once more.
     changed: Mutex<Vec<Small>>,
     /// Folders whose entry somebody changed meanwhile: it is looked at again.
     describe_again: Mutex<Vec<(PathBuf, VaultPath, Described)>>,
@@ -177,6 +181,8 @@ struct Filling {
     run: Arc<Run>,
     sender: Arc<ApplySender>,
     folders: HashMap<PathBuf, Folder>,
+    /// The folder that the walk is in, and those above it.
+    open: Vec<PathBuf>,
     batch: Vec<Small>,
     jobs: JoinSet<()>,
     job_permits: Arc<Semaphore>,
@@ -190,6 +196,7 @@ impl Filling {
             run,
             sender: Arc::new(sender),
             folders: HashMap::new(),
+            open: Vec::new(),
             batch: Vec::new(),
             jobs: JoinSet::new(),
             job_permits: Arc::new(Semaphore::new(jobs_at_once())),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_client::files::{Superfluous, Trashed, VersionsReport};
+use larder_client::files::{Gone, ListedVersion, Superfluous, Trashed, VersionsReport};
 use larder_client::path::VaultPath;
 use larder_client::vault::Vault;
 use larder_format::error::Kind;
@@ -50,7 +50,9 @@ pub struct Args {
 #[derive(Default)]
 struct Plan {
     trashed: Vec<Trashed>,
-    versions: Vec<Superfluous>,
+    versions: Vec<ListedVersion>,
+    /// The same with their paths, where they are to be shown.
+    shown: Vec<Superfluous>,
     report: VersionsReport,
     damaged: u64,
 }
@@ -88,7 +90,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     }
     crate::session::with_vault(context, async |vault| {
         let mut several = Several::new(context, paths.len());
-        let plan = plan(vault, args, &paths, &mut several).await?;
+        let shows = args.dry_run || context.output.json();
+        let plan = plan(vault, args, &paths, shows, &mut several).await?;
         let missing = several.end();
         if plan.is_empty() && paths.len() == 1 {
             // Of a path that leads nowhere there is nothing to be said but that.
@@ -124,15 +127,27 @@ fn keep_of(args: &Args) -> Keep {
 }
 
 /// What goes of all paths together. One that leads nowhere does not keep the others from being looked at.
-async fn plan(vault: &Arc<Vault>, args: &Args, paths: &[VaultPath], several: &mut Several) -> Outcome<Plan> {
+async fn plan(
+    vault: &Arc<Vault>,
+    args: &Args,
+    paths: &[VaultPath],
+    shows: bool,
+    several: &mut Several,
+) -> Outcome<Plan> {
     let mut plan = Plan::default();
     for path in paths {
-        several.one(plan_one(vault, args, path, &mut plan).await)?;
+        several.one(plan_one(vault, args, path, shows, &mut plan).await)?;
     }
     Ok(plan)
 }
 
-async fn plan_one(vault: &Arc<Vault>, args: &Args, path: &VaultPath, plan: &mut Plan) -> Outcome {
+async fn plan_one(
+    vault: &Arc<Vault>,
+    args: &Args,
+    path: &VaultPath,
+    shows: bool,
+    plan: &mut Plan,
+) -> Outcome {
     let (keep, now_ms) = (keep_of(args), vault.now_ms());
     if args.trash || !args.versions {
         plan.damaged += vault
@@ -147,7 +162,8 @@ async fn plan_one(vault: &Arc<Vault>, args: &Args, path: &VaultPath, plan: &mut 
     }
     if args.versions {
         let each = |version: &Superfluous| {
-            plan.versions.push(version.clone());
+            plan.versions.push(version.listed());
+            plan.shown.extend(shows.then(|| version.clone()));
             Ok(())
         };
         let some = match vault.purge_versions(path, |_| Some(keep), true, each).await {
@@ -171,7 +187,7 @@ fn say_plan(context: &Context, vault: &Arc<Vault>, args: &Args, plan: &Plan) -> 
     for thing in &plan.trashed {
         context.output.text(&trash::line(context, thing, now_ms))?;
     }
-    for version in &plan.versions {
+    for version in &plan.shown {
         context.output.text(&format!(
             "{:>10}  {}  {:<16}  {}\n",
             size::show(version.size),
@@ -200,8 +216,8 @@ async fn carry_out(context: &Context, vault: &Arc<Vault>, plan: &Plan) -> Outcom
         progress.meter().advance(thing.all_bytes);
         progress.meter().file_done();
     }
-    let each = |version: &Superfluous| {
-        progress.meter().advance(version.size);
+    let each = |version: &ListedVersion| {
+        progress.meter().advance(version.size());
         progress.meter().file_done();
     };
     let versions = vault.purge_listed(&plan.versions, each).await?;
@@ -237,9 +253,9 @@ pub fn freed_words(freed: Option<u64>) -> String {
     }
 }
 
-fn document(plan: &Plan, dry_run: bool, done: Option<(u64, u64, Option<u64>)>) -> Value {
+fn document(plan: &Plan, dry_run: bool, done: Option<(u64, Gone, Option<u64>)>) -> Value {
     let versions: Vec<_> = plan
-        .versions
+        .shown
         .iter()
         .map(|v| json!({ "path": v.path.to_string(), "version": v.version.to_string(), "size": v.size }))
         .collect();
@@ -252,7 +268,7 @@ fn document(plan: &Plan, dry_run: bool, done: Option<(u64, u64, Option<u64>)>) -
     });
     if let (Some((gone, versions, freed)), Some(fields)) = (done, document.as_object_mut()) {
         fields.insert("trashed_deleted".to_owned(), gone.into());
-        fields.insert("versions_deleted".to_owned(), versions.into());
+        fields.insert("versions_deleted".to_owned(), versions.versions.into());
         fields.insert("freed_bytes".to_owned(), freed.into());
     }
     document

@@ -201,6 +201,7 @@ async fn put_one(
         "size": done.size,
         "version": done.version.to_string(),
         "replaced": done.replaced.map(|v| v.to_string()),
+        "not_kept": done.not_kept,
         "expires_ms": done.expiry.ms(),
         "blake3": hex(&done.content_hash),
         "sent": moved.bytes_sent,
@@ -210,7 +211,7 @@ async fn put_one(
     context.output.note(&format!(
         "{}: {what}, {}",
         clean(&path.to_string()),
-        size::show(done.size) + &report::sent(&moved)
+        size::show(done.size) + &report::sent(&moved) + report::not_kept(&done)
     ));
     Ok(())
 }
@@ -263,7 +264,7 @@ async fn plan_one(
     };
     let there = match vault.stat(&path).await {
         Ok(listed) if matches!(listed.kind, ListedKind::Folder { .. }) => {
-            return Err(Failure::new(Kind::Conflict, format!("{path}: is a folder, not a file")));
+            return Err(larder_client::files::is_a_folder(&path).into());
         }
         Ok(listed) => Some(listed.version),
         Err(failure) if failure.kind == Kind::NotFound => None,

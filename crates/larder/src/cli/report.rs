@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use larder_client::files::PutReport;
 use larder_client::meter::Reading;
 use larder_client::path::VaultPath;
 use larder_client::tree::TreeReport;
@@ -44,7 +45,7 @@ pub fn some_failed(
         Some((_, first)) => {
             let message =
                 format!("{} things in {whole} {what}; the first: {}", failed.len(), clean(&first.message));
-            Err(Failure::from(first.clone().worded(message)))
+            Err(with_remedy(first.clone().worded(message)))
         }
     }
 }
@@ -57,7 +58,8 @@ pub fn unreadable(count: u64, what: &str) -> Outcome {
     if count == 0 {
         return Ok(());
     }
-    Err(Failure::new(Kind::Damaged, format!("{count} {what} are there but cannot be read")))
+    let message = format!("{count} {what} are there but cannot be read");
+    Err(Failure::new(Kind::Damaged, message).hint(DAMAGED_HINT))
 }
 
 /// A failure with what can be done about damage, unless it says so itself.
@@ -65,6 +67,11 @@ fn with_remedy(failure: larder_client::Failure) -> Failure {
     let without_hint = failure.kind == Kind::Damaged && !failure.message.contains("larder ");
     let failure = Failure::from(failure);
     if without_hint && failure.hint_text().is_none() { failure.hint(DAMAGED_HINT) } else { failure }
+}
+
+/// That what was replaced is not among the older versions, if so.
+pub fn not_kept(done: &PutReport) -> &'static str {
+    if done.not_kept { "; what it replaced could not be read whole and was not kept" } else { "" }
 }
 
 /// What had to travel to the node and what did not, if any did not.

@@ -62,14 +62,16 @@ fn say_file(context: &Context, path: &VaultPath, from: Version, done: &PutReport
         "restored": from.to_string(),
         "version": done.version.to_string(),
         "replaced": done.replaced.map(|v| v.to_string()),
+        "not_kept": done.not_kept,
         "size": done.size,
         "blake3": hex(&done.content_hash),
     }))?;
     context.output.note(&format!(
-        "{}: as it was written {} ({})",
+        "{}: as it was written {} ({}){}",
         clean(&path.to_string()),
         moment::show_ms(from.0.ms()),
-        size::show(done.size)
+        size::show(done.size),
+        report::not_kept(done)
     ));
     Ok(())
 }

@@ -1,17 +1,13 @@
 //! `larder retention`: the vault's rules for older versions, trash time and lifetimes of new files; shown, set, applied.
 //! The rules lie in the vault, sealed, so every device follows them. What they promise: docs/reference/retention.md.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use larder_client::files::{TRASH_MS_DEFAULT, VersionsReport};
 use larder_client::path::VaultPath;
-use larder_client::vault::Vault;
 use larder_format::error::Kind;
 use larder_format::limits::TTL_MS_MAX;
-use larder_format::retention::{
-    Keep, KeepRule, LifetimeRule, RETENTION_RULES_MAX, Rule, Rules, TRASH_MS_MIN,
-};
+use larder_format::retention::{Keep, KeepRule, LifetimeRule, RETENTION_RULES_MAX, Rule, TRASH_MS_MIN};
 use serde_json::{Value, json};
 
 use crate::cli::{Context, purge, report};
@@ -250,7 +246,13 @@ fn apply(context: &Context, args: &ApplyArgs) -> Outcome {
     let path = context.path_or_here(args.path.as_deref())?;
     crate::session::with_vault(context, async |vault| {
         let rules = vault.retention().await?.clone();
-        let planned = go_through(vault, &path, &rules, true, |_| {}).await?;
+        let mut listed = Vec::new();
+        let keep = |path: &VaultPath| rules.keep(&path.to_string());
+        let note = |version: &larder_client::files::Superfluous| {
+            listed.push(version.listed());
+            Ok(())
+        };
+        let planned = vault.purge_versions(&path, keep, true, note).await?;
         let words = format!(
             "{} of {}, {}",
             size::count(planned.versions, "older version"),
@@ -285,32 +287,23 @@ fn apply(context: &Context, args: &ApplyArgs) -> Outcome {
         let before = vault.remote().status().await?.store_bytes;
         let progress = Progress::begin("deleting", context.output);
         progress.meter().expect(planned.versions, planned.bytes);
-        let done = go_through(vault, &path, &rules, false, |bytes| {
-            progress.meter().advance(bytes);
+        // What was counted and asked about, and nothing that came to be superfluous since.
+        let gone = vault.purge_listed(&listed, |version| {
+            progress.meter().advance(version.size());
             progress.meter().file_done();
-        })
-        .await?;
+        });
+        let gone = gone.await?;
+        let done = VersionsReport { versions: gone.versions, bytes: gone.bytes, ..planned };
         drop(progress);
         let freed = purge::give_back(context, vault, before).await?;
         context.output.document(&applied(&done, false, Some(freed)))?;
-        context.output.note(&format!("deleted {words}; {kept} stay; {}", purge::freed_words(freed)));
+        let left = match planned.versions - gone.versions {
+            0 => String::new(),
+            left => format!(" ({left} of them changed meanwhile and stay)"),
+        };
+        context.output.note(&format!("deleted {words}{left}; {kept} stay; {}", purge::freed_words(freed)));
         report::unreadable(done.damaged, "records")
     })
-}
-
-async fn go_through(
-    vault: &Arc<Vault>,
-    path: &VaultPath,
-    rules: &Rules,
-    dry_run: bool,
-    mut each: impl FnMut(u64),
-) -> Outcome<VersionsReport> {
-    let keep = |path: &VaultPath| rules.keep(&path.to_string());
-    let report = vault.purge_versions(path, keep, dry_run, |version| {
-        each(version.size);
-        Ok(())
-    });
-    Ok(report.await?)
 }
 
 fn applied(report: &VersionsReport, dry_run: bool, freed: Option<Option<u64>>) -> Value {

@@ -2,6 +2,7 @@
 //! `larder purge` before it asks.
 
 use larder_client::files::{Trashed, VersionKind};
+use larder_format::error::Kind;
 use serde_json::{Value, json};
 
 use crate::cli::{Context, report};
@@ -25,24 +26,24 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let path = context.path_or_here(args.path.as_deref())?;
     crate::session::with_vault(context, async |vault| {
-        let mut all = Vec::new();
-        let damaged = vault
+        let (mut things, mut bytes, now_ms) = (0, 0, vault.now_ms());
+        let mut said = Ok(());
+        let shown = vault
             .trash(&path, true, async |thing| {
-                all.push(thing);
-                Ok(())
+                things += 1;
+                bytes += thing.all_bytes;
+                let shown = context.output.document(&object(&thing));
+                said = shown.and_then(|()| context.output.text(&line(context, &thing, now_ms)));
+                // Nobody reads any more, or cannot: what ends the walk here is told below.
+                said.as_ref().map(|_| ()).map_err(|e| larder_client::Failure::new(Kind::Closed, e.message()))
             })
-            .await?;
-        all.sort_by(|a, b| (&a.path, a.deleted_ms).cmp(&(&b.path, b.deleted_ms)));
-        let now_ms = vault.now_ms();
-        for thing in &all {
-            context.output.document(&object(thing))?;
-            context.output.text(&line(context, thing, now_ms))?;
-        }
-        let bytes = size::show(all.iter().map(|t| t.all_bytes).sum());
-        if all.is_empty() {
+            .await;
+        said?;
+        let damaged = shown?;
+        if things == 0 {
             context.output.note(&format!("nothing to bring back in {}", clean(&path.to_string())));
         } else {
-            let things = size::count(all.len() as u64, "thing");
+            let (things, bytes) = (size::count(things, "thing"), size::show(bytes));
             context.output.note(&format!(
                 "{things}, {bytes} with all versions; back: larder undelete PATH, for good: larder purge PATH"
             ));

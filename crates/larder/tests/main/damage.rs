@@ -114,6 +114,8 @@ fn damage_in_the_current_version_hides_no_older_one_and_says_what_to_do() {
     home.run(&["rm", "/v"]).ends(6).says("/v: ").says("all its versions").says("larder restore /v");
     assert_eq!(cat(&home, &old[0]).ends(0).out, "two..");
     assert_eq!(cat(&home, &old[1]).ends(0).out, "one..");
+    home.run(&["restore", "/v", "--version", &old[1]]).ends(0).says("was not kept");
+    assert_eq!(home.run(&["restore", "--json", "/v"]).ends(0).json()["not_kept"], false);
     home.run(&["restore", "/v", "--version", &old[1]]).ends(0);
     assert_eq!(home.run(&["cat", "/v"]).ends(0).out, "one..");
     assert_eq!(cat(&home, &old[0]).ends(0).out, "two..");
@@ -130,7 +132,7 @@ fn a_damaged_current_version_gives_way_to_restore_and_to_force() {
     let damaged = versions[0]["version"].as_str().unwrap();
     let new = home.file("new", b"new");
     home.run(&["put", "--force", "--if-version", &older[0], &new, "/v"]).ends(4);
-    home.run(&["put", "--force", "--if-version", damaged, &new, "/v"]).ends(0);
+    home.run(&["put", "--force", "--if-version", damaged, &new, "/v"]).ends(0).says("was not kept");
     assert_eq!(home.run(&["cat", "/v"]).ends(0).out, "new");
     assert_eq!(cat(&home, &older[1]).ends(0).out, "one..");
     home.run(&["node", "scrub"]).ends(0);

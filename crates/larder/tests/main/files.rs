@@ -181,3 +181,28 @@ fn the_same_command_again_means_the_same_place() {
     assert_eq!(home.run(&["cat", "/new/tree/f"]).ends(0).out, "x");
     home.run(&["put", "-T", tree, tree, "/other"]).ends(2).says("one name");
 }
+
+#[test]
+fn a_folder_in_the_way_of_a_file_says_what_can_be_done() {
+    let home = Home::up();
+    let file = home.file("new", b"new");
+    home.run_with(&["put", "-", "/t/name/below"], b"x").ends(0);
+    for arguments in [&["put", "-T", &file, "/t/name"][..], &["put", "-n", "-T", &file, "/t/name"]] {
+        home.run(arguments).ends(4).says("/t/name: is a folder").says("larder rm -r /t/name");
+    }
+    let tree = home.path("t");
+    std::fs::create_dir(&tree).unwrap();
+    home.file("t/name", b"a file here");
+    home.run(&["put", tree.to_str().unwrap(), "/"]).ends(4).says("larder rm -r /t/name");
+    // The other way round.
+    let out = home.path("out");
+    std::fs::create_dir(&out).unwrap();
+    std::fs::create_dir(out.join("f")).unwrap();
+    home.run_with(&["put", "-", "/d/f"], b"x").ends(0);
+    for arguments in [
+        &["get", "-T", "/d/f", out.join("f").to_str().unwrap()][..],
+        &["get", "-T", "/d", out.to_str().unwrap()],
+    ] {
+        home.run(arguments).ends(4).says("is a folder here").says("move it away");
+    }
+}

@@ -64,6 +64,7 @@ mod trace;
 mod transfers;
 mod trash;
 mod unchanged;
+mod unread_end;
 mod up_again;
 mod upkeep;
 mod values;

@@ -63,6 +63,26 @@ fn what_was_replaced_a_moment_ago_is_within_every_time() {
 }
 
 #[test]
+fn what_the_rules_do_not_keep_only_since_the_question_stays() {
+    let home = Home::up();
+    filled(&home, "/f", 4);
+    home.run(&["retention", "set", "/", "--last", "1"]).ends(0);
+    let mut session = crate::pty::Session::start(&home, &["retention", "apply"]);
+    session.wait_for("Delete 2 older versions of 1 file");
+    // Takes the rule for this file away and writes it again, so that nothing goes by itself meanwhile.
+    home.run(&["retention", "set", "/", "--keep-all"]).ends(0);
+    put(&home, "/f", "version 4");
+    session.type_line("y");
+    session.ends(0);
+    let kept = home.run(&["versions", "--json", "/f"]).ends(0).json_lines();
+    let contents: Vec<String> = kept
+        .iter()
+        .map(|v| home.run(&["cat", "/f", "--version", v["version"].as_str().unwrap()]).ends(0).out)
+        .collect();
+    assert_eq!(contents, ["version 4", "version 3", "version 2"], "only those that were asked about went");
+}
+
+#[test]
 fn a_folder_stored_again_follows_the_rules_too() {
     let home = Home::up();
     home.run(&["retention", "set", "/t", "--last", "1", "--ttl", "2h"]).ends(0);

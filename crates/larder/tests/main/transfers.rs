@@ -269,6 +269,40 @@ fn everything_comes_out_with_an_index_that_is_right() {
 }
 
 #[test]
+fn a_deleted_file_and_a_former_folder_of_its_name_are_both_in_an_export() {
+    let home = Home::up();
+    home.run_with(&["put", "-", "/x"], b"the file").ends(0);
+    let version = home.run(&["stat", "--json", "/x"]).ends(0).json()["version"].as_str().unwrap().to_owned();
+    home.run(&["rm", "/x"]).ends(0);
+    // Called as the file's version is in the export.
+    home.run_with(&["put", "-", &format!("/x/{version}")], b"in the folder").ends(0);
+    home.run(&["rm", "-r", "/x"]).ends(0);
+    let to = home.path("all");
+    for unchanged in [0, 2] {
+        let said = home.run(&["export", "--json", text(&to), "--deleted"]).ends(0).json();
+        assert_eq!((&said["deleted"], &said["unchanged"]), (&json!(2), &json!(unchanged)), "{said}");
+    }
+    assert_eq!(std::fs::read(to.join("deleted/x").join(&version)).unwrap(), b"the file");
+    for entry in index(&to) {
+        let content = std::fs::read(to.join(entry["local"].as_str().unwrap())).unwrap();
+        assert_eq!(entry["blake3"], blake3::hash(&content).to_hex().as_str(), "{entry}");
+    }
+    // What is left out is named as it was in the vault.
+    let said = home
+        .run(&[
+            "export",
+            "--json",
+            text(&home.path("less")),
+            "--deleted",
+            "--exclude",
+            &format!("/x/{version}"),
+        ])
+        .ends(0)
+        .json();
+    assert_eq!(said["deleted"], 1, "{said}");
+}
+
+#[test]
 fn a_rate_is_kept_to_and_many_at_once_are_served() {
     let home = Home::up();
     let tree = home.path("many");

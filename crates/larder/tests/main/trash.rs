@@ -423,7 +423,7 @@ fn one_thing_that_cannot_be_read_hides_no_other() {
         home.run(&["mkdir", path]).ends(0);
     }
     inside.spoil(inside.files, inside.folder_key("/bad").as_bytes());
-    let said = home.run(&["ls", "--json"]).ends(6).says("cannot be read");
+    let said = home.run(&["ls", "--json"]).ends(6).says("cannot be read").says("larder versions");
     assert_eq!(said.json_lines().len(), 2);
     let out = home.path("out");
     home.run(&["get", "/", out.to_str().unwrap()]).ends(6);

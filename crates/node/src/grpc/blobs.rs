@@ -67,6 +67,7 @@ async fn store_one(
         return Err(bad_request(&BadRequest::Missing { field: "lease" }));
     };
     let id = blob_id(&message.id).map_err(|e| bad_request(&e))?;
+    blobs.charge(&who.name, lease.token, 1)?;
     blobs.put(id, message.data, lease).await
 }
 
@@ -209,6 +210,7 @@ impl v1::blobs_server::Blobs for BlobsService {
         who.check_in(Right::AppendOnly, grant.namespace).map_err(status)?;
         let ids: Result<Vec<BlobId>, BadRequest> = message.ids.iter().map(|id| blob_id(id)).collect();
         let ids = ids.map_err(|e| status(bad_request(&e)))?;
+        self.blobs.charge(&who.name, grant.token, ids.len()).map_err(status)?;
         let present = self.blobs.lease(&grant, &ids).await.map_err(status)?;
         Ok(Response::new(v1::LeaseResponse { present }))
     }

@@ -140,8 +140,8 @@ impl BlobIndex {
         sequence: u64,
         segment: u32,
     ) {
-        let lease = self.leases.grant(grant, confirmed, sequence, segment);
-        let new: Vec<u32> = handles.iter().copied().filter(|handle| lease.blobs.insert(*handle)).collect();
+        self.leases.grant(grant, confirmed, sequence, segment);
+        let new = self.leases.add_blobs(grant.token, handles);
         let space = self.space(grant.namespace);
         for handle in new {
             self.keep(handle, space);
@@ -283,6 +283,7 @@ impl BlobStore for LogStore {
         let now_ms = core.now_ms();
         let mut index = core.blobs.lock();
         index.leases.check(lease, now_ms)?;
+        index.leases.check_blobs(lease.token, 1, index.count)?;
         let held = index.find(&id).filter(|(_, blob)| blob.place.is_some() && !blob.damaged);
         let len = bytes.len() as u64;
         let held_for = held.filter(|(handle, _)| index.is_charged(*handle, lease.namespace));
@@ -343,6 +344,7 @@ impl BlobStore for LogStore {
         let now_ms = core.now_ms();
         let mut index = core.blobs.lock();
         index.leases.check(lease, now_ms)?;
+        index.leases.check_blobs(lease.token, ids.len(), index.count)?;
         let mut present = Vec::with_capacity(ids.len());
         let mut found = Vec::new();
         let (mut seen, mut new_bytes) = (0, 0);

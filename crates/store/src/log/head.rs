@@ -25,31 +25,48 @@ pub(super) struct Head {
     pub(super) created: bool,
 }
 
-/// Reads the `STORE` file and counts this start in it, or makes it.
-pub(super) fn read_head(disk: &Arc<dyn Disk>, rng: &mut dyn Rng) -> Result<Head, StoreError> {
-    let names = disk.list().map_err(io_error("listing the data folder"))?;
-    let has = |wanted: &str| names.iter().any(|(name, _)| name == wanted);
-    let mut head = Head { store: StoreId([0; 16]), boot: 1, created: true };
-    if has(STORE_NAME) {
+/// What the `STORE` file says of the next start; `None` if there is no store yet.
+pub(super) fn look_at_head(disk: &dyn Disk, names: &[(String, u64)]) -> Result<Option<Head>, StoreError> {
+    if names.iter().any(|(name, _)| name == STORE_NAME) {
         let file = disk.open(STORE_NAME, OpenMode::Read).map_err(io_error("opening STORE"))?;
         let mut block = vec![0; BLOCK_LEN];
         file.read_at(0, &mut block).map_err(io_error("reading STORE"))?;
         let stamp = Stamp::decode_block(StampKind::Store, &block)
             .ok_or_else(|| damaged("the file that names the store cannot be read", STORE_NAME))?;
         check_version("store", stamp.version)?;
-        head = Head { store: stamp.store, boot: stamp.first + 1, created: false };
-    } else if names.iter().any(|(name, _)| numbered(name, ".seg").is_some()) {
-        return Err(damaged("the file that names the store is missing", STORE_NAME));
-    } else {
-        rng.fill(&mut head.store.0);
+        return Ok(Some(Head { store: stamp.store, boot: stamp.first + 1, created: false }));
     }
+    if names.iter().any(|(name, _)| numbered(name, ".seg").is_some()) {
+        return Err(damaged("the file that names the store is missing", STORE_NAME));
+    }
+    Ok(None)
+}
+
+/// Makes room on a full disk: removes the reserve and spare files. They are taken again when there is room.
+pub(super) fn give_up_kept(disk: &dyn Disk, names: &[(String, u64)]) -> Result<(), StoreError> {
+    tracing::warn!("disk is full: what was kept aside is given up so that the store can be opened");
+    let aside = |name: &&String| *name == RESERVE_NAME || numbered(name, ".free").is_some();
+    for name in names.iter().map(|(name, _)| name).filter(aside) {
+        disk.remove(name).map_err(io_error("giving up the reserve"))?;
+    }
+    Ok(())
+}
+
+/// Reads the `STORE` file and counts this start in it, or makes it.
+pub(super) fn read_head(disk: &Arc<dyn Disk>, rng: &mut dyn Rng) -> Result<Head, StoreError> {
+    let names = disk.list().map_err(io_error("listing the data folder"))?;
+    let has = |wanted: &str| names.iter().any(|(name, _)| name == wanted);
+    let head = match look_at_head(disk.as_ref(), &names)? {
+        Some(head) => head,
+        None => {
+            let mut head = Head { store: StoreId([0; 16]), boot: 1, created: true };
+            rng.fill(&mut head.store.0);
+            head
+        }
+    };
     let mut written = write_head(disk.as_ref(), &head, has(STORE_NEW_NAME));
     if written.as_ref().is_err_and(is_full) {
-        tracing::warn!("disk is full: what was kept aside is given up so that the store can be opened");
-        let aside = |name: &&String| *name == RESERVE_NAME || numbered(name, ".free").is_some();
-        for name in names.iter().map(|(name, _)| name).filter(aside) {
-            disk.remove(name).map_err(io_error("giving up the reserve"))?;
-        }
+        give_up_kept(disk.as_ref(), &names)?;
         // The first try made it, whatever became of its contents.
         let stale_new = disk.list().is_ok_and(|names| names.iter().any(|(name, _)| name == STORE_NEW_NAME));
         written = write_head(disk.as_ref(), &head, stale_new);
@@ -106,6 +123,19 @@ impl Marks {
             other => other,
         };
         let file = opened.map_err(io_error("opening the marks file"))?;
+        Self::read(file, store)
+    }
+
+    /// As [`Marks::open`], without making the file where it is missing.
+    pub(super) fn look(disk: &dyn Disk, names: &[(String, u64)], store: StoreId) -> Result<u64, StoreError> {
+        if !names.iter().any(|(name, _)| name == MARKS_NAME) {
+            return Ok(0);
+        }
+        let file = disk.open(MARKS_NAME, OpenMode::Read).map_err(io_error("opening the marks file"))?;
+        Ok(Self::read(file, store)?.durable)
+    }
+
+    fn read(file: Arc<dyn DiskFile>, store: StoreId) -> Result<Self, StoreError> {
         let mut marks = Self { file, durable: 0, counter: 0 };
         let mut both = vec![0; 2 * BLOCK_LEN];
         marks.file.read_at(0, &mut both).map_err(io_error("reading the marks file"))?;

@@ -19,6 +19,7 @@ use crate::api::StoreError;
 use crate::disk::Disk;
 
 /// A segment file that was read, or whose head cannot be.
+#[derive(Clone)]
 pub(super) enum Found {
     Loaded(Box<Loaded>),
     /// Its number, and whether the disk could not read its head.
@@ -26,14 +27,22 @@ pub(super) enum Found {
 }
 
 /// The log ends, or goes on, where the disk cannot read. Nothing is cut there: it might be what was acknowledged last.
-fn unread(number: u32) -> StoreError {
-    StoreError::Io {
-        what: "reading the end of the log".into(),
-        message: format!(
-            "the disk cannot read the end of {}, and what is there may have been acknowledged",
-            segment_name(number)
-        )
-        .into(),
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// The segments that are in the way, never none: what they hold there must be read, or given up.
+    pub(super) segments: BTreeSet<u32>,
+}
+
+impl Unread {
+    fn of(number: u32) -> Self {
+        Self { segments: BTreeSet::from([number]) }
+    }
+}
+
+impl From<Unread> for StoreError {
+    fn from(unread: Unread) -> Self {
+        let first = unread.segments.first().copied().unwrap_or_default();
+        StoreError::EndUnread { file: segment_name(first).into() }
     }
 }
 
@@ -59,7 +68,9 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    pub(super) fn of(found: Vec<Found>, marked: u64) -> Result<Self, StoreError> {
+    /// # Errors
+    /// [`Unread`] if the log would end where the disk cannot read.
+    pub(super) fn of(found: Vec<Found>, marked: u64) -> Result<Self, Unread> {
         let says = |found: &Found| match found {
             Found::Loaded(loaded) => loaded.durable_through,
             Found::Headless(..) => 0,
@@ -80,8 +91,8 @@ impl Judged {
         };
         let mut rest = found.into_iter().peekable();
         let mut ended = false;
-        // The first of those at the end that have no head, and whether the disk could not read one of them.
-        let (mut headless, mut unread_head) = (None, false);
+        // The first of those at the end that have no head, and those whose head the disk could not read.
+        let (mut headless, mut unread_heads) = (None, BTreeSet::new());
         while let Some(this) = rest.next() {
             let number = match &this {
                 Found::Loaded(loaded) => loaded.stamp.number,
@@ -93,9 +104,9 @@ impl Judged {
             }
             let loaded = match this {
                 Found::Loaded(loaded) => *loaded,
-                Found::Headless(_, true) if durable < judged.next_sequence => return Err(unread(number)),
+                Found::Headless(_, true) if durable < judged.next_sequence => return Err(Unread::of(number)),
                 Found::Headless(_, is_unread) => {
-                    unread_head |= is_unread;
+                    unread_heads.extend(is_unread.then_some(number));
                     // Without its head nothing in it can be told from noise. If the log is durable beyond what
                     // came before, its frames were lost; else it had not been synced yet.
                     judged.next_segment = number;
@@ -111,7 +122,7 @@ impl Judged {
                     continue;
                 }
             };
-            (headless, unread_head) = (None, false);
+            (headless, unread_heads) = (None, BTreeSet::new());
             let next_first = rest.peek().and_then(|next| match next {
                 Found::Loaded(next) => Some(next.stamp.second),
                 Found::Headless(..) => None,
@@ -119,21 +130,20 @@ impl Judged {
             ended = judged.take(loaded, next_first, rest.peek().is_some(), durable)?;
         }
         if durable >= judged.next_sequence {
-            judged.lose_end(headless, unread_head)?;
+            judged.lose_end(headless, unread_heads)?;
         }
         Ok(judged)
     }
 
     /// The end of the log itself is lost. What is left of that segment stays as it is. `headless`: the first of the
-    /// segments at the end that have no head.
+    /// segments at the end that have no head; `unread`: those of them whose head the disk could not read.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if the disk could not read it: were it readable again later, two histories would go on from here.
-    fn lose_end(&mut self, headless: Option<u32>, unread_head: bool) -> Result<(), StoreError> {
-        let last = self.kept.last().filter(|last| unread_head || last.unread_end);
-        if unread_head || last.is_some() {
-            let last = last.map_or(self.next_segment, |last| last.stamp.number);
-            return Err(unread(headless.unwrap_or(last)));
+    /// [`Unread`] if the disk could not read it: were it readable again later, two histories would go on from here.
+    fn lose_end(&mut self, headless: Option<u32>, mut unread: BTreeSet<u32>) -> Result<(), Unread> {
+        unread.extend(self.kept.last().filter(|last| last.unread_end).map(|last| last.stamp.number));
+        if !unread.is_empty() {
+            return Err(Unread { segments: unread });
         }
         self.lose(self.next_sequence, self.durable, 0);
         // A file that just stops tells of it at every start. Else a number is set aside for what is lost.
@@ -160,14 +170,14 @@ impl Judged {
     /// Takes the next segment in; answers whether the log ends in it.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if it would end where the disk could not read: what is there may have been acknowledged.
+    /// [`Unread`] if it would end where the disk could not read: what is there may have been acknowledged.
     fn take(
         &mut self,
         mut loaded: Loaded,
         next_first: Option<u64>,
         has_next: bool,
         durable: u64,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, Unread> {
         let number = loaded.stamp.number;
         if !self.kept.is_empty() && loaded.stamp.second > self.next_sequence && !self.after_end() {
             self.lose(self.next_sequence, loaded.stamp.second - 1, 0);
@@ -187,7 +197,7 @@ impl Judged {
             None => loaded.unread_end && !loaded.ended && tail > durable,
         };
         if is_unread {
-            return Err(unread(number));
+            return Err(Unread::of(number));
         }
         self.next_segment = number + 1;
         for gap in gaps {
@@ -306,12 +316,9 @@ impl Judged {
         told
     }
 
-    /// Leaves out segments that were freed, and notices those that should be there and are not. What says
-    /// that they were freed must be durable.
-    pub(super) fn check_segments(&mut self, disk: &dyn Disk) -> io::Result<()> {
-        let Told { freed, listed, listed_before, accepted } = self.told();
-        let gone: Vec<u32> =
-            self.kept.iter().map(|l| l.stamp.number).filter(|number| freed.contains(number)).collect();
+    /// Removes the files of segments that were freed, and leaves these out. What says that they were freed must be durable.
+    pub(super) fn remove_freed(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        let gone = self.check_segments();
         let names: BTreeSet<String> = disk.list()?.into_iter().map(|(name, _)| name).collect();
         for number in &gone {
             disk.remove(&segment_name(*number))?;
@@ -322,6 +329,14 @@ impl Judged {
         if !gone.is_empty() {
             disk.sync_dir()?;
         }
+        Ok(())
+    }
+
+    /// Leaves out segments that were freed, and answers which; notices those that should be there and are not.
+    fn check_segments(&mut self) -> Vec<u32> {
+        let Told { freed, listed, listed_before, accepted } = self.told();
+        let gone: Vec<u32> =
+            self.kept.iter().map(|l| l.stamp.number).filter(|number| freed.contains(number)).collect();
         self.kept.retain(|loaded| !freed.contains(&loaded.stamp.number));
         self.holes.retain(|gap| !freed.contains(&gap.segment));
         for (number, first) in listed.iter().copied().filter(|(number, _)| !freed.contains(number)) {
@@ -340,6 +355,14 @@ impl Judged {
             }
         }
         self.missing.sort_unstable();
-        Ok(())
+        gone
+    }
+
+    /// Stretches of frames that were durable and are lost, and whose loss nobody accepted.
+    pub(super) fn unaccepted(&mut self) -> Vec<(u64, u64)> {
+        let accepted = self.told().accepted;
+        self.check_segments();
+        let lost = self.holes.iter().filter(|gap| !gap.is_accepted(accepted));
+        lost.map(|gap| (gap.from, gap.through)).collect()
     }
 }

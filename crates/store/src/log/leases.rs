@@ -30,6 +30,15 @@ pub(super) const REMEMBER_MS: u64 = LEASE_DEADLINE_MS_MAX;
 /// anyone may send them.
 pub(super) const UNKNOWN_RELEASES_MAX: usize = 1 << 20;
 
+/// Most leases with a deadline, over all clients: no record lists them yet, so that no quota counts them, and each takes some
+/// 600 bytes of memory (80 MiB in all). An upload has one for each file that is under way.
+pub(super) const UNLISTED_LEASES_MAX: usize = 1 << 17;
+
+/// Most blobs that leases with a deadline keep, each counted as often as it is kept: so many, and
+/// [`UNLISTED_BLOBS_EACH`] times those that the store has. Each takes some 10 bytes of memory, a blob in the index 100.
+pub(super) const UNLISTED_BLOBS_MIN: u64 = 1 << 22;
+pub(super) const UNLISTED_BLOBS_EACH: u64 = 4;
+
 /// A lease that holds.
 #[derive(Debug, Clone)]
 pub(super) struct Lease {
@@ -70,6 +79,8 @@ pub(super) struct Leases {
     /// Probes that nothing has taken away, by number.
     probes: HashMap<LeaseToken, u64>,
     probes_made: u64,
+    /// Blobs of leases with a deadline, each as often as it is kept.
+    unlisted_blobs: u64,
 }
 
 fn hash_of(namespace: NamespaceId, key: &[u8]) -> u64 {
@@ -140,18 +151,39 @@ impl Leases {
             }
             Some(_) => Ok(()),
             None if grant.deadline_ms <= now_ms => refused("lease deadline is past"),
+            None if self.deadlines.len() >= UNLISTED_LEASES_MAX => Err(StoreError::TooMany {
+                what: "too many leases that no record lists yet; each ends at its deadline",
+                max: UNLISTED_LEASES_MAX as u64,
+            }),
             None => Ok(()),
         }
     }
 
-    /// Grants or adds to a lease; answers it, for its blobs to be added.
-    pub(super) fn grant(
-        &mut self,
-        grant: &LeaseGrant,
-        confirmed: bool,
-        sequence: u64,
-        segment: u32,
-    ) -> &mut Lease {
+    /// Whether this grant may keep so many more blobs, of a store that has `count`.
+    pub(super) fn check_blobs(&self, token: LeaseToken, more: usize, count: u64) -> Result<(), StoreError> {
+        let max = UNLISTED_BLOBS_MIN.saturating_add(count.saturating_mul(UNLISTED_BLOBS_EACH));
+        let is_listed = self.held.get(&token).is_some_and(|lease| lease.confirmed);
+        if !is_listed && self.unlisted_blobs.saturating_add(more as u64) > max {
+            return Err(StoreError::TooMany {
+                what: "leases that no record lists yet keep too many blobs; each ends at its deadline",
+                max,
+            });
+        }
+        Ok(())
+    }
+
+    /// Adds blobs to a lease that is held; answers those that it did not keep yet.
+    pub(super) fn add_blobs(&mut self, token: LeaseToken, handles: &[u32]) -> Vec<u32> {
+        let Some(lease) = self.held.get_mut(&token) else { return Vec::new() };
+        let new: Vec<u32> = handles.iter().copied().filter(|handle| lease.blobs.insert(*handle)).collect();
+        if !lease.confirmed {
+            self.unlisted_blobs += new.len() as u64;
+        }
+        new
+    }
+
+    /// Grants a lease, or says more of one that is held. Its blobs are added apart.
+    pub(super) fn grant(&mut self, grant: &LeaseGrant, confirmed: bool, sequence: u64, segment: u32) {
         if !self.held.contains_key(&grant.token) {
             let held = &self.held;
             let hash = |token: &LeaseToken| {
@@ -173,19 +205,24 @@ impl Leases {
         });
         self.deadlines.remove(&(lease.deadline_ms, grant.token));
         lease.deadline_ms = lease.deadline_ms.max(grant.deadline_ms);
+        if confirmed && !lease.confirmed {
+            self.unlisted_blobs -= lease.blobs.len() as u64;
+        }
         lease.confirmed |= confirmed;
         lease.sequence = lease.sequence.max(sequence);
         lease.since = lease.since.min(segment);
         if !lease.confirmed {
             self.deadlines.insert((lease.deadline_ms, grant.token));
         }
-        lease
     }
 
     /// Takes the deadline off. Answers false for an unknown token.
     pub(super) fn confirm(&mut self, token: LeaseToken, sequence: u64) -> bool {
         let Some(lease) = self.held.get_mut(&token) else { return false };
         self.deadlines.remove(&(lease.deadline_ms, token));
+        if !lease.confirmed {
+            self.unlisted_blobs -= lease.blobs.len() as u64;
+        }
         lease.confirmed = true;
         lease.sequence = lease.sequence.max(sequence);
         true
@@ -222,6 +259,9 @@ impl Leases {
         }
         self.probes.remove(&token);
         self.deadlines.remove(&(lease.deadline_ms, token));
+        if !lease.confirmed {
+            self.unlisted_blobs -= lease.blobs.len() as u64;
+        }
         Some(lease)
     }
 
@@ -258,6 +298,71 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn grant(number: u32, deadline_ms: u64) -> LeaseGrant {
+        let mut token = [0; 16];
+        token[..4].copy_from_slice(&number.to_le_bytes());
+        let key = Key::new(bytes::Bytes::from_static(b"key")).unwrap();
+        LeaseGrant { token: LeaseToken(token), namespace: NamespaceId(7), key, deadline_ms }
+    }
+
+    #[test]
+    fn leases_that_nothing_lists_are_bounded_and_those_that_ended_make_room() {
+        let mut leases = Leases::default();
+        for number in 0..UNLISTED_LEASES_MAX as u32 {
+            let grant = grant(number, 100);
+            leases.check(&grant, 0).unwrap();
+            leases.grant(&grant, false, 1, 1);
+        }
+        let one_more = grant(u32::MAX, 100);
+        assert!(matches!(leases.check(&one_more, 0), Err(StoreError::TooMany { .. })));
+        // What is held goes on: an upload that is under way is not refused in the middle.
+        leases.check(&grant(3, 200), 0).unwrap();
+        assert!(leases.confirm(grant(3, 0).token, 2));
+        leases.check(&one_more, 0).unwrap();
+        leases.grant(&one_more, false, 3, 1);
+        assert!(leases.check(&grant(u32::MAX - 1, 100), 0).is_err());
+        let spent = Spent { remember_until_ms: 5, sequence: 4, was_unknown: false };
+        leases.release(grant(9, 0).token, spent).unwrap();
+        leases.check(&grant(u32::MAX - 1, 100), 0).unwrap();
+    }
+
+    #[test]
+    fn blobs_of_leases_that_nothing_lists_are_counted_until_they_are_listed_or_end() {
+        let mut leases = Leases::default();
+        let all = |leases: &Leases| -> u64 {
+            leases.all().filter(|lease| !lease.confirmed).map(|lease| lease.blobs.len() as u64).sum()
+        };
+        for (number, confirmed) in [(1, false), (2, false), (3, true), (4, false)] {
+            leases.grant(&grant(number, 100), confirmed, 1, 1);
+            assert_eq!(leases.add_blobs(grant(number, 0).token, &[1, 2, number + 5]).len(), 3);
+            assert_eq!(
+                leases.add_blobs(grant(number, 0).token, &[1, 9]).len(),
+                if number == 4 { 0 } else { 1 }
+            );
+            assert_eq!(leases.unlisted_blobs, all(&leases));
+        }
+        assert_eq!(leases.unlisted_blobs, 11);
+        leases.confirm(grant(1, 0).token, 2);
+        leases.confirm(grant(1, 0).token, 2);
+        assert_eq!(leases.unlisted_blobs, all(&leases));
+        leases.grant(&grant(2, 100), true, 3, 1);
+        assert_eq!(leases.unlisted_blobs, all(&leases));
+        let spent = Spent { remember_until_ms: 5, sequence: 4, was_unknown: false };
+        (1..=4).for_each(|number| drop(leases.release(grant(number, 0).token, spent)));
+        assert_eq!(leases.unlisted_blobs, 0);
+
+        leases.grant(&grant(1, 100), false, 5, 1);
+        leases.unlisted_blobs = UNLISTED_BLOBS_MIN;
+        let refused = leases.check_blobs(grant(1, 0).token, 1, 0);
+        assert!(matches!(refused, Err(StoreError::TooMany { .. })), "{refused:?}");
+        leases.check_blobs(grant(1, 0).token, 4, 1).unwrap();
+        assert!(leases.check_blobs(grant(1, 0).token, 5, 1).is_err());
+        leases.unlisted_blobs = 0;
+        leases.confirm(grant(1, 0).token, 6);
+        leases.unlisted_blobs = UNLISTED_BLOBS_MIN;
+        leases.check_blobs(grant(1, 0).token, 1, 0).unwrap();
+    }
 
     #[test]
     fn only_tokens_that_were_never_granted_are_counted_as_such() {

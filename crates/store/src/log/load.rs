@@ -21,13 +21,15 @@ const WINDOW_LEN_MAX: usize = 1 << 20;
 /// How much is searched at once for the next frame, in bytes.
 const SEARCH_LEN: usize = 64 * 1024;
 
-/// Most blocks of one segment that the disk may be unable to read: each can take it seconds to say so.
-const UNREAD_BLOCKS_MAX: usize = 256;
+/// Most blocks of one segment that are tried one by one where the disk cannot read: each can take it seconds to say so. After
+/// that a window that cannot be read as a whole counts as lost as a whole.
+pub(super) const UNREAD_BLOCKS_MAX: usize = 256;
 
 /// Where no frame is, so many bytes must have been read to say that none was written there: a header, and usually a name.
 const DOUBT_LEN: u64 = 2 * BLOCK_LEN as u64;
 
 /// What a segment holds.
+#[derive(Clone)]
 pub(super) struct Loaded {
     pub(super) stamp: Stamp,
     pub(super) file: Arc<dyn DiskFile>,
@@ -55,6 +57,16 @@ pub(super) struct Loaded {
     pub(super) durable_through: u64,
     /// The disk could not read what follows the last frame.
     pub(super) unread_end: bool,
+    /// How much of it the disk could not read, in bytes, as far as it was looked at.
+    pub(super) unread_bytes: u64,
+}
+
+impl Loaded {
+    /// From now on what the disk could not read counts as read, and as not what was written.
+    pub(super) fn give_up_unread(&mut self) {
+        self.unread_end = false;
+        self.gaps.iter_mut().chain(&mut self.torn_values).for_each(|gap| gap.unread = false);
+    }
 }
 
 /// A stretch of a segment without a frame that holds.
@@ -114,14 +126,15 @@ impl Window<'_> {
             let left = usize::try_from(block + BLOCK_LEN as u64 - at).unwrap_or(BLOCK_LEN);
             let end = self.bytes.len().min(done + left);
             let part = &mut self.bytes[done..end];
-            match self.file.read_at(at, part) {
-                Ok(read) if read < part.len() => return Ok(done + read),
-                Ok(_) => {}
-                Err(error) if is_unreadable(&error) && self.unread.len() < UNREAD_BLOCKS_MAX => {
+            let is_tried = self.unread.len() < UNREAD_BLOCKS_MAX;
+            match is_tried.then(|| self.file.read_at(at, part)) {
+                Some(Ok(read)) if read < part.len() => return Ok(done + read),
+                Some(Ok(_)) => {}
+                Some(Err(error)) if !is_unreadable(&error) => return Err(error),
+                Some(Err(_)) | None => {
                     part.fill(0);
                     self.unread.insert(block);
                 }
-                Err(error) => return Err(error),
             }
             done = end;
         }
@@ -172,6 +185,7 @@ pub(super) fn load_segment(file: &Arc<dyn DiskFile>, stamp: Stamp, durable: u64)
         ended: false,
         durable_through: durable,
         unread_end: false,
+        unread_bytes: 0,
         file: file.clone(),
     };
     let mut offset = FIRST_FRAME;
@@ -198,6 +212,7 @@ pub(super) fn load_segment(file: &Arc<dyn DiskFile>, stamp: Stamp, durable: u64)
         loaded.chain = header.follows;
         offset = found.0;
     }
+    loaded.unread_bytes = (window.unread.len() * BLOCK_LEN) as u64;
     Ok(loaded)
 }
 

@@ -70,12 +70,20 @@ pub(super) fn damaged(what: &str, place: impl Into<Arc<str>>) -> StoreError {
     StoreError::Damaged { what: what.into(), place: place.into() }
 }
 
+/// Keeps other processes out until the disk is dropped.
+pub(super) fn lock(disk: &dyn Disk) -> Result<(), StoreError> {
+    disk.lock().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => StoreError::InUse { folder: disk.name() },
+        _ => io_error("locking the data folder")(error),
+    })
+}
+
 impl LogStore {
     /// Opens the store in a folder, making it if there is none.
     ///
     /// # Errors
     /// [`StoreError::InUse`], [`StoreError::TooNew`], [`StoreError::Damaged`] if what heads the store cannot
-    /// be read at all, [`StoreError::Io`].
+    /// be read at all, [`StoreError::EndUnread`], [`StoreError::Io`].
     pub fn open(folder: &Path, config: LogConfig, rng: &mut dyn Rng) -> Result<Self, StoreError> {
         let disk = RealDisk::open(folder).map_err(io_error("opening the data folder"))?;
         Self::open_on(Arc::new(disk), config, rng)
@@ -86,10 +94,17 @@ impl LogStore {
     /// # Errors
     /// As [`LogStore::open`].
     pub fn open_on(disk: Arc<dyn Disk>, config: LogConfig, rng: &mut dyn Rng) -> Result<Self, StoreError> {
-        disk.lock().map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => StoreError::InUse { folder: disk.name() },
-            _ => io_error("locking the data folder")(error),
-        })?;
+        lock(disk.as_ref())?;
+        Self::open_locked(disk, config, rng)
+    }
+
+    /// As [`LogStore::open_on`], of a disk that is locked already.
+    pub(super) fn open_locked(
+        disk: Arc<dyn Disk>,
+        config: LogConfig,
+        rng: &mut dyn Rng,
+    ) -> Result<Self, StoreError> {
+        super::unread::finish(disk.as_ref()).map_err(io_error("putting a segment in its place"))?;
         let head = read_head(&disk, rng)?;
         let mut marks = Marks::open(disk.as_ref(), head.store)?;
         let workers =
@@ -100,7 +115,7 @@ impl LogStore {
         marks.raise(head.store, judged.durable).map_err(io_error("writing the marks file"))?;
         judged.cut(disk.as_ref(), marks.durable).map_err(io_error("cutting off the torn tail"))?;
         sidecar::remove_orphans(disk.as_ref()).map_err(io_error("removing a sidecar"))?;
-        judged.check_segments(disk.as_ref()).map_err(io_error("removing a freed segment"))?;
+        judged.remove_freed(disk.as_ref()).map_err(io_error("removing a freed segment"))?;
         let core = Arc::new(build(disk, config, &head, &marks, &judged, rng.u64())?);
         let replayed = replay_all(&core, &judged, workers)?;
         let lost: Vec<(u64, u64)> = judged
@@ -143,7 +158,12 @@ fn replay_all(core: &Core, judged: &Judged, workers: usize) -> Result<Replayed, 
 }
 
 /// Reads all segments, in order of their numbers, on `workers` threads.
-fn load_all(disk: &dyn Disk, store: StoreId, durable: u64, workers: usize) -> Result<Vec<Found>, StoreError> {
+pub(super) fn load_all(
+    disk: &dyn Disk,
+    store: StoreId,
+    durable: u64,
+    workers: usize,
+) -> Result<Vec<Found>, StoreError> {
     let names = disk.list().map_err(io_error("listing the data folder"))?;
     let mut numbers: Vec<u32> = names.iter().filter_map(|(name, _)| numbered(name, ".seg")).collect();
     numbers.sort_unstable();
@@ -231,6 +251,7 @@ fn sealed(disk: &dyn Disk, stamp: Stamp, file: &Arc<dyn DiskFile>) -> Option<Loa
         ended: true,
         durable_through: last_sequence,
         unread_end: false,
+        unread_bytes: 0,
     })
 }
 

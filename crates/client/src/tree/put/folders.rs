@@ -1,6 +1,9 @@
 //! The folders of a run: made where they are missing, and given the attributes of the local ones where theirs are others.
 //! What is as it was is not written.
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use larder_format::head::{Attributes, EntryTarget};
 use larder_seal::names::check_name_bytes;
 use larder_wire::answer::Failure;
@@ -14,14 +17,25 @@ use crate::tree::name_refused;
 
 impl Filling {
     pub(super) async fn folder(&mut self, item: Item, remote: &VaultPath) -> Result<(), Failure> {
+        self.leave(&item.relative);
         let folder = match item.relative.as_os_str().is_empty() {
             true => Some(self.top_folder(&item, remote).await?),
             false => self.lower_folder(&item).await?,
         };
         if let Some(folder) = folder {
+            self.open.push(item.relative.clone());
             self.folders.insert(item.relative, folder);
         }
         Ok(())
+    }
+
+    /// A walk does not come back to a folder that it has left: what was in it before is not needed any more.
+    fn leave(&mut self, next: &Path) {
+        while let Some(last) = self.open.pop_if(|last| !next.starts_with(last)) {
+            if let Some(Folder { before: Some(before), .. }) = self.folders.get_mut(&last) {
+                *before = HashMap::new();
+            }
+        }
     }
 
     /// The folder that was named. Those above it are made without attributes where they are missing: no local folder

@@ -32,8 +32,8 @@ impl Run {
     }
 
     fn seal_small(&self, mut small: Small) -> Result<(Sent, RecordRequest), (PathBuf, Failure)> {
-        let content = match small.content.take() {
-            Some(target) => target,
+        let content = match &small.content {
+            Some(target) => target.clone(),
             None => match read_small(&small.local, INLINE_FILE_LEN_MAX) {
                 Ok((content, mode, mtime_ns)) => {
                     small.attributes = Attributes { mode, mtime_ns, ..small.attributes };
@@ -49,7 +49,8 @@ impl Run {
         };
         match self.record(&small, &new) {
             Ok((request, revision)) => {
-                Ok((Sent::File { small: Box::new(small), new: Box::new(new), revision }, request))
+                let size = new.uploaded.size;
+                Ok((Sent::File { small: Box::new(small), size, ahead: None, revision }, request))
             }
             Err(failure) => Err((small.local, failure)),
         }
@@ -67,7 +68,8 @@ impl Run {
         let lease = new.uploaded.lease;
         let sent = match self.record(&file, &new) {
             Ok((request, revision)) => {
-                let sent = Sent::File { small: Box::new(file), new: Box::new(new), revision };
+                let size = new.uploaded.size;
+                let sent = Sent::File { small: Box::new(file), size, ahead: Some(Box::new(new)), revision };
                 self.send(sender, sent, request).await.map(|_| ())
             }
             Err(failure) => Err(failure),

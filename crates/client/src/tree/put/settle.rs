@@ -71,24 +71,28 @@ impl Run {
                 self.changed.lock().push(*small);
                 Ok(())
             }
-            (Sent::File { small, new, revision }, Ok(Outcome::Written { version, .. })) => {
-                self.stored(&small, new.uploaded.size);
-                if let Some((token, _)) = new.uploaded.lease {
+            (Sent::File { small, size, ahead, revision }, Ok(Outcome::Written { version, .. })) => {
+                self.stored(&small, size);
+                if let Some((token, _)) = ahead.and_then(|new| new.uploaded.lease) {
                     self.placed.lock().push((small.key, token));
                 }
                 self.vault.wrote(small.key.as_bytes(), version, revision)
             }
-            (Sent::File { small, new, .. }, Ok(Outcome::Conflict { .. })) => {
-                self.again.lock().push((*small, *new));
+            (Sent::File { small, ahead, .. }, Ok(Outcome::Conflict { .. })) => {
+                match ahead {
+                    Some(new) => self.again.lock().push((*small, *new)),
+                    None => self.changed.lock().push(*small),
+                }
                 Ok(())
             }
             (Sent::FolderPart { .. }, answer) => {
                 self.settled.send_replace(false);
                 Err(failure_of(answer))
             }
-            (Sent::File { new, .. }, answer) => {
+            (Sent::File { ahead, .. }, answer) => {
                 let failure = failure_of(answer);
-                if let (true, Some((token, _))) = (refused(&failure), new.uploaded.lease) {
+                let lease = ahead.and_then(|new| new.uploaded.lease);
+                if let (true, Some((token, _))) = (refused(&failure), lease) {
                     self.unlisted.lock().push(token);
                 }
                 Err(failure)

@@ -39,6 +39,11 @@ enum Verb {
     /// stands: what is left is served as it is, and what only the lost parts said is as if it had never been. A deleted
     /// file may show again; a file or version may be missing. It cannot be undone: first copy the data folder if
     /// there is hope to repair it.
+    ///
+    /// A node whose log ends where the disk cannot read does not start: what is there may have been acknowledged. Then this,
+    /// without a node, says what would be lost; with --yes it gives that up, and the node starts again. The file with
+    /// what cannot be read stays beside the others, as NUMBER.unread: remove it when nobody hopes for it any more. Nothing
+    /// of this happens by itself.
     AcceptDamage(accept_damage::Args),
 }
 

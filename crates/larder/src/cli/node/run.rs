@@ -146,7 +146,8 @@ fn serve(context: &Context, run: Args, mode: Mode, resolved: &Resolved) -> Outco
     Ok(())
 }
 
-fn node_failure(error: &NodeError) -> Failure {
+/// What a node's error is for a person.
+pub(super) fn node_failure(error: &NodeError) -> Failure {
     match error {
         NodeError::Listen { address, reason } => {
             cannot_listen(*address, "", reason).hint("another address or port: larder up --listen ADDR:PORT")
@@ -162,13 +163,17 @@ fn node_failure(error: &NodeError) -> Failure {
             TlsError::Mismatch(_) => "larder ca renew node, or put the files back from a backup",
             TlsError::Pem { .. } => "put the file back from a backup; or remove the certificates folder: `larder up` makes new ones",
         }),
-        NodeError::Store(error) => {
-            let failure = Failure::new(error.kind(), error.to_string());
-            match error.kind() {
+        NodeError::Store(store) => {
+            let failure = Failure::new(store.kind(), store.to_string());
+            match store.kind() {
                 Kind::TooNew => failure.hint("upgrade larder"),
                 Kind::Denied => {
                     failure.hint("look at owner and mode of the data folder and of the files in it")
                 }
+                _ if error.is_end_unread() => failure.hint(
+                    "larder node accept-damage says what would be lost without it, and changes nothing; or a copy of the \
+                     data folder from before, or of the disk once it can be read",
+                ),
                 _ => failure,
             }
         }
