@@ -101,11 +101,7 @@ impl Vault {
                 match now {
                     Now::Folder(id) => Some(id),
                     Now::File | Now::Closing(_) => None,
-                    Now::Nothing if named.history.kept.is_empty() && named.history.unreadable.is_empty() => {
-                        let message =
-                            format!("no such file or folder, and nothing of that name was deleted: {path}");
-                        return Err(Failure::new(Kind::NotFound, message));
-                    }
+                    Now::Nothing if is_unknown(&named) => return Err(never_was(path)),
                     Now::Nothing => named.history.folders().next_back().filter(|_| inside).map(|f| f.id),
                 }
             }
@@ -159,7 +155,9 @@ impl Vault {
             Now::File => Some("a file"),
             Now::Folder(_) => Some("a folder"),
         };
-        let Some(there) = there else { return self.restore(path, version).await };
+        let Some(there) = there else {
+            return if is_unknown(&named) { Err(never_was(path)) } else { self.restore(path, version).await };
+        };
         // The folder is there because something in it was brought back before: the rest of it follows.
         if let Now::Folder(id) = named.now
             && let Some(kept) = named.history.folders().find(|kept| kept.id == id)
@@ -240,6 +238,16 @@ impl Vault {
         }
         Ok(all)
     }
+}
+
+/// Whether there is nothing of a name, not even something deleted.
+fn is_unknown(named: &Named) -> bool {
+    named.now == Now::Nothing && named.history.kept.is_empty() && named.history.unreadable.is_empty()
+}
+
+fn never_was(path: &VaultPath) -> Failure {
+    let message = format!("no such file or folder, and nothing of that name was deleted: {path}");
+    Failure::new(Kind::NotFound, message)
 }
 
 /// The versions of a file that is not there any more, as one thing.

@@ -310,7 +310,7 @@ fn node_text(out: &mut String, node: &Node, output: Output) {
     let whole = node.usage.folder_bytes.saturating_add(node.usage.disk_free_bytes);
     let of_quota = node.usage.quota_bytes.map(|quota| format!(" of {} allowed", size::show(quota)));
     out.push_str(&format!(
-        "disk     {} {} used{}, {} free;\n         {} records, {} blobs\n",
+        "disk     {} {} used{}, {} free\n         {} records, {} blobs\n",
         bar(node.usage.folder_bytes, node.usage.quota_bytes.unwrap_or(whole)),
         size::show(node.usage.folder_bytes),
         of_quota.unwrap_or_default(),
@@ -335,7 +335,7 @@ fn node_text(out: &mut String, node: &Node, output: Output) {
         let show = |ms| duration::show(std::time::Duration::from_millis(ms));
         let end = match (namespace.ttl_default_ms, namespace.ttl_max_ms) {
             (Some(default), Some(max)) => {
-                format!(", lives {} by default, {} at most", show(default), show(max))
+                format!(", lives {}, at most {}", show(default), show(max))
             }
             (Some(default), None) => format!(", lives {} by default", show(default)),
             _ => String::new(),

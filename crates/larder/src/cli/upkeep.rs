@@ -96,7 +96,7 @@ fn pass_json(pass: &UpkeepPass) -> Value {
 
 /// For people.
 pub fn text(upkeep: &UpkeepResponse, names: &Names, output: Output) -> String {
-    let mut out = format!("upkeep   {}; {}\n", scrub_words(upkeep), collect_words(upkeep));
+    let mut out = format!("upkeep   {}\n         {}\n", scrub_words(upkeep), collect_words(upkeep));
     if upkeep.repaired > 0 {
         out.push_str(&format!("         {} put right\n", size::count(upkeep.repaired, "single wrong byte")));
     }

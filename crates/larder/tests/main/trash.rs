@@ -462,6 +462,6 @@ fn a_path_that_leads_nowhere_does_not_keep_others_from_being_purged() {
     let said = home.run(&["purge", "--yes", "--json", "/a", "/b", "/c"]).ends(3);
     assert_eq!(said.json()["trashed_deleted"], 2, "{said:?}");
     assert!(said.err.contains("/b") && said.err.contains("1 of 3 failed"), "{said:?}");
-    home.run(&["undelete", "/a"]).ends(3);
+    home.run(&["undelete", "/a"]).ends(3).says("nothing of that name was deleted: /a");
     home.run(&["purge", "--yes", "/b"]).ends(3).says("nothing of that name was deleted");
 }
