@@ -302,7 +302,7 @@ mod tests {
     fn grant(number: u32, deadline_ms: u64) -> LeaseGrant {
         let mut token = [0; 16];
         token[..4].copy_from_slice(&number.to_le_bytes());
-        let key = Key::new(bytes::Bytes::from_static(b"key")).unwrap();
+        let key = Key::new(bytes::Bytes::copy_from_slice(&number.to_le_bytes())).unwrap();
         LeaseGrant { token: LeaseToken(token), namespace: NamespaceId(7), key, deadline_ms }
     }
 
