@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_says_what_was_done_and_what_is_next() {
+    fn it_says_what_was_done_and_what_is_next() {
         let last =
             UpkeepPass { ended_ms: 1000, took_ms: 1500, checked_bytes: 5 << 20, ..UpkeepPass::default() };
         let mut upkeep = UpkeepResponse {
@@ -181,8 +181,8 @@ mod tests {
             ..UpkeepResponse::default()
         };
         let said = text(&upkeep, &Names::new(), Output::new(false));
-        let expected = "upkeep   checked 5.00 MiB 1970-01-01 00:00Z, 0 damaged, took 1s 500ms, next in 1m; nothing \
-                        collected yet, off\n";
+        let expected = "upkeep   checked 5.00 MiB 1970-01-01 00:00Z, 0 damaged, took 1s 500ms, next in 1m
+         nothing collected yet, off\n";
         assert_eq!(said, expected);
         upkeep.scrub_now = Some(UpkeepPass { checked_bytes: 1, total_bytes: 4, ..UpkeepPass::default() });
         assert!(text(&upkeep, &Names::new(), Output::new(false)).contains("scrub at 25 % of 4 B"));
