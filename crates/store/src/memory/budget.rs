@@ -80,11 +80,11 @@ impl Budget {
             match self.take_within(bytes, limit) {
                 Ok(()) => return Ok(()),
                 Err(used) => {
-                    let given = self.spares.give_at_once(used.saturating_add(bytes).saturating_sub(limit));
-                    if given == 0 {
+                    let spares = self.spares.take_now(used.saturating_add(bytes).saturating_sub(limit));
+                    if spares.is_empty() {
                         return Err(StoreError::Full { what: "memory cap", used, max: self.cap });
                     }
-                    self.give(given);
+                    self.unmap(spares);
                 }
             }
         }
@@ -115,8 +115,15 @@ impl Budget {
 
     /// Gives some of the pages back to the operating system that nobody wanted for a while.
     pub(super) fn give_spares(&self) {
-        let given = self.spares.give_round();
-        self.give(given);
+        self.unmap(self.spares.take_round());
+    }
+
+    /// Gives pages back to the operating system. Until that is done they are charged, and told as spare.
+    fn unmap(&self, spares: Vec<Spare>) {
+        let bytes = spares.iter().map(|spare| spare.charged as u64).sum();
+        drop(spares);
+        self.give(bytes);
+        self.spares.gone(bytes);
     }
 }
 

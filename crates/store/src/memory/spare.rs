@@ -31,7 +31,7 @@ pub(super) struct Spare {
 /// All of a table's.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
-    /// Bytes charged for them.
+    /// Bytes charged for them, those included that are just being given back.
     held: AtomicU64,
     kept: Mutex<Kept>,
 }
@@ -40,6 +40,8 @@ pub(super) struct Spares {
 struct Kept {
     /// By length. Those that came last go first: their memory may still be near.
     pages: BTreeMap<usize, Vec<Spare>>,
+    /// Bytes charged for these.
+    bytes: u64,
     /// Fewest bytes held since the last look.
     least: u64,
     /// Bytes that nobody wanted between the last two looks and that are still to be given back, ...
@@ -50,7 +52,7 @@ struct Kept {
 }
 
 impl Spares {
-    /// Bytes charged for them.
+    /// Bytes charged for them, until [`Spares::gone`].
     pub(super) fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
@@ -59,6 +61,7 @@ impl Spares {
     pub(super) fn keep(&self, spare: Spare) {
         let mut kept = self.kept.lock();
         self.held.fetch_add(spare.charged as u64, Ordering::Relaxed);
+        kept.bytes += spare.charged as u64;
         kept.pages.entry(spare.map.len()).or_default().push(spare);
     }
 
@@ -69,40 +72,50 @@ impl Spares {
         }
         let mut kept = self.kept.lock();
         let spare = kept.pages.get_mut(&len)?.pop()?;
-        self.gone(&mut kept, spare.charged as u64);
+        kept.less(spare.charged as u64);
+        self.gone(spare.charged as u64);
         Some(spare)
     }
 
-    /// Gives pages of `need` bytes back at once, or all; answers how many bytes are to be given back to the budget.
+    /// Pages of `need` bytes, or all, to be given back at once.
     #[cold]
-    pub(super) fn give_at_once(&self, need: u64) -> u64 {
-        let mut kept = self.kept.lock();
-        let given = self.take(&mut kept, need);
-        drop(kept);
-        charge_of(&given)
+    pub(super) fn take_now(&self, need: u64) -> Vec<Spare> {
+        self.kept.lock().take(need)
     }
 
-    /// A round of giving back what was not wanted for a while; answers how many bytes are to be given back to the budget.
-    pub(super) fn give_round(&self) -> u64 {
+    /// A round of giving back what was not wanted for a while: some of it.
+    pub(super) fn take_round(&self) -> Vec<Spare> {
         let mut kept = self.kept.lock();
         kept.rounds += 1;
         if kept.rounds >= WAIT_ROUNDS {
             kept.rounds = 0;
             kept.surplus = kept.least;
             kept.portion = (kept.surplus / GIVE_ROUNDS).max(GIVE_MIN);
-            kept.least = self.held();
+            kept.least = kept.bytes;
         }
         let portion = kept.portion.min(kept.surplus);
-        let given = self.take(&mut kept, portion);
-        drop(kept);
-        charge_of(&given)
+        kept.take(portion)
+    }
+
+    /// These bytes are not charged for spare pages any more.
+    pub(super) fn gone(&self, bytes: u64) {
+        let before = self.held.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "more went than was kept");
+    }
+}
+
+impl Kept {
+    fn less(&mut self, bytes: u64) {
+        self.bytes -= bytes;
+        self.least = self.least.min(self.bytes);
+        self.surplus = self.surplus.min(self.bytes);
     }
 
     /// Takes out pages of so many bytes or a little more, the longest first: fewest calls for what they hold.
-    fn take(&self, kept: &mut Kept, bytes: u64) -> Vec<Spare> {
+    fn take(&mut self, bytes: u64) -> Vec<Spare> {
         let (mut taken, mut sum) = (Vec::new(), 0);
         while sum < bytes {
-            let Some(mut longest) = kept.pages.last_entry() else { break };
+            let Some(mut longest) = self.pages.last_entry() else { break };
             match longest.get_mut().pop() {
                 Some(spare) => {
                     sum += spare.charged as u64;
@@ -111,20 +124,10 @@ impl Spares {
                 None => drop(longest.remove()),
             }
         }
-        self.gone(kept, sum);
-        kept.surplus = kept.surplus.saturating_sub(sum);
+        self.less(sum);
+        self.surplus = self.surplus.saturating_sub(sum);
         taken
     }
-
-    fn gone(&self, kept: &mut Kept, bytes: u64) {
-        let before = self.held.fetch_sub(bytes, Ordering::Relaxed);
-        debug_assert!(before >= bytes, "more went than was kept");
-        kept.least = kept.least.min(before - bytes);
-    }
-}
-
-fn charge_of(given: &[Spare]) -> u64 {
-    given.iter().map(|spare| spare.charged as u64).sum()
 }
 
 #[cfg(test)]
@@ -133,6 +136,16 @@ mod tests {
 
     fn spare(len: usize) -> Spare {
         Spare { map: MmapMut::map_anon(len).unwrap(), charged: len / 2 }
+    }
+
+    /// Gives pages back; answers the bytes that were charged for them.
+    fn give(spares: &Spares, given: Vec<Spare>) -> u64 {
+        let bytes = given.iter().map(|spare| spare.charged as u64).sum();
+        let held = spares.held();
+        drop(given);
+        assert_eq!(spares.held(), held, "they are charged for until they are gone");
+        spares.gone(bytes);
+        bytes
     }
 
     #[test]
@@ -152,14 +165,14 @@ mod tests {
             let used = spares.reuse(64 << 10).expect("it is wanted again and again");
             assert!(spares.reuse(64 << 10).is_none());
             spares.keep(used);
-            spares.give_round();
+            give(&spares, spares.take_round());
         }
         assert!(spares.held() <= 64 << 10, "the others went back: {}", spares.held());
 
         // And when nobody wants anything, all of it goes back soon.
         let mut given = 0;
         for _ in 0..3 * WAIT_ROUNDS {
-            given += spares.give_round();
+            given += give(&spares, spares.take_round());
         }
         assert_eq!((given, spares.held()), (32 << 10, 0));
     }
@@ -170,7 +183,7 @@ mod tests {
         for _ in 0..640 {
             spares.keep(spare(1 << 20));
         }
-        let portions: Vec<u64> = (0..4 * WAIT_ROUNDS).map(|_| spares.give_round()).collect();
+        let portions: Vec<u64> = (0..4 * WAIT_ROUNDS).map(|_| give(&spares, spares.take_round())).collect();
         assert_eq!((portions.iter().sum::<u64>(), spares.held()), (320 << 20, 0));
         assert!(portions.iter().all(|portion| *portion <= 20 << 20), "{portions:?}");
     }
@@ -180,8 +193,8 @@ mod tests {
         let spares = Spares::default();
         spares.keep(spare(64 << 10));
         spares.keep(spare(1 << 20));
-        assert_eq!(spares.give_at_once(1), 1 << 19, "the longest first");
-        assert_eq!(spares.give_at_once(u64::MAX), 32 << 10);
-        assert_eq!((spares.give_at_once(1), spares.held()), (0, 0));
+        assert_eq!(give(&spares, spares.take_now(1)), 1 << 19, "the longest first");
+        assert_eq!(give(&spares, spares.take_now(u64::MAX)), 32 << 10);
+        assert!(spares.take_now(1).is_empty() && spares.held() == 0);
     }
 }
