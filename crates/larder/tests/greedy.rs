@@ -101,11 +101,16 @@ async fn fill(remote: &Remote) {
     remote.apply(operation(0, "small", put(Bytes::from_static(b"x")))).await.unwrap();
 }
 
+/// One who wants too much, and another who is not to notice.
+fn two(home: &Home) -> (ConnectOptions, ConnectOptions) {
+    let (greedy, other) = (issue(home, "greedy", &[]), issue(home, "other", &["--rights", "admin"]));
+    (options(home, &greedy), options(home, &other))
+}
+
 #[test]
 fn many_streams_that_read_nothing_fill_no_memory_and_hold_up_no_other() {
     let home = Home::up();
-    let (greedy, other) = (issue(&home, "greedy", &[]), issue(&home, "other", &["--rights", "admin"]));
-    let (greedy, other) = (options(&home, &greedy), options(&home, &other));
+    let (greedy, other) = two(&home);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let other = Remote::connect(&other).await.unwrap();
@@ -170,8 +175,7 @@ async fn begin_and_stop(options: ConnectOptions, path: &'static str) {
 #[test]
 fn messages_that_stop_arriving_fill_no_memory_and_hold_up_no_other() {
     let home = Home::up();
-    let (greedy, other) = (issue(&home, "greedy", &[]), issue(&home, "other", &["--rights", "admin"]));
-    let (greedy, other) = (options(&home, &greedy), options(&home, &other));
+    let (greedy, other) = two(&home);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let other = Remote::connect(&other).await.unwrap();
@@ -212,8 +216,7 @@ fn lease(number: u32, now_ms: u64) -> Lease {
 fn leases_that_no_record_lists_are_bounded_for_one_client_and_others_go_on() {
     const EACH_MAX: u32 = 16_384;
     let home = Home::up();
-    let (greedy, other) = (issue(&home, "greedy", &[]), issue(&home, "other", &["--rights", "admin"]));
-    let (greedy, other) = (options(&home, &greedy), options(&home, &other));
+    let (greedy, other) = two(&home);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let other = Remote::connect(&other).await.unwrap();

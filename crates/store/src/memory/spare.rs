@@ -2,7 +2,7 @@
 //! operating system, a few at a time.
 //!
 //! Giving a page back is dear where it happens: every processor that runs the program has to forget where the page was, and
-//! the one that gives it back waits for all of them, some hundred microseconds on a virtual machine. Hence never under a
+//! the one that gives it back waits for all of them, some tens of microseconds on a virtual machine. Hence never under a
 //! shard's lock, unless the cap is reached; and a page that is used again costs neither that nor being mapped and cleared.
 
 use std::collections::BTreeMap;
