@@ -1,63 +1,28 @@
 //! Load tests as people and programs run them: on our own doors, on a real Redis, and on what is neither.
 
+#[path = "support/resp.rs"]
+mod resp;
 mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
+use resp::Redis;
 use serde_json::Value;
 use support::{Home, Said, pause};
 
-/// A Redis of its own, ended with the test.
-struct Redis {
-    process: Child,
-    port: u16,
+/// The answer to an inline command, up to the end of its first line.
+fn ask(redis: &Redis, command: &str) -> String {
+    let mut socket = TcpStream::connect(&redis.address).unwrap();
+    socket.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+    let mut answer = [0; 200];
+    let len = socket.read(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer[..len]).lines().next().unwrap().to_owned()
 }
 
-impl Redis {
-    /// `None`, and the reader is told, where it is not installed.
-    #[allow(clippy::print_stderr, reason = "told what cannot run")]
-    fn start(arguments: &[&str]) -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let started = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(arguments)
-            .stdout(Stdio::null())
-            .spawn();
-        let Ok(process) = started else {
-            eprintln!("NOT RUN: redis-server is not installed (Debian package redis-server)");
-            return None;
-        };
-        let redis = Self { process, port };
-        for _ in 0..200 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(redis);
-            }
-            pause(25);
-        }
-        panic!("redis-server does not answer");
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    /// The answer to an inline command, up to the end of its first line.
-    fn ask(&self, command: &str) -> String {
-        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        socket.write_all(format!("{command}\r\n").as_bytes()).unwrap();
-        let mut answer = [0; 200];
-        let len = socket.read(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer[..len]).lines().next().unwrap().to_owned()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn url(redis: &Redis) -> String {
+    format!("redis://{}", redis.address)
 }
 
 fn bench(home: &Home, url: &str, more: &[&str]) -> Said {
@@ -81,45 +46,45 @@ fn only_phase(said: &Said) -> Value {
 fn a_real_redis_passes_in_every_profile_and_is_left_as_it_was() {
     let Some(redis) = Redis::start(&[]) else { return };
     let home = Home::new();
-    redis.ask("SET other thing");
-    let said = bench(&home, &redis.url(), &["--json", "--requests", "20000", "-P", "8"]).ends(0);
+    ask(&redis, "SET other thing");
+    let said = bench(&home, &url(&redis), &["--json", "--requests", "20000", "-P", "8"]).ends(0);
     let phase = only_phase(&said);
     assert_eq!((&phase["requests"], &phase["errors"]), (&20_000.into(), &0.into()), "{phase}");
     assert_eq!(phase["verified"], phase["reads"]["count"]);
     assert!(said.err.is_empty(), "with --json standard error is for errors: {}", said.err);
 
-    let open = only_phase(&bench(&home, &redis.url(), &["--json", "--rate", "2k", "--skew", "1.1"]).ends(0));
+    let open = only_phase(&bench(&home, &url(&redis), &["--json", "--rate", "2k", "--skew", "1.1"]).ends(0));
     assert!((1_200..=1_600).contains(&open["requests"].as_u64().unwrap()), "{open}");
     let ttl = ["--json", "--ttl", "150ms", "--mix", "50:50", "--value", "16..1KiB", "--keys", "20000"];
-    let expiring = only_phase(&bench(&home, &redis.url(), &ttl).ends(0));
+    let expiring = only_phase(&bench(&home, &url(&redis), &ttl).ends(0));
     assert!(expiring["absent"].as_u64().unwrap() > 0 && expiring["errors"] == 0, "{expiring}");
 
     let svg = home.path("ramp.svg");
     let ramp = ["--profile", "ramp", "-c", "10", "--duration", "1s", "--svg", svg.to_str().unwrap()];
-    let ramp = bench(&home, &redis.url(), &ramp).ends(0).out;
+    let ramp = bench(&home, &url(&redis), &ramp).ends(0).out;
     assert!(ramp.contains("1 connection ") && ramp.contains("10 connections"), "{ramp}");
     let picture = std::fs::read_to_string(svg).unwrap();
     assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n") && !picture.contains("NaN"));
     let stress = ["--profile", "stress", "-c", "4", "--duration", "1s", "--json", "--keys", "20"];
-    let stress = bench(&home, &redis.url(), &stress).ends(0).json();
+    let stress = bench(&home, &url(&redis), &stress).ends(0).json();
     let names: Vec<_> = stress["phases"].as_array().unwrap().iter().map(|p| p["name"].clone()).collect();
     assert_eq!((names.len(), &names[0], &names[8]), (9, &"1 KiB".into(), &"256 KiB".into()));
     assert!(stress["phases"].as_array().unwrap().iter().all(|p| p["errors"] == 0), "{stress}");
-    assert_eq!(redis.ask("DBSIZE"), ":1", "only what was there before");
+    assert_eq!(ask(&redis, "DBSIZE"), ":1", "only what was there before");
 }
 
 #[test]
 fn a_redis_that_wants_a_password_gets_it_from_a_file_or_the_environment() {
     let Some(redis) = Redis::start(&["--requirepass", "hunter2"]) else { return };
     let home = Home::new();
-    let refused = bench(&home, &redis.url(), &[]).ends(7).says("NOAUTH").says("--token-file");
+    let refused = bench(&home, &url(&redis), &[]).ends(7).says("NOAUTH").says("--token-file");
     assert_eq!(refused.out, "");
     let (right, wrong) = (home.file("right", b"hunter2\n"), home.file("wrong", b"hunter3\n"));
-    bench(&home, &redis.url(), &["--token-file", &wrong]).ends(7).says("WRONGPASS");
-    bench(&home, &redis.url(), &["--token-file", &right]).ends(0);
-    bench(&home, &redis.url(), &["--token-file", &right, "--user", "default"]).ends(0);
-    bench(&home, &redis.url(), &["--user", "default"]).ends(2).says("LARDER_BENCH_TOKEN");
-    let mut command = home.command(&["bench", &redis.url(), "--requests", "100", "--keys", "10", "--json"]);
+    bench(&home, &url(&redis), &["--token-file", &wrong]).ends(7).says("WRONGPASS");
+    bench(&home, &url(&redis), &["--token-file", &right]).ends(0);
+    bench(&home, &url(&redis), &["--token-file", &right, "--user", "default"]).ends(0);
+    bench(&home, &url(&redis), &["--user", "default"]).ends(2).says("LARDER_BENCH_TOKEN");
+    let mut command = home.command(&["bench", &url(&redis), "--requests", "100", "--keys", "10", "--json"]);
     let said: Said = command.env("LARDER_BENCH_TOKEN", "hunter2").output().unwrap().into();
     assert!(!said.ends(0).out.contains("hunter2"));
     bench(&home, "redis://default:hunter2@127.0.0.1:1", &[]).ends(2).says("--token-file");
@@ -131,11 +96,11 @@ fn a_full_redis_is_told_from_one_that_lies() {
         return;
     };
     let home = Home::new();
-    bench(&home, &redis.url(), &["--keys", "100000", "--value", "1KiB"]).ends(5).says("OOM");
+    bench(&home, &url(&redis), &["--keys", "100000", "--value", "1KiB"]).ends(5).says("OOM");
     let Some(evicting) = Redis::start(&["--maxmemory", "3mb", "--maxmemory-policy", "allkeys-random"]) else {
         return;
     };
-    let lost = bench(&home, &evicting.url(), &["--keys", "20000", "--value", "1KiB", "--json"]).ends(6);
+    let lost = bench(&home, &url(&evicting), &["--keys", "20000", "--value", "1KiB", "--json"]).ends(6);
     let phase = only_phase(&lost);
     assert!(phase["faults"]["missing"].as_u64().unwrap() > 100, "{phase}");
     assert_eq!((&phase["faults"]["missing"], &phase["false_answers"]), (&phase["errors"], &phase["errors"]));

@@ -135,7 +135,7 @@ fn seeds() -> Vec<u64> {
 
 #[test]
 fn every_reply_is_that_of_redis() {
-    let Some(redis) = Redis::start() else { return };
+    let Some(redis) = Redis::start(&[]) else { return };
     let home = unlimited();
     let ours = resp::address(&home);
     for seed in seeds() {
@@ -159,7 +159,7 @@ fn every_reply_is_that_of_redis() {
 
 #[test]
 fn values_end_in_both_at_the_same_time() {
-    let Some(redis) = Redis::start() else { return };
+    let Some(redis) = Redis::start(&[]) else { return };
     let home = unlimited();
     let ours = resp::address(&home);
     for protocol in ["2", "3"] {

@@ -1,8 +1,10 @@
 //! A client of the Redis protocol that shows every byte of every reply, in both versions, and a Redis server beside.
 #![allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "every test file uses a part of it")]
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -203,43 +205,50 @@ pub struct Redis {
 
 impl Redis {
     /// `None`, with a word about it, where none is installed, unless under `CI=true`: there nothing may be left out.
-    pub fn start() -> Option<Self> {
+    pub fn start(arguments: &[&str]) -> Option<Self> {
         let missing = "redis-server is not installed (Debian package redis-server)";
         if Command::new("redis-server").arg("--version").output().is_err() {
             assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{missing}");
             eprintln!("NOT RUN: {missing}");
             return None;
         }
-        // Whoever takes the port in between is seen below: the server ends, and nothing answers.
+        // Whoever takes the port in between makes the server end: then another port.
+        (0..10)
+            .find_map(|_| Self::start_once(arguments))
+            .or_else(|| panic!("the Redis server does not listen"))
+    }
+
+    /// `None` if the server ended. That this server listens, and no other on the same port, is seen by its socket file,
+    /// which comes after the port.
+    fn start_once(arguments: &[&str]) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
         let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
         let child = Command::new("redis-server")
+            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--databases", "1"])
+            .args(arguments)
             .args([
-                "--port",
-                &port,
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--databases",
-                "1",
+                OsStr::new("--unixsocket"),
+                socket.as_os_str(),
+                OsStr::new("--dir"),
+                folder.path().as_os_str(),
             ])
-            .arg("--dir")
-            .arg(folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let redis = Self { child, address: format!("127.0.0.1:{port}"), _folder: folder };
-        for _ in 0..200 {
-            if TcpStream::connect(&redis.address).is_ok() {
+        let mut redis = Self { child, address: format!("127.0.0.1:{port}"), _folder: folder };
+        for _ in 0..1_200 {
+            if UnixStream::connect(&socket).is_ok() {
                 return Some(redis);
+            }
+            if redis.child.try_wait().unwrap().is_some() {
+                return None;
             }
             pause(25);
         }
-        panic!("the Redis server does not listen");
+        panic!("the Redis server neither listens nor ends");
     }
 }
 

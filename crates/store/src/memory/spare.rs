@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 /// Rounds after which what nobody wanted meanwhile is given back. A round follows each sweep that has nothing left to do:
 /// twenty a second.
-const WAIT_ROUNDS: u32 = 16;
+const WAIT_ROUNDS: u32 = 8;
 
 /// What is not wanted goes back in so many rounds, ...
 const GIVE_ROUNDS: u64 = 16;
@@ -90,7 +90,9 @@ impl Spares {
         if kept.rounds >= WAIT_ROUNDS {
             kept.rounds = 0;
             kept.surplus = kept.least;
-            kept.portion = (kept.surplus / GIVE_ROUNDS).max(GIVE_MIN);
+            // Of what is left of a surplus no smaller portion is made: it would never end.
+            let portion = (kept.surplus / GIVE_ROUNDS).max(GIVE_MIN);
+            kept.portion = if kept.surplus == 0 { 0 } else { portion.max(kept.portion) };
             kept.least = kept.bytes;
         }
         let portion = kept.portion.min(kept.surplus);
@@ -161,7 +163,7 @@ mod tests {
         assert_eq!(spares.reuse(1 << 20).unwrap().charged, 1 << 19);
 
         // Whoever writes all the time finds what was freed a moment before.
-        for _ in 0..10 * WAIT_ROUNDS {
+        for _ in 0..20 * WAIT_ROUNDS {
             let used = spares.reuse(64 << 10).expect("it is wanted again and again");
             assert!(spares.reuse(64 << 10).is_none());
             spares.keep(used);
@@ -183,7 +185,9 @@ mod tests {
         for _ in 0..640 {
             spares.keep(spare(1 << 20));
         }
-        let portions: Vec<u64> = (0..4 * WAIT_ROUNDS).map(|_| give(&spares, spares.take_round())).collect();
+        let portions: Vec<u64> = (0..2 * WAIT_ROUNDS as usize + GIVE_ROUNDS as usize)
+            .map(|_| give(&spares, spares.take_round()))
+            .collect();
         assert_eq!((portions.iter().sum::<u64>(), spares.held()), (320 << 20, 0));
         assert!(portions.iter().all(|portion| *portion <= 20 << 20), "{portions:?}");
     }
