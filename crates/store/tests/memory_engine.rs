@@ -434,6 +434,28 @@ fn what_expires_gives_its_memory_back_and_what_stays_is_packed() {
 }
 
 #[test]
+fn of_few_large_values_those_that_end_soonest_go_as_well() {
+    let table = table(32 << 20, 3);
+    let value = vec![5; 256 << 10];
+    let key = |n: u64| n.to_be_bytes();
+    // In an order that has nothing to do with their ends, which are seconds apart and days away.
+    let ends = |n: u64| n * 367 % 600;
+    for n in 0..600_u64 {
+        let expiry = Expiry::at_ms(START_MS + 300_000_000 + ends(n) * 1_000);
+        table
+            .lock_one(EVICTS, &key(n))
+            .put(&key(n), &[&value], Version(Hlc::from_ms(START_MS)), expiry)
+            .unwrap();
+    }
+    let held = table.records_of(EVICTS);
+    assert!(held > 90, "most of the cap is in use: {held}");
+    // What came last could not be let go before it came; of the others those stay that end last.
+    let there = (0..600).filter(|n| table.lock_one(EVICTS, &key(*n)).look(&key(*n)) != Look::Nothing);
+    let late = there.filter(|n| ends(*n) >= 600 - 2 * held).count() as u64;
+    assert!(late * 10 > held * 8, "{late} of {held} end late");
+}
+
+#[test]
 fn a_key_that_is_there_throughout_is_met_by_every_scan_while_everything_else_comes_and_goes() {
     let table = Arc::new(table(0, 7));
     let stays = |n: u64| format!("stays {n}").into_bytes();

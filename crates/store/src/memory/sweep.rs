@@ -10,7 +10,7 @@ use larder_format::clock::Hlc;
 use parking_lot::MutexGuard;
 
 use super::ahead::AHEAD_MAX;
-use super::entry::{Entry, Space};
+use super::entry::{Entry, Kind, Space};
 use super::shard::{Found, Shard, Shared};
 use super::wheel;
 use super::{MemoryTable, Place};
@@ -22,22 +22,31 @@ const SWEEP_PORTION: usize = 128;
 /// Least values let go at a time when the table is full.
 const EVICT_MIN: usize = 16;
 
+/// A shard with no more values is not much of a sample of all: others are asked as well.
+const EVICT_FEW: u64 = EVICT_MIN as u64;
+
+/// So many bytes let go are enough, however few values they were.
+const EVICT_BYTES: u64 = 64 << 10;
+
 /// Values let go at a time, as a part of a shard: enough that some page can be emptied after a few times, so that what
 /// follows finds room for long.
 const EVICT_PART: u64 = 32;
 
-/// How often values are let go before a write is refused after all, ...
+/// How often others are asked for values to let go before a write is refused, and once more for each so many bytes that it
+/// needs.
 const EVICT_ROUNDS: usize = 16;
-
-/// ... and once more for each so many bytes that it needs: values may be far smaller than what is to be written.
 const EVICT_ROUND_LEN: usize = 16 << 10;
+
+/// Least that a value takes. Whoever needs so many bytes has values let go as often as that many values may be needed for
+/// it, because it may meet one at a time; no more often, because others may take the room each time.
+const VALUE_LEN_MIN: usize = 64;
 
 /// Most timers looked at in one round, for the sake of whoever waits for the lock.
 const EVICT_LOOK_MAX: usize = 16 << 10;
 
-/// Rounds before a write of so many bytes is refused.
+/// How often values are let go before a write of so many bytes is refused after all.
 pub(super) fn evict_rounds(need: usize) -> usize {
-    EVICT_ROUNDS + need / EVICT_ROUND_LEN
+    EVICT_ROUNDS + need / VALUE_LEN_MIN
 }
 
 /// Timers looked at for each value that may be let go: others may be of no use, or of a namespace that keeps its values.
@@ -162,7 +171,7 @@ impl Shard {
         let mut gone = Gone::new(shared);
         let (mut evicted, mut bytes, mut refiled, mut kept) = (0, 0, 0, Vec::new());
         for looked in 0..EVICT_LOOK_MAX {
-            let is_enough = evicted >= most && bytes >= need as u64;
+            let is_enough = bytes >= need as u64 && (evicted >= most || bytes >= EVICT_BYTES);
             if is_enough || (evicted == 0 && looked > 2 * most * EVICT_LOOK_FACTOR) {
                 break;
             }
@@ -195,6 +204,24 @@ impl Shard {
         self.shrink(shared, 2 * evicted);
         shared.evicted.fetch_add(evicted as u64, Ordering::Relaxed);
         evicted
+    }
+
+    /// When the value ends that may go and ends soonest, in milliseconds. Of many it is known only which stretch of time
+    /// that is in, and when the stretch begins.
+    fn soonest_to_go(&self, shared: &Shared) -> Option<u64> {
+        if self.records > EVICT_FEW {
+            return self.wheel.soonest().and_then(wheel::begin_ms);
+        }
+        let mut soonest = None;
+        self.arena.each_live(|_, entry| {
+            if let Some(ms) = entry.expiry().ms()
+                && entry.kind() != Kind::Record
+                && shared.spaces.evicts(entry.space())
+            {
+                soonest = Some(soonest.map_or(ms, |other: u64| other.min(ms)));
+            }
+        });
+        soonest
     }
 
     /// Entries of whole records that are due, soonest first, until `each` says that it is enough; answers whether it did.
@@ -269,30 +296,44 @@ impl MemoryTable {
         swept
     }
 
-    /// Makes room for a write of `need` bytes in a full table by letting values go that end soonest: first in the shard that is written
-    /// to, which is a sample of all as good as any, then in others that nobody has locked. Answers whether any went.
+    /// Makes room for a write of `need` bytes in a full table by letting values go that end soonest: of the shard that is
+    /// written to, which is a sample of all as good as any, unless it has few; then of the one among it and some others
+    /// that hold something and that nobody has locked whose soonest ends first. Answers whether any went.
     pub(super) fn evict_for(&self, own: &mut Shard, need: usize, random: u32) -> bool {
-        if own.evict(&self.shared, need) > 0 {
+        let is_sample = own.records > EVICT_FEW;
+        if is_sample && own.evict(&self.shared, need) > 0 {
             return true;
         }
-        let soonest = |at: &usize| self.places[*at].cell.soonest.load(Ordering::Relaxed);
-        for round in 0..evict_rounds(need) {
-            let sample = (0..EVICT_SAMPLE).map(|n| {
-                let mixed = random.wrapping_add((round * EVICT_SAMPLE + n) as u32).wrapping_mul(0x9e37_79b1);
-                mixed as usize % self.places.len()
+        for round in 0..EVICT_ROUNDS + need / EVICT_ROUND_LEN {
+            let start =
+                random.wrapping_add(round as u32).wrapping_mul(0x9e37_79b1) as usize % self.places.len();
+            let from_there = (start..self.places.len()).chain(0..start);
+            let others = from_there.filter(|at| self.places[*at].cell.records.load(Ordering::Relaxed) > 0);
+            let sample = others.take(EVICT_SAMPLE).filter_map(|at| {
+                Some((self.places[at].shard.try_lock()?.soonest_to_go(&self.shared)?, Some(at)))
             });
-            let Some(at) = sample.min_by_key(soonest) else { continue };
-            let Some(mut shard) = self.places[at].shard.try_lock() else { continue };
-            let evicted = shard.evict(&self.shared, need);
-            // What went has to leave a page: the own shard may hold nothing and need a whole new one.
-            shard.reclaim(&self.shared, need);
-            shard.pack(&self.shared);
-            self.places[at].publish(&shard);
+            let here = own.soonest_to_go(&self.shared).filter(|_| !is_sample).map(|ms| (ms, None));
+            let evicted = match sample.chain(here).min() {
+                None => continue,
+                Some((_, None)) => own.evict(&self.shared, need),
+                Some((_, Some(at))) => self.evict_at(at, need),
+            };
             if evicted > 0 {
                 return true;
             }
         }
         false
+    }
+
+    /// Lets values of another shard go, if nobody has locked it; answers how many.
+    fn evict_at(&self, at: usize, need: usize) -> usize {
+        let Some(mut shard) = self.places[at].shard.try_lock() else { return 0 };
+        let evicted = shard.evict(&self.shared, need);
+        // What went has to leave a page: the own shard may hold nothing and need a whole new one.
+        shard.reclaim(&self.shared, need);
+        shard.pack(&self.shared);
+        self.places[at].publish(&shard);
+        evicted
     }
 }
 
