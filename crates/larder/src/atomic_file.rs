@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use larder_format::error::Kind;
 use larder_format::rng::{Rng, SystemRng};
 
+use zeroize::Zeroizing;
+
 use crate::failure::{Failure, Outcome, shown};
 
 /// What to do when the file is there already.
@@ -60,6 +62,26 @@ pub fn read(path: &Path, len_max: usize) -> Outcome<Option<Vec<u8>>> {
         return Err(Failure::new(Kind::Damaged, message));
     }
     Ok(Some(bytes))
+}
+
+/// Longest file that [`remove_if`] looks at, in bytes: what this program writes for people is a code, or a page with one.
+const JUDGED_LEN_MAX: usize = 16 << 10;
+
+/// Removes a plain file if what it holds is what it is meant to hold. What is not there, or cannot be read, stays.
+///
+/// # Errors
+/// What the file system says of removing it.
+pub fn remove_if(path: &Path, is_it: impl FnOnce(&[u8]) -> bool) -> Outcome {
+    // Opening a pipe would wait for whoever writes to it.
+    if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(());
+    }
+    let Ok(Some(held)) = read(path, JUDGED_LEN_MAX) else { return Ok(()) };
+    if !is_it(&Zeroizing::new(held)) {
+        return Ok(());
+    }
+    fs::remove_file(path).map_err(|e| Failure::io("remove", path, &e))?;
+    sync_folder(path)
 }
 
 fn beside(path: &Path) -> Outcome<PathBuf> {
@@ -114,6 +136,19 @@ mod tests {
         assert_eq!(read(&path, 5).unwrap().unwrap(), b"three");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_a_plain_file_that_holds_the_right_thing_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        remove_if(&path, |_| true).unwrap();
+        remove_if(dir.path(), |_| true).unwrap();
+        write(&path, b"one", Existing::Keep).unwrap();
+        remove_if(&path, |held| held == b"two").unwrap();
+        assert_eq!(read(&path, 5).unwrap().unwrap(), b"one");
+        remove_if(&path, |held| held == b"one").unwrap();
+        assert_eq!(read(&path, 5).unwrap(), None);
     }
 
     #[test]

@@ -136,6 +136,11 @@ impl Folders {
         self.state.join(format!("{name}.pid"))
     }
 
+    /// Which file holds the recovery code of a vault that is not real yet.
+    pub fn unused_code_note(&self) -> PathBuf {
+        self.state.join("unused-recovery-code")
+    }
+
     /// Held while `larder up` or `down` works, so that two do not work at once.
     pub fn work_lock(&self) -> PathBuf {
         self.state.join("up.lock")

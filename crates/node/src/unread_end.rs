@@ -6,7 +6,7 @@ use std::path::Path;
 use larder_format::rng::SystemRng;
 use larder_format::size::show;
 use larder_store::api::StoreError;
-use larder_store::log::{EndLoss, LogConfig, LogStore};
+use larder_store::log::{AsideFile, EndLoss, LogConfig, LogStore};
 
 use crate::NodeError;
 use crate::maintenance::lost_words;
@@ -73,4 +73,42 @@ pub fn give_up(data_dir: &Path) -> Result<Option<GivenUp>, NodeError> {
         return Ok(None);
     }
     Ok(LogStore::give_up_end(data_dir, LogConfig::default(), &mut SystemRng)?.map(GivenUp::from))
+}
+
+/// A file that was kept aside when the end of the log was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aside {
+    /// What it is called, in the data folder.
+    pub name: String,
+    /// Its length, in bytes.
+    pub len: u64,
+}
+
+impl From<AsideFile> for Aside {
+    fn from(file: AsideFile) -> Self {
+        Self { name: file.name, len: file.len }
+    }
+}
+
+/// Files of a data folder that were kept aside when the end of its log was given up. Changes nothing.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn kept_aside(data_dir: &Path) -> Result<Vec<Aside>, NodeError> {
+    if !data_dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    Ok(LogStore::kept_aside(data_dir)?.into_iter().map(Aside::from).collect())
+}
+
+/// Removes them, whether a node runs or not; answers which went. What an interrupted giving-up still needs stays until the
+/// node was started.
+///
+/// # Errors
+/// If the folder cannot be read or changed.
+pub fn remove_aside(data_dir: &Path) -> Result<Vec<Aside>, NodeError> {
+    if !data_dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    Ok(LogStore::remove_aside(data_dir)?.into_iter().map(Aside::from).collect())
 }

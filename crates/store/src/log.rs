@@ -63,7 +63,7 @@ pub use listing::LeaseProbe;
 pub use open::OpenReport;
 use queue::Log;
 pub use scrub::{DamagedItem, ScrubCursor, ScrubReport, Scrubber};
-pub use unread::{EndLoss, UnreadFile};
+pub use unread::{AsideFile, EndLoss, UnreadFile};
 
 /// How a log store is set up.
 #[derive(Debug, Clone, Copy)]

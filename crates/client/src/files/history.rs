@@ -144,17 +144,34 @@ impl Vault {
         Ok(gone)
     }
 
-    /// After a deleted file was restored: what was to end with it lives on as long as the file.
-    pub(crate) async fn prolong_versions(&self, key: SealedKey, expiry: Expiry) -> Result<(), Failure> {
+    /// After a deleted file was restored: what was to end with it lives on as long as the file. `same`: the version that the
+    /// file is again, which goes, because it would be there twice; last, so that all lifetimes are known until they are
+    /// set.
+    pub(crate) async fn prolong_versions(
+        &self,
+        key: SealedKey,
+        expiry: Expiry,
+        same: Option<Version>,
+    ) -> Result<(), Failure> {
         let history = self.history(key).await?;
         // Deleting cut all lifetimes to the same end; what ends before that has an end of its own.
         let Some(end) = history.files().map(|(_, kept)| kept.found.expiry).max() else { return Ok(()) };
         let lifetime = expiry.ms().map_or(LifetimeRequest::Never, LifetimeRequest::Until);
-        for (_, kept) in history.files().filter(|(_, kept)| kept.found.expiry == end && end < expiry) {
+        let ends_with_it = |kept: &Kept| kept.found.expiry == end && end < expiry;
+        for (_, kept) in history.files().filter(|(called, kept)| Some(*called) != same && ends_with_it(kept))
+        {
             let ask = Ask::Touch { condition: Condition::Version(kept.found.version), lifetime };
             self.change(self.files, kept.record.as_bytes(), ask).await?;
         }
-        Ok(())
+        let Some((_, same)) = history.files().find(|(called, _)| Some(*called) == same) else {
+            return Ok(());
+        };
+        let ask = Ask::Delete { condition: Condition::Version(same.found.version) };
+        match self.change(self.files, same.record.as_bytes(), ask).await {
+            // Whoever may only add leaves it: it is one version too many, and ends by itself.
+            Err(denied) if denied.kind == Kind::Denied => Ok(()),
+            done => done.map(drop),
+        }
     }
 
     /// Deletes a record whatever it is; whether it was there.

@@ -8,22 +8,25 @@ use larder_format::head::{DirId, EntryTarget};
 use larder_format::ids::BlobId;
 use larder_format::limits::LEASE_BLOBS_MAX;
 use larder_format::manifest::Content;
+use larder_format::namespace::LifetimeRequest;
+use larder_format::operation::{Condition, Outcome};
 use larder_format::record::Version;
 use larder_seal::names::SealedKey;
 use larder_seal::tree::{Step, TreeWalker};
 use larder_wire::answer::Failure;
+use larder_wire::request::Ask;
 use tokio::task::JoinSet;
 
 use super::content::Uploaded;
 use super::damage::damaged;
 use super::history::History;
-use super::put::{NewFile, PutOptions, PutReport};
+use super::put::{NewFile, PutOptions, PutReport, at};
 use super::remove::FILES_AT_ONCE;
 use super::trail::{Deleted, name_is_taken};
 use crate::directory::Standing;
 use crate::path::VaultPath;
 use crate::remote::{Lease, Scan};
-use crate::vault::{OpenFile, Vault, record_key, seal_failure};
+use crate::vault::{OpenFile, Vault, record_key, seal_failure, unexpected};
 
 /// What was brought back.
 #[derive(Debug, Clone)]
@@ -178,9 +181,48 @@ impl Vault {
         let options = PutOptions { over_damaged: true, ..PutOptions::default() };
         let report = self.commit(dir, path, name, &new, &options).await?;
         if report.replaced.is_none() {
-            self.prolong_versions(key, report.expiry).await?;
+            self.prolong_versions(key, report.expiry, None).await?;
         }
         Ok(report)
+    }
+
+    /// Brings a file back that was deleted with its folder: as what it was, with its identity and in its place in the chain of
+    /// versions, so that the version it was is not kept beside it. If something has its name by now: as
+    /// [`Vault::restore_file`], which keeps that as a version.
+    async fn bring_back(
+        &self,
+        dir: DirId,
+        path: &VaultPath,
+        name: &str,
+        version: Version,
+    ) -> Result<PutReport, Failure> {
+        let key = self.names.entry_key(dir, name);
+        let old = self.file_in(dir, path, name, Some(version)).await?;
+        let lease = self.lease_again(key, &old).await.map_err(|f| damaged(path, f))?;
+        let (mut put, revision) = self.file_again(key, name, &old, old.info.moves, old.manifest.revision)?;
+        put.condition = Condition::Absent;
+        put.lifetime = LifetimeRequest::Default;
+        put.tokens = lease.iter().map(|(token, _)| *token).collect();
+        put.not_after_ms = lease.map(|(_, deadline_ms)| deadline_ms);
+        let mut may_be_listed = false;
+        let outcome = self.put_once(key, Ask::Put(put), &mut may_be_listed).await;
+        if let (false, Some((token, _))) = (may_be_listed, lease) {
+            self.give_up(token).await;
+        }
+        let (written, expiry) = match outcome.map_err(|f| at(path, f))? {
+            Outcome::Written { version, expiry } => (version, expiry),
+            Outcome::Conflict { .. } => return self.restore_file(dir, path, name, version).await,
+            other => return Err(unexpected(&other)),
+        };
+        self.wrote(key.as_bytes(), written, revision)?;
+        if !self.takes_entries(dir).await? {
+            let condition = Condition::Version(written);
+            self.change(self.files, key.as_bytes(), Ask::Delete { condition }).await?;
+            return Err(Failure::new(Kind::Conflict, format!("{path}: its folder is being deleted")));
+        }
+        self.prolong_versions(key, expiry, Some(version)).await?;
+        let (size, content_hash) = (old.manifest.size, old.manifest.content_hash);
+        Ok(PutReport { version: written, replaced: None, not_kept: false, expiry, size, content_hash })
     }
 
     /// The same file once more, its blobs leased anew.
@@ -220,7 +262,7 @@ impl Vault {
                         let (vault, dir) = (self.clone(), folder.id);
                         files.spawn(async move {
                             let name = path.names().last().cloned().unwrap_or_default();
-                            let result = vault.restore_file(dir, &path, &name, version).await;
+                            let result = vault.bring_back(dir, &path, &name, version).await;
                             (path, result)
                         });
                     }

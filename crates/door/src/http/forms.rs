@@ -60,8 +60,10 @@ pub fn data(body: &[u8]) -> Result<Value, Bad> {
             "{\"data\":base64,\"ttl\":seconds}; send bytes with Content-Type: application/octet-stream",
         )
     })?;
-    let data =
-        BASE64.decode(form.data.as_bytes()).map_err(|e| Bad::new(format!("data is not base64: {e}")))?;
+    let data = BASE64.decode(form.data.as_bytes()).map_err(|e| {
+        // Its words end in a full stop, and answers add one.
+        Bad::new(format!("the field data is not base64: {}", e.to_string().trim_end_matches('.')))
+    })?;
     Ok(Value { data: data.into(), ttl_ms: ttl_ms(form.ttl.as_ref())? })
 }
 

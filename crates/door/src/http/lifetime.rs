@@ -14,8 +14,12 @@ const DIGITS_MAX: usize = 15;
 /// node to refuse.
 pub fn parse(text: &str) -> Result<u64, Bad> {
     let shown = || text.chars().take(40).collect::<String>();
-    let bad =
-        || Bad::new(format!("ttl is not a number of seconds ttl={}; write for instance 300 or 0.5", shown()));
+    let bad = || {
+        Bad::new(format!(
+            "the lifetime is not a number of seconds ttl={}; write for instance 300 or 0.5",
+            shown()
+        ))
+    };
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if !digits(whole) || !digits(part) || part.len() > 3 {

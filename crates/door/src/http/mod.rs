@@ -24,7 +24,8 @@ pub mod ranges;
 pub mod suspicion;
 pub mod target;
 
-/// What is wrong with a request, in words that say what to do: lower-case, without a full stop.
+/// What is wrong with a request, in words that say what to do: lower-case, without a full stop. They do not begin with a name
+/// that has to be written as it is (`ttl`): answers make sentences of them, with a first capital.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Bad(pub String);

@@ -49,7 +49,7 @@ fn read_into<const N: usize>(
             return Err(Bad::new(format!("unknown query parameter name={name}; {known}")));
         };
         if values[at].is_some() {
-            return Err(Bad::new(format!("query parameter is there twice name={name}")));
+            return Err(Bad::new(format!("a query parameter is there twice name={name}")));
         }
         values[at] = Some(value()?);
     }

@@ -318,11 +318,12 @@ fn ttl_ms(text: Option<Vec<u8>>) -> Result<Option<u64>, Bad> {
 fn takes(text: &[u8]) -> Result<u32, Bad> {
     number(text)
         .filter(|reads| (1..=TAKES_MAX).contains(reads))
-        .ok_or_else(|| Bad::new(format!("reads must be a whole number from 1 to {TAKES_MAX}")))
+        .ok_or_else(|| Bad::new(format!("the parameter reads must be a whole number from 1 to {TAKES_MAX}")))
 }
 
 fn step(text: &[u8]) -> Result<i64, Bad> {
-    whole(text).ok_or_else(|| Bad::new("by must be a whole number of 64 bits, for instance 1 or -5"))
+    whole(text)
+        .ok_or_else(|| Bad::new("the parameter by must be a whole number of 64 bits, for instance 1 or -5"))
 }
 
 /// A whole number of 64 bits in decimal digits, as counters are stored: one way of writing each.
@@ -354,9 +355,9 @@ fn page(query: Option<&str>) -> Result<Page, Bad> {
     let [prefix, limit, cursor] = query::read(query, ["prefix", "limit", "cursor"])?;
     let limit = match limit {
         None => PAGE_KEYS_DEFAULT,
-        Some(text) => number(&text)
-            .filter(|limit| (1..=PAGE_KEYS_MAX).contains(limit))
-            .ok_or_else(|| Bad::new(format!("limit must be a number from 1 to {PAGE_KEYS_MAX}")))?,
+        Some(text) => number(&text).filter(|limit| (1..=PAGE_KEYS_MAX).contains(limit)).ok_or_else(|| {
+            Bad::new(format!("the parameter limit must be a number from 1 to {PAGE_KEYS_MAX}"))
+        })?,
     };
     Ok(Page {
         prefix: prefix.unwrap_or_default().into(),

@@ -70,6 +70,35 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
+fn what_is_wrong_reads_as_a_sentence_and_names_stay_as_they_are_written() {
+    let names = ["ttl", "reads", "by", "limit", "cursor", "prefix", "key", "data"];
+    let words = |method: Method, path: &str, query| match decode(&method, path, Some(query)) {
+        Err(Unroutable::Bad(bad)) => bad.0,
+        other => panic!("{path}?{query}: {other:?}"),
+    };
+    let mut said = vec![crate::http::forms::data(br#"{"data":"?"}"#).unwrap_err().0];
+    for (method, path, query) in [
+        (Method::PUT, "/v1/data/x", "ttl=x"),
+        (Method::PUT, "/v1/data/x", "reads=x"),
+        (Method::PUT, "/v1/data/x", "ttl=1&ttl=2"),
+        (Method::POST, "/v1/data/x/increment", "by=x"),
+        (Method::GET, "/v1/keys", "limit=x"),
+        (Method::GET, "/v1/keys", "cursor=!"),
+        (Method::GET, "/v1/watch", "cursor=!"),
+        (Method::GET, "/v1/watch", "prefix=a&key=b"),
+        (Method::GET, "/v1/data/x", "other=1"),
+    ] {
+        said.push(words(method, path, query));
+    }
+    for words in said {
+        let first = words.split(' ').next().unwrap();
+        assert!(first.starts_with(|letter: char| letter.is_ascii_lowercase()), "{words}");
+        assert!(!names.contains(&first), "answers would write {first} with a capital: {words}");
+        assert!(!words.ends_with('.'), "{words}");
+    }
+}
+
+#[test]
 fn a_lifetime_in_the_query() {
     let put = |query| decode(&Method::PUT, "/v1/data/x", Some(query));
     assert!(matches!(put("ttl=1.5"), Ok(Asked::Put { ttl_ms: Some(1500), may_be_json: false, .. })));

@@ -19,6 +19,7 @@ pub mod export;
 pub mod find;
 pub mod fsck;
 pub mod get;
+pub mod given_back;
 pub mod lifetime;
 pub mod listing;
 pub mod lock;

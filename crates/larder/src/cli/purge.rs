@@ -11,8 +11,9 @@ use larder_format::error::Kind;
 use larder_format::retention::Keep;
 use serde_json::{Value, json};
 
+use crate::cli::given_back::{Before, GivenBack};
 use crate::cli::several::Several;
-use crate::cli::{Context, node, report, trash};
+use crate::cli::{Context, given_back, report, trash};
 use crate::duration;
 use crate::failure::{Failure, Outcome, clean};
 use crate::moment;
@@ -201,13 +202,18 @@ fn say_plan(context: &Context, vault: &Arc<Vault>, args: &Args, plan: &Plan) -> 
         0 => String::new(),
         kept => format!("; {} would stay", size::count(kept, "older version")),
     };
-    context.output.note(&if plan.is_empty() { words } else { format!("would delete {words}{kept}") });
+    let shared = "what they share with anything that stays does not come back";
+    context.output.note(&if plan.is_empty() {
+        words
+    } else {
+        format!("would delete {words}{kept}; {shared}")
+    });
     Ok(())
 }
 
 /// Deletes what was worked out and shown, and nothing else; then has the node give the space back.
 async fn carry_out(context: &Context, vault: &Arc<Vault>, plan: &Plan) -> Outcome {
-    let before = vault.remote().status().await?.store_bytes;
+    let before = Before::look(vault.remote()).await?;
     let progress = Progress::begin("deleting", context.output);
     progress.meter().expect(plan.trashed.len() as u64 + plan.report.versions, plan.bytes());
     let mut gone = 0;
@@ -222,38 +228,13 @@ async fn carry_out(context: &Context, vault: &Arc<Vault>, plan: &Plan) -> Outcom
     };
     let versions = vault.purge_listed(&plan.versions, each).await?;
     drop(progress);
-    let freed = give_back(context, vault, before).await?;
+    let freed = before.give_back(context, vault.remote()).await?;
     context.output.document(&document(plan, false, Some((gone, versions, freed))))?;
-    context.output.note(&format!("deleted for good: {}; {}", plan.words(), freed_words(freed)));
+    context.output.note(&format!("deleted for good: {}; {}", plan.words(), given_back::words(freed)));
     Ok(())
 }
 
-/// Has the node collect. Answers how much less its store takes than before; `None` if it is collecting already.
-///
-/// # Errors
-/// What the node says.
-pub async fn give_back(context: &Context, vault: &Arc<Vault>, before: u64) -> Outcome<Option<u64>> {
-    match node::collect::collect(context, vault.remote()).await {
-        Ok(_) => {
-            let after = vault.remote().status().await?.store_bytes;
-            Ok(Some(before.saturating_sub(after)))
-        }
-        Err(failure) if failure.kind() == Some(Kind::Conflict) => Ok(None),
-        Err(failure) => {
-            Err(failure.context("what was to go is deleted, but the space is not given back yet"))
-        }
-    }
-}
-
-/// What came back, in words.
-pub fn freed_words(freed: Option<u64>) -> String {
-    match freed {
-        Some(bytes) => format!("the disk has {} more", size::show(bytes)),
-        None => "the node is giving space back already".to_owned(),
-    }
-}
-
-fn document(plan: &Plan, dry_run: bool, done: Option<(u64, Gone, Option<u64>)>) -> Value {
+fn document(plan: &Plan, dry_run: bool, done: Option<(u64, Gone, Option<GivenBack>)>) -> Value {
     let versions: Vec<_> = plan
         .shown
         .iter()
@@ -269,7 +250,7 @@ fn document(plan: &Plan, dry_run: bool, done: Option<(u64, Gone, Option<u64>)>) 
     if let (Some((gone, versions, freed)), Some(fields)) = (done, document.as_object_mut()) {
         fields.insert("trashed_deleted".to_owned(), gone.into());
         fields.insert("versions_deleted".to_owned(), versions.versions.into());
-        fields.insert("freed_bytes".to_owned(), freed.into());
+        given_back::add_fields(fields, freed);
     }
     document
 }

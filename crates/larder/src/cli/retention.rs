@@ -10,7 +10,8 @@ use larder_format::limits::TTL_MS_MAX;
 use larder_format::retention::{Keep, KeepRule, LifetimeRule, RETENTION_RULES_MAX, Rule, TRASH_MS_MIN};
 use serde_json::{Value, json};
 
-use crate::cli::{Context, purge, report};
+use crate::cli::given_back::{Before, GivenBack};
+use crate::cli::{Context, given_back, report};
 use crate::duration;
 use crate::failure::{Failure, Outcome, clean};
 use crate::progress::Progress;
@@ -284,7 +285,7 @@ fn apply(context: &Context, args: &ApplyArgs) -> Outcome {
                 }
             }
         }
-        let before = vault.remote().status().await?.store_bytes;
+        let before = Before::look(vault.remote()).await?;
         let progress = Progress::begin("deleting", context.output);
         progress.meter().expect(planned.versions, planned.bytes);
         // What was counted and asked about, and nothing that came to be superfluous since.
@@ -295,18 +296,18 @@ fn apply(context: &Context, args: &ApplyArgs) -> Outcome {
         let gone = gone.await?;
         let done = VersionsReport { versions: gone.versions, bytes: gone.bytes, ..planned };
         drop(progress);
-        let freed = purge::give_back(context, vault, before).await?;
+        let freed = before.give_back(context, vault.remote()).await?;
         context.output.document(&applied(&done, false, Some(freed)))?;
         let left = match planned.versions - gone.versions {
             0 => String::new(),
             left => format!(" ({left} of them changed meanwhile and stay)"),
         };
-        context.output.note(&format!("deleted {words}{left}; {kept} stay; {}", purge::freed_words(freed)));
+        context.output.note(&format!("deleted {words}{left}; {kept} stay; {}", given_back::words(freed)));
         report::unreadable(done.damaged, "records")
     })
 }
 
-fn applied(report: &VersionsReport, dry_run: bool, freed: Option<Option<u64>>) -> Value {
+fn applied(report: &VersionsReport, dry_run: bool, freed: Option<Option<GivenBack>>) -> Value {
     let mut document = json!({
         "dry_run": dry_run,
         "files": report.files,
@@ -315,7 +316,7 @@ fn applied(report: &VersionsReport, dry_run: bool, freed: Option<Option<u64>>) -
         "versions_kept": report.kept,
     });
     if let (Some(freed), Some(fields)) = (freed, document.as_object_mut()) {
-        fields.insert("freed_bytes".to_owned(), freed.into());
+        given_back::add_fields(fields, freed);
     }
     document
 }

@@ -9,6 +9,7 @@ use larder_format::error::Kind;
 use crate::cli::Context;
 use crate::doctor::Finding;
 use crate::failure::shown;
+use crate::size;
 
 /// Most files looked at in one folder: config and state have a handful, and a store's files are counted by the node.
 const FILES_MAX: usize = 10_000;
@@ -41,6 +42,26 @@ pub(super) fn look(context: &Context, findings: &mut Vec<Finding>) {
         )),
     }
     file_system(folders.data(), findings);
+    kept_aside(folders.data(), findings);
+}
+
+/// What was given up and kept takes room for nothing, unless somebody hopes for it.
+fn kept_aside(data: &Path, findings: &mut Vec<Finding>) {
+    let Ok(kept) = larder_node::unread_end::kept_aside(data) else { return };
+    let bytes = kept.iter().map(|file| file.len).sum();
+    if !kept.is_empty() {
+        findings.push(Finding::advice(
+            "data folder",
+            format!(
+                "{} that the disk could not read {} kept aside and {} {}",
+                size::count(kept.len() as u64, "file"),
+                if kept.len() == 1 { "is" } else { "are" },
+                if kept.len() == 1 { "takes" } else { "take" },
+                size::show(bytes)
+            ),
+            "larder node unread --remove, when nobody hopes to get anything back from there",
+        ));
+    }
 }
 
 /// Collects what others can reach in a folder, itself included.

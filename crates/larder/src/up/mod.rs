@@ -8,6 +8,7 @@
 //! before anything runs that would have to be stopped again.
 
 pub mod agent;
+pub mod code_file;
 pub mod connect;
 pub mod foreground;
 pub mod namespaces;
@@ -29,7 +30,7 @@ use crate::failure::Outcome;
 use crate::life::{pid_file, process};
 use crate::passphrase::Passphrase;
 use crate::settings::{self, Given, Resolved};
-use crate::vault_header::{kept, pin};
+use crate::vault_header::kept;
 
 /// The node's pid file name, and what people call it.
 pub const NODE: &str = "node";
@@ -124,11 +125,14 @@ pub fn run(
         recovery_code: vault.recovery_code,
         namespaces_created,
     };
-    hand_over(&report).map_err(|failure| vault::not_handed_over(&report, failure))?;
+    if let Err(failure) = hand_over(&report) {
+        // If it cannot be removed now, the next `up` does it.
+        let _ = code_file::clear_unused(folders);
+        return Err(vault::not_handed_over(&report, failure));
+    }
     if let Some(header) = &vault.header_to_place {
-        // Of a vault that is no more: there was no header here, and the node had none.
-        pin::forget(folders)?;
-        vault::put_in_place(folders, header)?;
+        let code = report.recovery_code.as_ref().map(|code| code.as_str());
+        vault::place_new(folders, wishes, header, code)?;
     }
     vault::remember(folders)?;
     match kept::refresh(folders, context.output) {

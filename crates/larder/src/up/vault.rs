@@ -15,13 +15,13 @@ use zeroize::Zeroizing;
 
 use crate::agent::client::Agent;
 use crate::agent::protocol::{Request, Response, Secret};
-use crate::atomic_file::{self, Existing};
+use crate::atomic_file::Existing;
 use crate::cli::Context;
 use crate::failure::{Failure, Outcome, shown};
 use crate::folders::Folders;
 use crate::output::{Output, Tone};
 use crate::passphrase::Passphrase;
-use crate::up::{Report, Wishes};
+use crate::up::{Report, Wishes, code_file};
 use crate::vault_header::file::{self, Local};
 use crate::vault_header::kept;
 use crate::vault_header::pin::{self, Trust};
@@ -64,7 +64,7 @@ pub fn check_before_start(
         Local::Damaged(failure) => return Err(failure.hint("put the file back from a backup")),
         Local::Missing => {}
     }
-    check_code_file(wishes)?;
+    check_code_file(folders, wishes)?;
     match passphrase {
         Passphrase::Nowhere => {
             Err(Failure::invalid("a new vault needs a passphrase, and there is no terminal to ask on")
@@ -94,7 +94,9 @@ pub(super) fn has_store(folders: &Folders) -> bool {
     std::fs::read_dir(folders.data()).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-fn check_code_file(wishes: &Wishes) -> Outcome {
+fn check_code_file(folders: &Folders, wishes: &Wishes) -> Outcome {
+    // Of an `up` that was cut short: there is no vault that it opens.
+    code_file::clear_unused(folders)?;
     match &wishes.recovery_code_file {
         Some(path) if path.exists() => {
             Err(Failure::new(Kind::Conflict, format!("{} is there already", shown(path)))
@@ -120,7 +122,7 @@ pub fn ensure(context: &Context, wishes: &Wishes, passphrase: Passphrase) -> Out
                 take_back(context, &header, &lost)?;
                 (header, true)
             }
-            None => return create(wishes, passphrase, &mut agent),
+            None => return create(folders, wishes, passphrase, &mut agent),
         },
     };
     check_pin(context, wishes, &header)?;
@@ -286,6 +288,24 @@ fn only_others(missing: &str, pin: &pin::Pin) -> Failure {
         .hint("put vault.header back from a backup; or, if another vault is meant: larder up --vault ID")
 }
 
+/// Makes a new vault real, once its recovery code was handed over. If that fails for certain, the code's file goes: it opens
+/// nothing.
+///
+/// # Errors
+/// As [`put_in_place`].
+pub fn place_new(folders: &Folders, wishes: &Wishes, header: &[u8], code: Option<&str>) -> Outcome {
+    code_file::counts(folders)?;
+    // Of a vault that is no more: there was no header here, and the node had none.
+    let placed = pin::forget(folders).and_then(|()| put_in_place(folders, header));
+    if placed.is_err()
+        && matches!(file::look(folders), Ok(Local::Missing))
+        && let (Some(path), Some(code)) = (&wishes.recovery_code_file, code)
+    {
+        code_file::withdraw(path, code)?;
+    }
+    placed
+}
+
 /// Puts a vault's header file in its place.
 ///
 /// # Errors
@@ -317,8 +337,8 @@ pub fn not_handed_over(report: &Report, failure: Failure) -> Failure {
     Failure::new(Kind::Io, message)
 }
 
-fn create(wishes: &Wishes, passphrase: Passphrase, agent: &mut Agent) -> Outcome<Vault> {
-    check_code_file(wishes)?;
+fn create(folders: &Folders, wishes: &Wishes, passphrase: Passphrase, agent: &mut Agent) -> Outcome<Vault> {
+    check_code_file(folders, wishes)?;
     let Response::Created { header, recovery_code } = agent.ask(&Request::Create(passphrase.new_one()?))?
     else {
         return Err(Failure::new(Kind::Bug, "the agent did not answer with a new vault"));
@@ -328,8 +348,7 @@ fn create(wishes: &Wishes, passphrase: Passphrase, agent: &mut Agent) -> Outcome
         .map_err(|_| Failure::new(Kind::Bug, "the recovery code is not text"))?;
     let code = Zeroizing::new(code.to_owned());
     if let Some(path) = &wishes.recovery_code_file {
-        let line = Zeroizing::new(format!("{}\n", code.as_str()));
-        atomic_file::write(path, line.as_bytes(), Existing::Keep)?;
+        code_file::write(folders, path, &code)?;
     }
     let header_to_place = Some(header);
     Ok(Vault { id, locked: false, restored: false, recovery_code: Some(code), header_to_place })

@@ -147,6 +147,36 @@ fn older_versions_go_and_the_current_one_never() {
 }
 
 #[test]
+fn what_older_versions_share_with_what_stays_is_not_said_to_come_back() {
+    const LEN: u64 = 3_000_000;
+    let home = Home::up();
+    home.run_with(&["put", "-", "/f"], &noise(LEN as usize, 7)).ends(0);
+    // The same chunks in another version, and in another file.
+    home.run(&["attr", "/f", "kind=noise"]).ends(0);
+    home.run_with(&["put", "-", "/g"], &noise(LEN as usize, 8)).ends(0);
+    home.run(&["cp", "/g", "/copy"]).ends(0);
+    home.run(&["rm", "/copy"]).ends(0);
+    home.run(&["purge", "--trash", "--versions", "-n"])
+        .ends(0)
+        .says("1 deleted thing and 1 older version, 5.72 MiB")
+        .says("what they share with anything that stays does not come back");
+    let done = home.run(&["purge", "--trash", "--versions", "--yes", "--json"]).ends(0).json();
+    assert_eq!(done["bytes"].as_u64(), Some(2 * LEN), "their content: {done}");
+    assert!(done["unneeded_bytes"].as_u64().unwrap() < 20_000, "two records: {done}");
+
+    // What nothing else has comes back.
+    home.run_with(&["put", "-", "/f"], b"x").ends(0);
+    let said = home.run(&["purge", "--versions", "--yes", "--json"]).ends(0).json();
+    let unneeded = said["unneeded_bytes"].as_u64().unwrap();
+    assert!((LEN..LEN + 200_000).contains(&unneeded), "{said}");
+    home.run_with(&["put", "-", "/g"], b"x").ends(0);
+    home.run(&["purge", "--versions", "--yes"])
+        .ends(0)
+        .says("deleted for good: 1 older version, 2.86 MiB; 2.8")
+        .says("MiB of what is stored was needed by nothing else; the disk has ");
+}
+
+#[test]
 fn a_terminal_is_asked_before_folders_go_and_before_anything_goes_for_good() {
     let home = filled();
     let mut session = Session::start(&home, &["rm", "-r", "/t"]);

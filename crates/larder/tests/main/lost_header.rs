@@ -3,7 +3,7 @@
 
 use std::process::Stdio;
 
-use crate::support::{Home, Said};
+use crate::support::{Home, Said, pause};
 use bytes::Bytes;
 use larder_client::connection::ConnectOptions;
 use larder_client::remote::Remote;
@@ -144,6 +144,72 @@ fn no_vault_is_made_before_its_recovery_code_was_handed_over() {
     assert_eq!(up["vault"]["created"], true);
     assert_eq!(up["recovery_code"].as_str().map(str::len), Some(41));
     home.run_with(&["put", "-", "/f"], b"x").ends(0);
+}
+
+#[test]
+fn the_file_of_a_code_that_came_to_nothing_is_not_in_the_way() {
+    let home = Home::new();
+    let (passphrase, code) = (home.path("passphrase"), home.path("code"));
+    let arguments = [
+        "--json",
+        "up",
+        "--listen",
+        "127.0.0.1:0",
+        "--passphrase-file",
+        passphrase.to_str().unwrap(),
+        "--recovery-code-file",
+        code.to_str().unwrap(),
+    ];
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let said: Said = home.command(&arguments).stdout(full).stderr(Stdio::piped()).output().unwrap().into();
+    said.ends(1);
+    assert!(!header_file(&home).exists() && !code.exists(), "no vault, and no code of one");
+
+    // Killed while it hands the code over: the file stays, and the next one knows what it is.
+    let killed = || {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        fill(&writer);
+        let mut child = home.command(&arguments).stdout(writer).stderr(Stdio::null()).spawn().unwrap();
+        while !code.exists() {
+            pause(5);
+        }
+        pause(200);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    killed();
+    assert!(!header_file(&home).exists() && code.exists());
+    let unused = std::fs::read_to_string(&code).unwrap();
+
+    // What somebody else put there stays, as ever.
+    home.file("code", b"mine\n");
+    home.run(&arguments).ends(4).says("there already");
+    assert_eq!(std::fs::read_to_string(&code).unwrap(), "mine\n");
+    home.file("code", unused.as_bytes());
+    home.run(&arguments).ends(4).says("there already");
+    std::fs::remove_file(&code).unwrap();
+
+    killed();
+    let up = home.run(&arguments).ends(0).json();
+    let used = std::fs::read_to_string(&code).unwrap();
+    assert_eq!(up["recovery_code"], used.trim());
+    home.run(&["lock"]).ends(0);
+    home.run(&["unlock", "--recovery-code-file", code.to_str().unwrap()]).ends(0);
+    // A code that counts is never taken for one that does not.
+    home.run(&["down"]).ends(0);
+    home.run(&arguments).ends(0);
+    assert_eq!(std::fs::read_to_string(&code).unwrap(), used);
+}
+
+/// Fills a pipe that nobody reads, so that whoever writes to it waits.
+fn fill(writer: &std::io::PipeWriter) {
+    use std::os::fd::AsFd;
+    let mode = rustix::fs::OFlags::NONBLOCK;
+    let before = rustix::fs::fcntl_getfl(writer.as_fd()).unwrap();
+    rustix::fs::fcntl_setfl(writer.as_fd(), before | mode).unwrap();
+    while std::io::Write::write(&mut &*writer, &[0; 4096]).is_ok() {}
+    while std::io::Write::write(&mut &*writer, &[0]).is_ok() {}
+    rustix::fs::fcntl_setfl(writer.as_fd(), before).unwrap();
 }
 
 #[test]

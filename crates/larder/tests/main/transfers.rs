@@ -94,12 +94,16 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     assert_eq!(home.run(&["put", "--json", "-n", &file, "/f"]).ends(0).json()["would"], "new");
     home.run(&["stat", "/f"]).ends(3);
 
-    home.run(&["put", text(&tree), "/"]).ends(0);
+    let done = home.run(&["put", "--json", text(&tree), "/"]).ends(0).json();
+    for count in ["files", "folders", "bytes", "unchanged"] {
+        assert_eq!(done[count], last[count], "the plan and what was done: {count}");
+    }
     home.file("tree/src/a.rs", b"fn changed() {}");
     let said = home.run(&["put", "--json", "-n", text(&tree), "/"]).ends(0).json_lines();
     assert_eq!(said.len(), 2);
     assert_eq!((&said[0]["path"], &said[0]["would"]), (&json!("/tree/src/a.rs"), &json!("replace")));
     assert_eq!((&said[1]["files"], &said[1]["unchanged"]), (&json!(1), &json!(5)));
+    assert_eq!(said[1]["folders"], json!(0));
     home.run(&["put", "-n", "--if-absent", &file, "/tree/src/a.rs"]).ends(4);
 
     let out = home.path("out");

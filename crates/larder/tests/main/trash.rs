@@ -89,6 +89,42 @@ fn a_deleted_folder_comes_back_with_what_was_in_it() {
 }
 
 #[test]
+fn a_folder_that_comes_back_adds_no_version_of_what_is_in_it() {
+    let home = Home::up();
+    put_tree(&home);
+    for content in ["first", "second"] {
+        home.run_with(&["put", "-", "/t/one"], content.as_bytes()).ends(0);
+    }
+    home.run(&["attr", "/t/two", "kind=even"]).ends(0);
+    let count = |path: &str| versions(&home, path).len();
+    let all = ["/t/one", "/t/two", "/t/a/big", "/t/a/link", "/t/a/b/deep"];
+    let before = all.map(count);
+    assert_eq!(before, [3, 2, 1, 1, 1]);
+    for round in 0..2 {
+        home.run(&["rm", "-r", "/t"]).ends(0);
+        home.run(&["restore", "/t"]).ends(0);
+        assert_eq!(all.map(count), before, "round {round}");
+        assert_eq!(paths(&home), ALL);
+    }
+    // Each older version is the one it was, and stays for good.
+    let of_one = versions(&home, "/t/one");
+    assert!(of_one.iter().all(|v| v["expires_ms"].is_null()), "{of_one:?}");
+    for (version, content) in of_one.iter().zip(["second", "first", "1"]) {
+        let number = version["version"].as_str().unwrap();
+        assert_eq!(home.run(&["cat", "/t/one", "--version", number]).ends(0).out, content);
+    }
+    home.run(&["restore", "/t/one"]).ends(0);
+    assert_eq!(home.run(&["cat", "/t/one"]).ends(0).out, "first");
+    assert_eq!(home.run(&["stat", "--json", "/t/two"]).ends(0).json()["attributes"]["kind"], "even");
+    let out = home.path("big");
+    home.run(&["get", "/t/a/big", out.to_str().unwrap()]).ends(0);
+    assert!(std::fs::read(out).unwrap() == noise(2_500_000, 1));
+    home.run(&["node", "collect"]).ends(0);
+    home.run(&["verify", "/t"]).ends(0);
+    home.run(&["fsck"]).ends(0);
+}
+
+#[test]
 fn one_file_of_a_deleted_folder_comes_back_and_then_the_rest() {
     let home = Home::up();
     put_tree(&home);

@@ -78,4 +78,45 @@ fn a_log_whose_end_cannot_be_read_is_given_up_when_somebody_says_so_and_not_befo
     home.bring_up().ends(0);
     assert_eq!(home.run(&["cat", "/fourth"]).ends(0).out, "goes on");
     home.run(&["node", "accept-damage"]).ends(0);
+    assert!(data.join("00000002.unread").exists(), "only a person removes it");
+    assert!(home.run(&["doctor"]).out.contains("larder node unread --remove"));
+}
+
+#[test]
+fn what_was_kept_aside_is_listed_and_removed_when_somebody_says_so() {
+    let home = Home::up();
+    assert_eq!(home.run(&["node", "unread"]).ends(0).out, "nothing was kept aside\n");
+    home.run(&["node", "unread", "--remove"]).ends(0);
+    let folder = || home.run(&["quota", "--json"]).ends(0).json()["node"]["used_bytes"].as_u64().unwrap();
+    let before = folder();
+    for (name, len) in [("00000007.unread", 3 * MB), ("00000007-1.unread", MB), ("00000008.unread", MB)] {
+        home.file(&format!("home/data/{name}"), &noise(len, 1));
+    }
+    // Not of the store's making.
+    for name in ["notes.unread", "7.unread", "00000007-x.unread"] {
+        home.file(&format!("home/data/{name}"), b"mine");
+    }
+    assert!(folder() >= before + 5 * MB as u64, "it counts");
+    let found = home.run(&["doctor"]).out;
+    assert!(
+        found.contains("3 files that the disk could not read are kept aside and take 4.76 MiB"),
+        "{found}"
+    );
+    let listed = home.run(&["node", "unread", "--json"]).ends(0).json();
+    assert_eq!((listed["kept"].as_array().unwrap().len(), listed["bytes"].as_u64()), (3, Some(5_000_000)));
+    assert!(home.home().join("data/00000007.unread").exists());
+
+    // A crash came between the two names: the next start puts the copy in the place of what it is a copy of.
+    home.file("home/data/00000008.copy", b"copy");
+    home.run(&["node", "unread", "--remove"]).ends(4).says("larder up finishes it");
+    let left = |name: &str| home.home().join("data").join(name).exists();
+    assert_eq!(
+        ["00000007.unread", "00000007-1.unread", "00000008.unread", "notes.unread", "7.unread"].map(left),
+        [false, false, true, true, true]
+    );
+    std::fs::remove_file(home.home().join("data/00000008.copy")).unwrap();
+    assert!(home.run(&["node", "unread", "--remove"]).ends(0).out.contains("removed"));
+    assert!(!left("00000008.unread"));
+    assert!(folder() < before + MB as u64);
+    home.run(&["ls"]).ends(0);
 }

@@ -134,6 +134,16 @@ fn a_new_code_counts_only_once_it_arrived() {
         let said: Said = home.command(&json).stdout(writer).stderr(Stdio::piped()).output().unwrap().into();
         let _ = said.ends(1);
     }
+    // The file of a code that came to nothing is not in the way of the next one.
+    let unused = text(&home.path("second"));
+    for verb in [
+        &["--json", "vault", "recovery-code", "--recovery-code-file", &unused][..],
+        &["--json", "vault", "kit", "--new-code", &unused],
+    ] {
+        let said: Said = home.command(verb).stdout(full()).stderr(Stdio::piped()).output().unwrap().into();
+        let _ = said.ends(1);
+        assert!(!home.path("second").exists(), "{verb:?}");
+    }
     home.run(&["vault", "recovery-code", "--recovery-code-file", &code]).ends(4).says("there already");
     home.run(&["vault", "kit"]).ends(2).says("--new-code");
     assert_eq!(std::fs::read(home.home().join("config/vault.header")).unwrap(), before);

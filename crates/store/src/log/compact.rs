@@ -306,7 +306,9 @@ impl Core {
         let now_ms = self.now_ms();
         let index = self.blobs.lock();
         let hides = self.log.segments.any_but(body.since, body.until, victim);
-        if body.remember_until_ms >= now_ms || hides {
+        // One that was forgotten because there were too many need not be remembered by the log either.
+        let is_remembered = body.remember_until_ms >= now_ms && index.leases.spent(body.token).is_some();
+        if is_remembered || hides {
             let appended = self.log.append(FrameKind::Release, name, Bytes::new())?;
             let until_ms = body.remember_until_ms;
             self.log.segments.count_tomb(&appended.place, body.since, body.until, until_ms);

@@ -5,7 +5,9 @@
 //!
 //! **Spent tokens.** A released token is remembered until its latest known deadline (at least
 //! [`REMEMBER_MS`] from the release) has passed by the store's own high-water time. After that a late
-//! repetition of an old grant is refused because its deadline is past.
+//! repetition of an old grant is refused because its deadline is past. Of more than [`SPENT_TOKENS_MAX`] those that had to be
+//! remembered for the shortest time are forgotten before: should a grant of one of them come again, that is a lease that no
+//! record lists, which ends at its deadline like any other.
 //!
 //! **Probes.** Whoever wants to end a lease because no record lists it puts a probe on it, then looks at the
 //! records, then ends it only if the probe is still there. A record that is about to list the lease takes the
@@ -29,6 +31,11 @@ pub(super) const REMEMBER_MS: u64 = LEASE_DEADLINE_MS_MAX;
 /// Most tokens released before they were ever granted that are remembered. They cost 50 bytes each and
 /// anyone may send them.
 pub(super) const UNKNOWN_RELEASES_MAX: usize = 1 << 20;
+
+/// Most spent tokens that are remembered, over all clients: some 150 bytes each, 150 MiB in all. A file of more than 32 KiB
+/// that is deleted or replaced spends one, so a busy node may well spend more than that in 25 hours; no request comes
+/// again that late, and whoever grants and gives up without end is not to take the node's memory with it.
+pub(super) const SPENT_TOKENS_MAX: usize = UNKNOWN_RELEASES_MAX;
 
 /// Most leases with a deadline, over all clients: no record lists them yet, so that no quota counts them, and each takes some
 /// 600 bytes of memory (80 MiB in all). An upload has one for each file that is under way.
@@ -74,8 +81,8 @@ pub(super) struct Leases {
     /// Spent tokens that were never granted.
     unknown: usize,
     deadlines: BTreeSet<(u64, LeaseToken)>,
-    /// Tokens by the hash of their record's namespace and key.
-    by_record: HashTable<LeaseToken>,
+    /// By the hash of their record's namespace and key. Leases of one record are one entry: that many hash alike costs nothing.
+    by_record: HashTable<OfRecord>,
     /// Probes that nothing has taken away, by number.
     probes: HashMap<LeaseToken, u64>,
     probes_made: u64,
@@ -83,8 +90,50 @@ pub(super) struct Leases {
     unlisted_blobs: u64,
 }
 
+/// The leases of one record. Almost always that is one, a version of a file.
+enum OfRecord {
+    One(LeaseToken),
+    Many(Box<BTreeSet<LeaseToken>>),
+}
+
+impl OfRecord {
+    /// One of them: it says which record it is.
+    fn any(&self) -> Option<LeaseToken> {
+        match self {
+            Self::One(token) => Some(*token),
+            Self::Many(tokens) => tokens.first().copied(),
+        }
+    }
+
+    fn add(&mut self, token: LeaseToken) {
+        match self {
+            Self::One(first) => *self = Self::Many(Box::new(BTreeSet::from([*first, token]))),
+            Self::Many(tokens) => {
+                tokens.insert(token);
+            }
+        }
+    }
+
+    /// Answers whether none is left.
+    fn remove(&mut self, token: LeaseToken) -> bool {
+        match self {
+            Self::One(only) => *only == token,
+            Self::Many(tokens) => {
+                tokens.remove(&token);
+                tokens.is_empty()
+            }
+        }
+    }
+}
+
 fn hash_of(namespace: NamespaceId, key: &[u8]) -> u64 {
     checksum(key, namespace.0)
+}
+
+/// Whether these are the leases of that record.
+fn is_of(held: &HashMap<LeaseToken, Lease>, of: &OfRecord, namespace: NamespaceId, key: &[u8]) -> bool {
+    let lease = of.any().and_then(|token| held.get(&token));
+    lease.is_some_and(|lease| lease.namespace == namespace && lease.key.as_bytes() == key)
 }
 
 impl Leases {
@@ -94,10 +143,40 @@ impl Leases {
 
     /// The leases of exactly this record.
     pub(super) fn of_record(&self, namespace: NamespaceId, key: &[u8]) -> Vec<LeaseToken> {
-        let same = |token: &&LeaseToken| {
-            self.held.get(*token).is_some_and(|l| l.namespace == namespace && l.key.as_bytes() == key)
-        };
-        self.by_record.iter_hash(hash_of(namespace, key)).filter(same).copied().collect()
+        match self.by_record.find(hash_of(namespace, key), |of| is_of(&self.held, of, namespace, key)) {
+            Some(OfRecord::One(token)) => vec![*token],
+            Some(OfRecord::Many(tokens)) => tokens.iter().copied().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Notes a lease of a record, which is not among those held yet.
+    fn note_record(&mut self, token: LeaseToken, namespace: NamespaceId, key: &[u8]) {
+        let held = &self.held;
+        let own = hash_of(namespace, key);
+        match self.by_record.find_mut(own, |of| is_of(held, of, namespace, key)) {
+            Some(of) => of.add(token),
+            None => {
+                let hash = |of: &OfRecord| {
+                    let lease = of.any().and_then(|token| held.get(&token));
+                    lease.map_or(0, |lease| hash_of(lease.namespace, lease.key.as_bytes()))
+                };
+                self.by_record.insert_unique(own, OfRecord::One(token), hash);
+            }
+        }
+    }
+
+    /// Forgets a lease of a record, which is still among those held.
+    fn forget_record(&mut self, token: LeaseToken) {
+        let held = &self.held;
+        let Some(lease) = held.get(&token) else { return };
+        let (namespace, key) = (lease.namespace, lease.key.as_bytes());
+        let found = self.by_record.find_entry(hash_of(namespace, key), |of| is_of(held, of, namespace, key));
+        if let Ok(mut of) = found
+            && of.get_mut().remove(token)
+        {
+            of.remove();
+        }
     }
 
     /// Puts a probe on a lease, in place of any other; answers its number.
@@ -185,12 +264,7 @@ impl Leases {
     /// Grants a lease, or says more of one that is held. Its blobs are added apart.
     pub(super) fn grant(&mut self, grant: &LeaseGrant, confirmed: bool, sequence: u64, segment: u32) {
         if !self.held.contains_key(&grant.token) {
-            let held = &self.held;
-            let hash = |token: &LeaseToken| {
-                held.get(token).map_or(0, |lease| hash_of(lease.namespace, lease.key.as_bytes()))
-            };
-            let own = hash_of(grant.namespace, grant.key.as_bytes());
-            self.by_record.insert_unique(own, grant.token, hash);
+            self.note_record(grant.token, grant.namespace, grant.key.as_bytes());
         }
         let lease = self.held.entry(grant.token).or_insert_with(|| Lease {
             namespace: grant.namespace,
@@ -252,11 +326,8 @@ impl Leases {
         }
         self.unknown += usize::from(spent.was_unknown);
         self.spent_order.insert((spent.remember_until_ms, token));
+        self.forget_record(token);
         let lease = self.held.remove(&token)?;
-        let own = hash_of(lease.namespace, lease.key.as_bytes());
-        if let Ok(found) = self.by_record.find_entry(own, |other| *other == token) {
-            found.remove();
-        }
         self.probes.remove(&token);
         self.deadlines.remove(&(lease.deadline_ms, token));
         if !lease.confirmed {
@@ -265,10 +336,10 @@ impl Leases {
         Some(lease)
     }
 
-    /// Forgets tokens whose time has passed.
+    /// Forgets tokens whose time has passed, and those that are too many.
     pub(super) fn forget_spent(&mut self, now_ms: u64) {
         while let Some((until, token)) = self.spent_order.first().copied() {
-            if until >= now_ms {
+            if until >= now_ms && self.spent_order.len() <= SPENT_TOKENS_MAX {
                 return;
             }
             self.spent_order.remove(&(until, token));
@@ -296,88 +367,5 @@ impl Leases {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn grant(number: u32, deadline_ms: u64) -> LeaseGrant {
-        let mut token = [0; 16];
-        token[..4].copy_from_slice(&number.to_le_bytes());
-        let key = Key::new(bytes::Bytes::copy_from_slice(&number.to_le_bytes())).unwrap();
-        LeaseGrant { token: LeaseToken(token), namespace: NamespaceId(7), key, deadline_ms }
-    }
-
-    #[test]
-    fn leases_that_nothing_lists_are_bounded_and_those_that_ended_make_room() {
-        let mut leases = Leases::default();
-        for number in 0..UNLISTED_LEASES_MAX as u32 {
-            let grant = grant(number, 100);
-            leases.check(&grant, 0).unwrap();
-            leases.grant(&grant, false, 1, 1);
-        }
-        let one_more = grant(u32::MAX, 100);
-        assert!(matches!(leases.check(&one_more, 0), Err(StoreError::TooMany { .. })));
-        // What is held goes on: an upload that is under way is not refused in the middle.
-        leases.check(&grant(3, 200), 0).unwrap();
-        assert!(leases.confirm(grant(3, 0).token, 2));
-        leases.check(&one_more, 0).unwrap();
-        leases.grant(&one_more, false, 3, 1);
-        assert!(leases.check(&grant(u32::MAX - 1, 100), 0).is_err());
-        let spent = Spent { remember_until_ms: 5, sequence: 4, was_unknown: false };
-        leases.release(grant(9, 0).token, spent).unwrap();
-        leases.check(&grant(u32::MAX - 1, 100), 0).unwrap();
-    }
-
-    #[test]
-    fn blobs_of_leases_that_nothing_lists_are_counted_until_they_are_listed_or_end() {
-        let mut leases = Leases::default();
-        let all = |leases: &Leases| -> u64 {
-            leases.all().filter(|lease| !lease.confirmed).map(|lease| lease.blobs.len() as u64).sum()
-        };
-        for (number, confirmed) in [(1, false), (2, false), (3, true), (4, false)] {
-            leases.grant(&grant(number, 100), confirmed, 1, 1);
-            assert_eq!(leases.add_blobs(grant(number, 0).token, &[1, 2, number + 5]).len(), 3);
-            assert_eq!(
-                leases.add_blobs(grant(number, 0).token, &[1, 9]).len(),
-                if number == 4 { 0 } else { 1 }
-            );
-            assert_eq!(leases.unlisted_blobs, all(&leases));
-        }
-        assert_eq!(leases.unlisted_blobs, 11);
-        leases.confirm(grant(1, 0).token, 2);
-        leases.confirm(grant(1, 0).token, 2);
-        assert_eq!(leases.unlisted_blobs, all(&leases));
-        leases.grant(&grant(2, 100), true, 3, 1);
-        assert_eq!(leases.unlisted_blobs, all(&leases));
-        let spent = Spent { remember_until_ms: 5, sequence: 4, was_unknown: false };
-        (1..=4).for_each(|number| drop(leases.release(grant(number, 0).token, spent)));
-        assert_eq!(leases.unlisted_blobs, 0);
-
-        leases.grant(&grant(1, 100), false, 5, 1);
-        leases.unlisted_blobs = UNLISTED_BLOBS_MIN;
-        let refused = leases.check_blobs(grant(1, 0).token, 1, 0);
-        assert!(matches!(refused, Err(StoreError::TooMany { .. })), "{refused:?}");
-        leases.check_blobs(grant(1, 0).token, 4, 1).unwrap();
-        assert!(leases.check_blobs(grant(1, 0).token, 5, 1).is_err());
-        leases.unlisted_blobs = 0;
-        leases.confirm(grant(1, 0).token, 6);
-        leases.unlisted_blobs = UNLISTED_BLOBS_MIN;
-        leases.check_blobs(grant(1, 0).token, 1, 0).unwrap();
-    }
-
-    #[test]
-    fn only_tokens_that_were_never_granted_are_counted_as_such() {
-        let mut leases = Leases::default();
-        let spent = |until, was_unknown| Spent { remember_until_ms: until, sequence: until, was_unknown };
-        for number in 0..9 {
-            leases.release(LeaseToken([number; 16]), spent(5, number >= 7));
-        }
-        assert_eq!(leases.unknown_len(), 2);
-        // A copy that compaction made, read after the original.
-        leases.release(LeaseToken([8; 16]), spent(6, true));
-        assert_eq!(leases.unknown_len(), 2);
-        leases.forget_spent(6);
-        assert_eq!(leases.unknown_len(), 1);
-        leases.forget_spent(7);
-        assert_eq!(leases.unknown_len(), 0);
-    }
-}
+#[path = "leases_tests.rs"]
+mod tests;

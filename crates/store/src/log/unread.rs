@@ -60,7 +60,59 @@ pub struct UnreadFile {
     pub unread_bytes: Option<u64>,
 }
 
+/// A file that is kept although nothing reads it any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AsideFile {
+    /// What it is called, in the data folder.
+    pub name: String,
+    /// Its length, in bytes: it counts in the node's quota.
+    pub len: u64,
+}
+
 impl LogStore {
+    /// Files that were kept aside when an end of the log was given up, with or without a node. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the folder cannot be read.
+    pub fn kept_aside(folder: &Path) -> Result<Vec<AsideFile>, StoreError> {
+        Self::kept_aside_on(&disk_of(folder)?)
+    }
+
+    /// As [`LogStore::kept_aside`], on any disk.
+    ///
+    /// # Errors
+    /// As [`LogStore::kept_aside`].
+    pub fn kept_aside_on(disk: &dyn Disk) -> Result<Vec<AsideFile>, StoreError> {
+        let names = disk.list().map_err(io_error("listing the data folder"))?;
+        let aside = names.into_iter().filter(|(name, _)| aside_number(name).is_some());
+        Ok(aside.map(|(name, len)| AsideFile { name, len }).collect())
+    }
+
+    /// Removes files that were kept aside, with or without a node; answers which. Where giving up was interrupted the next start
+    /// goes by them, so that those stay until it has.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the folder cannot be read or changed.
+    pub fn remove_aside(folder: &Path) -> Result<Vec<AsideFile>, StoreError> {
+        Self::remove_aside_on(&disk_of(folder)?)
+    }
+
+    /// As [`LogStore::remove_aside`], on any disk.
+    ///
+    /// # Errors
+    /// As [`LogStore::remove_aside`].
+    pub fn remove_aside_on(disk: &dyn Disk) -> Result<Vec<AsideFile>, StoreError> {
+        let names = disk.list().map_err(io_error("listing the data folder"))?;
+        let is_copied = |number: u32| names.iter().any(|(name, _)| numbered(name, COPY) == Some(number));
+        let mut removed = Self::kept_aside_on(disk)?;
+        removed.retain(|file| aside_number(&file.name).is_some_and(|number| !is_copied(number)));
+        for file in &removed {
+            disk.remove(&file.name).map_err(io_error("removing what was kept aside"))?;
+        }
+        disk.sync_dir().map_err(io_error("removing what was kept aside"))?;
+        Ok(removed)
+    }
+
     /// What giving up the end of the log of this folder would cost; `None` if the disk can read it. Changes nothing.
     ///
     /// # Errors
@@ -194,6 +246,14 @@ fn aside_name(names: &[(String, u64)], number: u32) -> Result<String, StoreError
     let is_free = |wanted: &String| names.iter().all(|(name, _)| name != wanted);
     let mut all = (0..ASIDE_MAX).map(name);
     all.find(is_free).ok_or_else(|| damaged("too many files were kept aside", name(0)))
+}
+
+/// Of which segment a file was kept aside; `None`: it is none of those.
+fn aside_number(name: &str) -> Option<u32> {
+    let stem = name.strip_suffix(ASIDE)?;
+    let (number, again) = stem.split_once('-').unwrap_or((stem, "1"));
+    (again.len() <= 2 && again.bytes().all(|digit| digit.is_ascii_digit())).then_some(())?;
+    numbered(number, "")
 }
 
 /// Puts a copy that holds all that can be read in the place of a segment, and that under another name.

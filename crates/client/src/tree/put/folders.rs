@@ -54,6 +54,7 @@ impl Filling {
             let described = Described { parent, name: name.to_owned(), id, attributes };
             self.describe(item, remote, Some(&now), described).await?;
         }
+        self.run.report.lock().folders += u64::from(made);
         // Others see it from here on, so it may be filled already.
         Ok(Folder { id, path, before: Some(before(vault, id).await?), made_by: None })
     }

@@ -1,10 +1,11 @@
-//! `larder node`: the blind node itself. One file per verb. All but `run` ask the running node, with this home's
-//! certificate and without any key of a vault.
+//! `larder node`: the blind node itself. One file per verb. All but `run` and `unread` ask the running node, with this
+//! home's certificate and without any key of a vault.
 
 mod accept_damage;
 pub mod collect;
 mod run;
 mod scrub;
+mod unread;
 
 use crate::cli::Context;
 use crate::failure::Outcome;
@@ -42,9 +43,15 @@ enum Verb {
     ///
     /// A node whose log ends where the disk cannot read does not start: what is there may have been acknowledged. Then this,
     /// without a node, says what would be lost; with --yes it gives that up, and the node starts again. The file with
-    /// what cannot be read stays beside the others, as NUMBER.unread: remove it when nobody hopes for it any more. Nothing
-    /// of this happens by itself.
+    /// what cannot be read stays beside the others, as NUMBER.unread: `larder node unread` lists such files and removes them when
+    /// nobody hopes for them any more. Nothing of this happens by itself.
     AcceptDamage(accept_damage::Args),
+    /// Files kept aside when the end of the log was given up: how large they are, or remove them
+    ///
+    /// When the disk could not read the end of the log and that was given up (`larder node accept-damage`), the file was kept as
+    /// NUMBER.unread, for whoever may still get something back from it. Nothing reads it, and it counts in the node's quota.
+    /// Works with or without a running node, on the machine that has the data folder.
+    Unread(unread::Args),
 }
 
 /// Runs a verb.
@@ -57,5 +64,6 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         Verb::Collect => collect::run(context),
         Verb::Scrub => scrub::run(context),
         Verb::AcceptDamage(args) => accept_damage::run(context, &args),
+        Verb::Unread(args) => unread::run(context, &args),
     }
 }

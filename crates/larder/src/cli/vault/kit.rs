@@ -47,7 +47,17 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     need_open(context)?;
     let node = session::node_address(&context.folders)?.to_string();
     change::run(context, None, What::RecoveryCode, |made| {
-        hand_over(context, args, &page(made, &node)?, made).map_err(|failure| not_handed_over(&failure))
+        let page = page(made, &node)?;
+        if let Some(path) = &args.file {
+            atomic_file::write(path, page.as_bytes(), Existing::Keep)?;
+        }
+        hand_over(context, args, &page, made).map_err(|failure| {
+            if let Some(path) = &args.file {
+                // Its code opens nothing, and it would be in the way of the next one.
+                let _ = atomic_file::remove_if(path, |held| held == page.as_bytes());
+            }
+            not_handed_over(&failure)
+        })
     })?;
     done(
         context,
@@ -58,9 +68,6 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
 }
 
 fn hand_over(context: &Context, args: &Args, page: &str, made: &Made) -> Outcome {
-    if let Some(path) = &args.file {
-        atomic_file::write(path, page.as_bytes(), Existing::Keep)?;
-    }
     context.output.document(&json!({
         "file": args.file,
         "slot": made.slot.to_string(),

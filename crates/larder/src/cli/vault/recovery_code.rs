@@ -4,13 +4,13 @@
 use std::path::PathBuf;
 
 use larder_format::error::Kind;
-use zeroize::Zeroizing;
 
 use crate::agent::change::What;
 use crate::atomic_file::{self, Existing};
 use crate::cli::Context;
 use crate::cli::vault::{done, hand_over, need_open, not_handed_over};
 use crate::failure::{Failure, Outcome, shown};
+use crate::up::code_file;
 use crate::vault_header::{change, file};
 
 /// Flags of `vault recovery-code`.
@@ -34,10 +34,15 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     need_open(context)?;
     change::run(context, None, What::RecoveryCode, |made| {
         if let (Some(path), Some(code)) = (&args.recovery_code_file, &made.recovery_code) {
-            let line = Zeroizing::new(format!("{}\n", code.as_str()));
-            atomic_file::write(path, line.as_bytes(), Existing::Keep)?;
+            atomic_file::write(path, code_file::line(code).as_bytes(), Existing::Keep)?;
         }
-        hand_over(context, made).map_err(|failure| not_handed_over(&failure))
+        hand_over(context, made).map_err(|failure| {
+            if let (Some(path), Some(code)) = (&args.recovery_code_file, &made.recovery_code) {
+                // It opens nothing, and would be in the way of the next one. That it could not go changes nothing about that.
+                let _ = code_file::withdraw(path, code);
+            }
+            not_handed_over(&failure)
+        })
     })?;
     done(context, "The new recovery code counts from now on; the old one opens nothing any more.");
     Ok(())
