@@ -93,6 +93,7 @@ pub(super) struct Leases {
 /// The leases of one record. Almost always that is one, a version of a file.
 enum OfRecord {
     One(LeaseToken),
+    #[allow(clippy::box_collection, reason = "there may be a million of the others, which would be as large")]
     Many(Box<BTreeSet<LeaseToken>>),
 }
 
