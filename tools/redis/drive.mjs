@@ -68,7 +68,7 @@ async function withNodeRedis(RESP) {
   await listener.pSubscribe("__keyspace@0__:nr:*", (event) => heard.push(event));
   assert.equal(await client.publish("nr:news", "hello"), 1);
   await client.set("nr:b", "x", { PX: 50 });
-  for (let waited = 0; heard.length < 4 && waited < 100; waited += 1) await pause(50);
+  for (let waited = 0; heard.length < 4 && waited < 2400; waited += 1) await pause(50);
   assert.deepEqual(heard, ["hello", "set", "expire", "expired"]);
   await listener.close();
   await client.close();

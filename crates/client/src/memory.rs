@@ -308,12 +308,15 @@ mod tests {
             let writer = SeenMemory::open(&path).unwrap();
             writer.observe(NS, b"key", mark(5, 50)).unwrap();
             let done = std::sync::atomic::AtomicBool::new(false);
+            let both = std::sync::Barrier::new(2);
             std::thread::scope(|scope| {
                 scope.spawn(|| {
+                    both.wait();
                     while !done.load(std::sync::atomic::Ordering::Relaxed) {
                         SeenMemory::open(&path).unwrap();
                     }
                 });
+                both.wait();
                 writer.save().unwrap();
                 done.store(true, std::sync::atomic::Ordering::Relaxed);
             });

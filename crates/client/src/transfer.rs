@@ -206,14 +206,19 @@ impl Vault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use larder_format::clock::SystemClock;
+    use larder_format::clock::ManualClock;
 
     #[test]
     fn bytes_wait_for_those_before_them() {
-        let throttle = Throttle::new(1_000_000, Arc::new(SystemClock::new()));
+        let clock = Arc::new(ManualClock::default());
+        let throttle = Throttle::new(1_000_000, clock.clone());
         assert_eq!(throttle.book(500_000), Duration::ZERO);
-        let wait = throttle.book(1_000_000);
-        assert!(wait > Duration::from_millis(400) && wait <= Duration::from_millis(500), "{wait:?}");
-        assert!(throttle.book(1) > Duration::from_millis(1_400));
+        clock.advance(Duration::from_millis(100));
+        assert_eq!(throttle.book(1_000_000), Duration::from_millis(400));
+        assert_eq!(throttle.book(1), Duration::from_millis(1_400));
+        // Time in which nothing went is not saved up.
+        clock.advance(Duration::from_secs(9));
+        assert_eq!(throttle.book(500_000), Duration::ZERO);
+        assert_eq!(throttle.book(1), Duration::from_millis(500));
     }
 }

@@ -7,13 +7,19 @@
 mod network;
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use network::Network;
 use support::http::{Connection, address, ask, get, metric, put, request};
+use support::patience::until;
 use support::{Home, pause};
+
+#[allow(clippy::disallowed_methods, reason = "what is looked at is the real clock")]
+fn now() -> Instant {
+    Instant::now()
+}
 
 fn refused(door: &str, reason: &str) -> f64 {
     metric(door, "larder_refused_total", &format!("reason=\"{reason}\""))
@@ -29,11 +35,7 @@ fn heads_and_bodies_that_are_too_long() {
     let many: Vec<(&str, &str)> = many.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     assert_eq!(ask(&door, "GET", "/health", &many, b"").status, 431);
     // What hyper answers by itself is counted when its connection has ended, a moment later.
-    let counted = (0..100).any(|_| {
-        pause(20);
-        refused(&door, "head_too_large") >= 2.0
-    });
-    assert!(counted);
+    until("both are counted", || refused(&door, "head_too_large") >= 2.0);
     // A head that never ends is cut off, not collected.
     let mut endless = Connection::to(&door);
     endless.send(b"GET /health HTTP/1.1\r\n");
@@ -136,6 +138,14 @@ fn pages_of_other_sites_and_other_names_stay_out() {
     assert_eq!(metric(&door, "larder_suspicious_requests_total", ""), 2.0);
 }
 
+/// Whether the other side has said something, or has closed.
+fn has_word(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let seen = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).unwrap();
+    !seen.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
 #[test]
 fn slow_clients_are_let_go_and_hold_up_nobody() {
     let home = Home::up();
@@ -146,12 +156,13 @@ fn slow_clients_are_let_go_and_hold_up_nobody() {
     }
     let mut slow_body = Connection::to(&door);
     slow_body.send(b"PUT /v1/data/slow HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n");
-    #[allow(clippy::disallowed_methods, reason = "what is looked at is the real clock")]
-    let began = Instant::now();
+    let began = now();
     while began.elapsed() < Duration::from_secs(9) {
-        // One byte now and then, as slow-loris does.
+        // One byte now and then, as slow-loris does. On a slow machine the first may have been let go before the last is sent.
         for connection in slow_heads.iter_mut().chain([&mut slow_body]) {
-            connection.send(b"x");
+            if !has_word(&connection.stream) {
+                let _ = connection.stream.write_all(b"x");
+            }
         }
         assert_eq!(get(&door, "/health").status, 200);
         pause(500);
@@ -161,8 +172,9 @@ fn slow_clients_are_let_go_and_hold_up_nobody() {
         assert_eq!((answer.status, answer.header("connection")), (408, "close"));
         assert!(connection.is_closed());
     }
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    assert!(refused(&door, "too_slow") >= 51.0);
+    // Ten seconds are what a head may take, however little of it comes at a time.
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+    until("all are counted", || refused(&door, "too_slow") >= 51.0);
     assert_eq!(get(&door, "/v1/data/slow").status, 404);
 }
 
@@ -238,9 +250,13 @@ fn a_flood_of_tiny_requests_leaves_memory_and_others_alone() {
     put(&door, "/v1/data/big", &vec![1; 5_000_000]);
     let mut greedy = TcpStream::connect(&door).unwrap();
     greedy.write_all(&b"GET /v1/data/big HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(200)).unwrap();
-    pause(500);
-    assert_eq!(get(&door, "/health").status, 200);
-    assert!(resident() - before < 128e6);
+    greedy.peek(&mut [0]).unwrap();
+    // The answers are on their way from now on, as far as they go.
+    for _ in 0..5 {
+        pause(200);
+        assert_eq!(get(&door, "/health").status, 200);
+        assert!(resident() - before < 128e6);
+    }
 }
 
 #[test]
@@ -259,7 +275,7 @@ fn connections_without_number_are_turned_away_and_the_door_stays_open() {
     for _ in 0..max + 50 {
         let mut stream = TcpStream::connect(&door).unwrap();
         if open.len() >= max - 1 {
-            stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             let mut answer = [0; 12];
             if stream.read_exact(&mut answer).is_ok() {
                 assert_eq!(&answer, b"HTTP/1.1 503");
@@ -275,12 +291,7 @@ fn connections_without_number_are_turned_away_and_the_door_stays_open() {
     assert!(turned_away > 5, "nobody was turned away of {}", open.len());
     assert!(open.len() >= 1000.min(max), "{}", open.len());
     drop(open);
-    (0..100)
-        .find(|_| {
-            pause(50);
-            TcpStream::connect(&door).is_ok_and(|_| true) && served(&door)
-        })
-        .expect("it stays closed");
+    until("it is open again", || TcpStream::connect(&door).is_ok() && served(&door));
     assert!(refused(&door, "crowded") >= 6.0);
 }
 
@@ -323,12 +334,15 @@ fn strangers_have_a_rate_and_this_machine_has_none_unless_set() {
     assert!(many(&door, 500).iter().all(|(status, _)| *status == 200), "loopback has no limit");
     home.run(&["down"]).ends(0);
     let door = up(&["--set", "http_rate_for=all", "--set", "http_rate=10/20"]);
+    let began = now();
     let seen = many(&door, 100);
+    // Ten more a second pass while they are answered.
+    let more = 10 * (began.elapsed().as_secs() as usize + 1);
     let limited: Vec<_> = seen.iter().filter(|(status, _)| *status == 429).collect();
-    assert!((70..=80).contains(&limited.len()), "{}", limited.len());
+    assert!(limited.len() <= 80 && limited.len() + more >= 80, "{} {more}", limited.len());
     assert!(limited.iter().all(|(_, after)| after == "1"));
     pause(1100);
-    assert!(metric(&door, "larder_rate_limited_requests_total", "http") >= 70.0);
+    assert!(metric(&door, "larder_rate_limited_requests_total", "http") >= limited.len() as f64);
     home.run(&["down"]).ends(0);
 
     let Some(network) = Network::new() else { return };
@@ -340,8 +354,11 @@ fn strangers_have_a_rate_and_this_machine_has_none_unless_set() {
         home.command(&["doctor"]).env("LARDER_HTTP_LISTEN", &door).env("LARDER_HTTP_AUTH", "none").output();
     let told = String::from_utf8(told.unwrap().stdout).unwrap();
     assert!(told.contains("whoever reaches"), "{told}");
-    let statuses = network.curl_many(2, &door, 400, &[]);
+    let began = now();
+    let statuses = network.curl_many(2, &door, 1_000, &[]);
+    let more = 100 * (began.elapsed().as_secs() as usize + 1);
     let limited = statuses.iter().filter(|status| *status == "429").count();
-    assert!((100..=200).contains(&limited), "{limited} of {}", statuses.len());
+    // The connection counts as well.
+    assert!(limited <= 801 && limited + more >= 800, "{limited} of {} {more}", statuses.len());
     assert!(statuses.iter().all(|status| status == "401" || status == "429"), "{statuses:?}");
 }

@@ -6,6 +6,7 @@
 mod support;
 
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use larder_format::clock::{Clock, SystemClock};
@@ -142,9 +143,14 @@ fn a_node_killed_while_it_collects_loses_nothing_that_is_needed() {
         for number in (0..FILES).filter(|n| n % 3 != 0) {
             home.run(&["rm", "--now", &format!("/{round}-{number}")]).ends(0);
         }
+        let before = log_files(&home);
         std::thread::scope(|scope| {
-            scope.spawn(|| home.run(&["node", "collect"]));
-            pause(15 + round * 12);
+            let collecting = scope.spawn(|| home.run(&["node", "collect"]));
+            // In the middle of it, as far as it shows: a log file has come or gone.
+            while log_files(&home) == before && !collecting.is_finished() {
+                pause(1);
+            }
+            pause(round * 12);
             home.kill("node");
         });
         home.bring_up().ends(0);
@@ -157,12 +163,18 @@ fn a_node_killed_while_it_collects_loses_nothing_that_is_needed() {
     home.run(&["node", "scrub"]).ends(0);
 }
 
-/// Writes over a part of the newest log file of a node that does not run.
-fn spoil(home: &Home, at: impl Fn(u64) -> u64, len: usize) {
+/// A node's log files, the newest one last.
+fn log_files(home: &Home) -> Vec<PathBuf> {
     let data = home.home().join("data");
     let mut names: Vec<_> = std::fs::read_dir(data).unwrap().map(|e| e.unwrap().path()).collect();
     names.retain(|path| path.extension().is_some_and(|e| e == "seg"));
     names.sort();
+    names
+}
+
+/// Writes over a part of the newest log file of a node that does not run.
+fn spoil(home: &Home, at: impl Fn(u64) -> u64, len: usize) {
+    let names = log_files(home);
     let file = std::fs::File::options().read(true).write(true).open(names.last().unwrap()).unwrap();
     file.write_all_at(&vec![0xa5; len], at(file.metadata().unwrap().len())).unwrap();
 }

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::http::{Answer, Connection, address, request};
-use support::{Home, Said, pause};
+use support::patience::{in_time, until, while_it_lives};
+use support::{Home, Said};
 
 /// A home whose HTTP door asks for tokens.
 fn up(more: &[&str]) -> (Home, String) {
@@ -47,17 +48,6 @@ fn status(door: &str, token: &str, method: &str, path: &str) -> u16 {
 #[allow(clippy::disallowed_methods, reason = "what is looked at is the real clock")]
 fn now() -> Instant {
     Instant::now()
-}
-
-/// Waits until something holds; answers how long that took.
-#[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
-    let began = now();
-    while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(10), "never: {what}");
-        pause(20);
-    }
-    began.elapsed()
 }
 
 #[test]
@@ -185,60 +175,66 @@ fn a_token_is_narrowed_without_a_node_and_only_ever_narrower() {
 #[test]
 fn a_revoked_token_ends_what_is_under_way_within_a_second_and_others_go_on() {
     let (home, door) = up(&[]);
-    let (token, id) = create(&home, &["--right", "write", "--name", "doomed"]);
     let (other, _) = create(&home, &["--right", "write"]);
     let bearer = |token: &str| format!("Bearer {token}");
     let large = vec![b'x'; 10 << 20];
-    let put = [("authorization", bearer(&token)), ("content-type", "text/plain".to_owned())];
+    let put = [("authorization", bearer(&other)), ("content-type", "text/plain".to_owned())];
     let put: Vec<(&str, &str)> = put.iter().map(|(n, v)| (*n, v.as_str())).collect();
     assert_eq!(support::http::ask(&door, "PUT", "/v1/data/large", &put, &large).status, 201);
-
-    // Three connections: one keeps asking, one is amid an answer that it does not read, one belongs to somebody else.
     let get =
         |path: &str, token: &str| request(&door, "GET", path, &[("authorization", &bearer(token))], b"");
-    let mut asking = Connection::to(&door);
-    let mut reading = Connection::to(&door);
     let mut others = Connection::to(&door);
-    asking.send(&get("/v1/data/none", &token));
-    assert_eq!(asking.answer().unwrap().status, 404);
-    reading.send(&get("/v1/data/large", &token));
-    let mut some = [0; 1000];
-    reading.stream.read_exact(&mut some).unwrap();
-    assert!(some.starts_with(b"HTTP/1.1 200"));
     others.send(&get("/v1/data/large", &other));
     assert_eq!(others.answer().unwrap().body.len(), large.len());
 
-    // And one listens to changes, of which there are none.
-    let mut listening = Connection::to(&door);
-    listening.send(&get("/v1/watch?prefix=x", &token));
-    listening.stream.read_exact(&mut some[..12]).unwrap();
-    assert!(some.starts_with(b"HTTP/1.1 200"));
+    in_time(Duration::from_millis(1500), || {
+        // One connection keeps asking, one is amid an answer that it does not read, and one listens to changes, of which
+        // there are none.
+        let (token, id) = create(&home, &["--right", "write", "--name", "doomed"]);
+        let (mut asking, mut reading) = (Connection::to(&door), Connection::to(&door));
+        asking.send(&get("/v1/data/none", &token));
+        assert_eq!(asking.answer().unwrap().status, 404);
+        reading.send(&get("/v1/data/large", &token));
+        let mut some = [0; 1000];
+        reading.stream.read_exact(&mut some).unwrap();
+        assert!(some.starts_with(b"HTTP/1.1 200"));
+        let mut listening = Connection::to(&door);
+        listening.send(&get("/v1/watch?prefix=x", &token));
+        listening.stream.read_exact(&mut some[..12]).unwrap();
+        assert!(some.starts_with(b"HTTP/1.1 200"));
 
-    home.run(&["token", "revoke", "doomed"]).ends(0);
-    asking.send(&get("/v1/data/none", &token));
-    assert_eq!(asking.answer().unwrap().status, 401, "at once");
-    let began = now();
-    let mut rest = 0;
-    let mut buffer = vec![0; 1 << 20];
-    while let Ok(len @ 1..) = reading.stream.read(&mut buffer) {
-        rest += len;
-    }
-    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
-    assert!(rest + some.len() < large.len(), "all of it arrived, {rest} bytes");
-    let _ = listening.stream.read_to_end(&mut buffer);
-    assert!(began.elapsed() < Duration::from_millis(2000), "{:?}", began.elapsed());
+        home.run(&["token", "revoke", "doomed"]).ends(0);
+        let began = now();
+        asking.send(&get("/v1/data/none", &token));
+        assert_eq!(asking.answer().unwrap().status, 401, "at once");
+        let mut rest = 0;
+        let mut buffer = vec![0; 1 << 20];
+        while let Ok(len @ 1..) = reading.stream.read(&mut buffer) {
+            rest += len;
+        }
+        let _ = listening.stream.read_to_end(&mut buffer);
+        let took = began.elapsed();
+        assert!(rest + some.len() < large.len(), "all of it arrived, {rest} bytes");
+        home.run(&["token", "revoke", &id]).ends(3).says("there is no token");
+        took
+    });
     others.send(&get("/v1/data/large", &other));
     assert_eq!(others.answer().unwrap().status, 200, "others go on");
     assert!(home.run(&["token", "list", "--json"]).ends(0).json()["tokens"].as_array().unwrap().len() == 1);
-    home.run(&["token", "revoke", &id]).ends(3).says("there is no token");
 }
 
 #[test]
 fn tokens_end_by_their_time_and_stay_through_a_restart() {
     let (home, door) = up(&[]);
-    let (short, id) = create(&home, &["--right", "read", "--expires", "2s", "--name", "short"]);
+    let (short, id, was_good) = while_it_lives(2, |seconds| {
+        let expires = format!("{seconds}s");
+        let _ = home.run(&["token", "revoke", "short"]);
+        let (short, id) = create(&home, &["--right", "read", "--expires", &expires, "--name", "short"]);
+        let status = status(&door, &short, "GET", "/v1/keys");
+        (short, id, status)
+    });
+    assert_eq!(was_good, 200);
     let (kept, _) = create(&home, &["--right", "write", "--name", "kept"]);
-    assert_eq!(status(&door, &short, "GET", "/v1/keys"), 200);
     let mut connection = Connection::to(&door);
     let again = request(&door, "GET", "/v1/keys", &[("authorization", &format!("Bearer {short}"))], b"");
     until("the token ends", || {
@@ -267,10 +263,14 @@ fn guessing_is_slowed_down_and_a_good_token_never_is() {
     let (token, _) = create(&home, &["--right", "read"]);
     let mut wrong = token.clone();
     wrong.replace_range(30..34, "AAAA");
+    let began = now();
     let statuses: Vec<u16> = (0..60).map(|_| status(&door, &wrong, "GET", "/health")).collect();
+    // Twenty at once, and five a second.
+    let more = 5 * (began.elapsed().as_secs() as usize + 1);
     assert_eq!(statuses[0], 401);
     assert!(statuses.iter().all(|status| [401, 429].contains(status)), "{statuses:?}");
-    assert!(statuses.iter().filter(|status| **status == 429).count() > 20, "{statuses:?}");
+    let slowed = statuses.iter().filter(|status| **status == 429).count();
+    assert!(slowed + more >= 40, "{more} {statuses:?}");
     let told = until_answer(&door, &wrong);
     assert!(told.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds >= 1), "{told:?}");
     let told = ask(&door, &token, "GET", "/metrics");
@@ -448,9 +448,7 @@ fn an_unmodified_redis_client_shows_a_token_as_its_password() {
     assert!(open.ask(&["AUTH", &id, &token]).show().contains("OK"));
     assert!(open.ask(&["GET", "a:1"]).show().contains('v'));
     home.run(&["token", "revoke", &id]).ends(0);
-    let began = now();
-    let mut rest = Vec::new();
-    let _ = open.stream.read_to_end(&mut rest);
-    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    // Within a second, as is looked at in redis_who.rs.
+    assert!(open.stream.read_to_end(&mut Vec::new()).is_ok(), "it goes on");
     assert!(cli(Some(&id), &["GET", "a:1"]).contains("WRONGPASS"));
 }

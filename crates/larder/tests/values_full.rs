@@ -133,7 +133,7 @@ fn what_has_expired_gives_its_memory_back_to_the_system() {
     // Pages without values are kept for two seconds at most, for whoever writes next. The table's own directory and what
     // allocators keep for next time do not grow with what was there.
     let mut left = f64::MAX;
-    for _ in 0..20 {
+    for _ in 0..80 {
         left = resident(&home) - before;
         if left < full / 5.0 {
             break;

@@ -23,9 +23,10 @@ fn plan(manner: Manner) -> Plan {
         keys: 50,
         reads_percent: 60,
         value_len: (64, 300),
-        duration: Duration::from_millis(600),
+        // A number of them, however long they take.
+        requests: Some(8_000),
         warmup: Duration::ZERO,
-        timeout: Duration::from_millis(800),
+        timeout: Duration::from_secs(60),
         ..Plan::new(Target::parse(&format!("redis://{address}")).unwrap())
     }
 }
@@ -50,10 +51,10 @@ fn an_honest_server_is_never_accused() {
         honest.clone(),
         Plan { pipeline: 16, keys: 3, ..honest.clone() },
         Plan { distribution: Distribution::Zipfian { skew: 1.2 }, pipeline: 4, ..honest.clone() },
-        Plan { ttl: Some(Duration::from_millis(30)), keys: 2_000, ..honest.clone() },
+        Plan { ttl: Some(Duration::from_millis(30)), keys: 1_000, requests: Some(20_000), ..honest.clone() },
         Plan { fill: false, keys: 20_000, ..honest.clone() },
-        Plan { rate: Some(2_000.0), keys: 5, ..honest.clone() },
-        Plan { value_len: (100_000, 400_000), pipeline: 3, ..honest.clone() },
+        Plan { rate: Some(2_000.0), keys: 5, requests: Some(1_200), ..honest.clone() },
+        Plan { value_len: (100_000, 400_000), pipeline: 3, requests: Some(500), ..honest.clone() },
     ];
     for plan in plans {
         let phase = phase(&plan);
@@ -90,12 +91,13 @@ fn an_older_value_is_caught_where_writes_do_not_overlap() {
 #[test]
 fn values_that_end_too_late_or_too_early_are_caught() {
     let ttl = Some(Duration::from_millis(300));
-    let long =
-        Plan { ttl, duration: Duration::from_millis(2_500), reads_percent: 99, ..plan(Manner::NeverExpires) };
+    let duration = Duration::from_millis(2_500);
+    let long = Plan { ttl, requests: None, duration, reads_percent: 99, ..plan(Manner::NeverExpires) };
     let late = phase(&Plan { keys: 20_000, ..long });
     assert_eq!(kinds(&late), ["outlived"], "{:?}", late.samples);
     let ttl = Some(Duration::from_millis(400));
-    let early = phase(&Plan { ttl, reads_percent: 99, keys: 500, ..plan(Manner::ExpiresEarly) });
+    let early = Plan { ttl, requests: None, duration, reads_percent: 95, ..plan(Manner::ExpiresEarly) };
+    let early = phase(&Plan { keys: 500, ..early });
     assert_eq!(kinds(&early), ["missing"], "{:?}", early.samples);
 }
 
@@ -110,7 +112,9 @@ fn what_a_server_refuses_drops_or_garbles_is_counted_and_the_rest_goes_on() {
         assert_eq!(kinds(&phase), expected, "{manner:?} {:?}", phase.samples);
         assert!(phase.requests > 1_000 && phase.false_answers == 0, "{manner:?} {phase:?}");
     }
-    let silent = phase(&Plan { fill: false, ..plan(Manner::Silent(1_000)) });
+    let timeout = Duration::from_millis(800);
+    let silent = Plan { fill: false, requests: Some(216), timeout, ..plan(Manner::Silent(200)) };
+    let silent = phase(&silent);
     assert_eq!(kinds(&silent), ["timed_out"]);
     assert!(silent.all.max_us >= 800_000.0, "the time waited counts");
 }
@@ -121,7 +125,8 @@ fn a_run_that_cannot_begin_says_why() {
     assert!(refused.kind() == Kind::Full && refused.to_string().contains("OOM no room"), "{refused}");
     let garbled = run(&plan(Manner::Garbled(1))).unwrap_err();
     assert!(matches!(garbled, LoadError::NotTheProtocol(_)), "{garbled}");
-    let silent = run(&plan(Manner::Silent(0))).unwrap_err();
+    let silent = Plan { timeout: Duration::from_millis(800), ..plan(Manner::Silent(0)) };
+    let silent = run(&silent).unwrap_err();
     assert!(matches!(silent, LoadError::Silent { .. }), "{silent}");
     let mut closed = plan(Manner::Honest);
     closed.target.port = 1;

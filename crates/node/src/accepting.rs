@@ -232,7 +232,8 @@ mod tests {
 
     async fn open(all: usize) -> (Arc<Echo>, SocketAddr, Accepting) {
         let host = Arc::new(Echo { counts: DoorMetrics::new("echo", &[], &[]), proxies: Proxies::default() });
-        let listen = "127.0.0.1:0".parse().unwrap();
+        // An address of loopback whose ports are given to nobody else, also after it is closed.
+        let listen = "127.91.7.3:0".parse().unwrap();
         let entrance = Entrance::bind(listen, "echo", Caps { all, per_network: all }).await.unwrap();
         let address = entrance.address;
         let accepting = entrance.open(host.clone(), echo);

@@ -135,9 +135,25 @@ fn a_lease_that_is_listed_while_somebody_looks_goes_on() {
     assert_eq!(list(&store, &file, 3, token).unwrap_err().kind(), Kind::Retry, "after a restart too");
 }
 
+/// Rounds of those who end leases, and of those who collect and compact.
+type Rounds = [AtomicU64; 2];
+
+/// Waits until both of these have made another round: however the processors are shared, it goes on meanwhile.
+fn let_them_go_on(rounds: &Rounds) {
+    let before = rounds.each_ref().map(|rounds| rounds.load(Ordering::Relaxed));
+    for (rounds, before) in rounds.iter().zip(before) {
+        let mut waited_ms = 0;
+        while rounds.load(Ordering::Relaxed) == before {
+            std::thread::park_timeout(std::time::Duration::from_millis(1));
+            waited_ms += 1;
+            assert!(waited_ms < 120_000, "one of them ended");
+        }
+    }
+}
+
 /// One writer: new content under a new token each time, the record over the one before, at times removed.
 /// Answers how many writes were told to send their content again.
-fn write(store: &LogStore, writer: u64) -> u64 {
+fn write(store: &LogStore, writer: u64, rounds: &Rounds) -> u64 {
     let file = key(&format!("file-{writer:028}"));
     let mut again = 0;
     for number in 1..=FILES {
@@ -167,6 +183,9 @@ fn write(store: &LogStore, writer: u64) -> u64 {
         if number % 3 == 0 {
             drop(remove(store, &file));
         }
+        if number % 20 == 0 {
+            let_them_go_on(rounds);
+        }
     }
     again
 }
@@ -177,12 +196,12 @@ fn what_a_record_lists_is_there_whatever_else_goes_on() {
     let config = LogConfig { threads: true, segment_len: 128 << 10, ..small() };
     let store = LogStore::open(folder.path(), config, &mut SystemRng).unwrap();
     let writing = AtomicBool::new(true);
-    let (again, freed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (again, freed, rounds) = (AtomicU64::new(0), AtomicU64::new(0), Rounds::default());
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..3)
             .map(|writer| {
-                let (store, again) = (&store, &again);
-                scope.spawn(move || again.fetch_add(write(store, writer), Ordering::Relaxed))
+                let (store, again, rounds) = (&store, &again, &rounds);
+                scope.spawn(move || again.fetch_add(write(store, writer, rounds), Ordering::Relaxed))
             })
             .collect();
         // Nothing tells it that a write is under way: whoever is too late is refused.
@@ -191,12 +210,14 @@ fn what_a_record_lists_is_there_whatever_else_goes_on() {
                 for token in store.lease_tokens() {
                     end_if_unlisted(&store, token);
                 }
+                rounds[0].fetch_add(1, Ordering::Relaxed);
             }
         });
         scope.spawn(|| {
             while writing.load(Ordering::Relaxed) {
                 store.collect(64).unwrap();
                 freed.fetch_add(store.compact(1 << 20).unwrap().freed_segments, Ordering::Relaxed);
+                rounds[1].fetch_add(1, Ordering::Relaxed);
             }
         });
         for writer in writers {

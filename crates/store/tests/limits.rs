@@ -170,7 +170,7 @@ fn with_threads_a_full_disk_is_waited_out_and_closing_does_not_hang() {
         while ticket.wait().is_err() {
             std::thread::park_timeout(std::time::Duration::from_millis(50));
             tries += 1;
-            assert!(tries < 200, "it never goes on");
+            assert!(tries < 2_400, "it never goes on");
         }
     }
     put(&store, &key("b"), 2, 1000).unwrap().wait().unwrap();

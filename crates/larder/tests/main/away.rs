@@ -1,11 +1,12 @@
 //! A node that is killed and started again in the middle of a transfer: the command says that it waits, goes on, and ends
 //! as if nothing had been; without patience it ends at once with the code for that.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::patience::{WAIT_MAX, until};
 use crate::support::{Home, Said, noise, pause};
 
 const MIB: usize = 1 << 20;
@@ -59,6 +60,13 @@ fn standard_input_outlives_the_node_though_it_cannot_be_read_twice() {
     let content = noise(16 * MIB, 2);
     let mut child = start(&home, &["put", "-", "/stream"]);
     let mut input = child.stdin.take().unwrap();
+    let errors = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (heard, hears) = std::sync::mpsc::channel();
+    let listening = std::thread::spawn(move || {
+        let all: Vec<String> =
+            errors.map(|line| line.unwrap()).inspect(|line| drop(heard.send(line.clone()))).collect();
+        all.join("\n")
+    });
     let (first, second) = content.split_at(9 * MIB);
     input.write_all(first).unwrap();
     while disk(&home, "blobs") < 4 {
@@ -72,12 +80,15 @@ fn standard_input_outlives_the_node_though_it_cannot_be_read_twice() {
             drop(input);
             sender.send(()).unwrap();
         });
-        pause(500);
+        // It has noticed, and says so.
+        while !hears.recv_timeout(WAIT_MAX).unwrap().contains("waiting") {}
         home.bring_up().ends(0);
     });
     written.recv().unwrap();
-    let said = end(child).ends(0).says("waiting up to 60 s").says("the node is back");
-    assert_eq!(said.err.matches("waiting").count(), 1, "{}", said.err);
+    end(child).ends(0);
+    let said = listening.join().unwrap();
+    assert!(said.contains("waiting up to 60 s") && said.contains("the node is back"), "{said}");
+    assert_eq!(said.matches("waiting").count(), 1, "{said}");
     assert!(home.command(&["cat", "/stream"]).output().unwrap().stdout == content);
 }
 
@@ -90,16 +101,20 @@ fn a_download_outlives_the_node_and_fetches_nothing_twice() {
     let out = home.path("out");
     std::fs::create_dir(&out).unwrap();
     let child = start(&home, &["get", "--json", "--limit-down", "8M", "/large", text(&out.join("large"))]);
-    let piped = start(&home, &["cat", "--limit-down", "16M", "/large"]);
+    let mut piped = start(&home, &["cat", "--limit-down", "8M", "/large"]);
+    let mut first = vec![0; 4 * MIB];
+    piped.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
     let reading = std::thread::spawn(move || piped.wait_with_output().unwrap());
-    pause(1_000);
+    let len = |entry: std::fs::DirEntry| entry.metadata().map_or(0, |metadata| metadata.len());
+    let half = || std::fs::read_dir(&out).unwrap().any(|entry| len(entry.unwrap()) > 4 * MIB as u64);
+    until("a part of it is here", half);
     restart(&home);
     let said = end(child).ends(0).json();
     // What was on its way when it broke off comes again.
     assert!(said["fetched"].as_u64().unwrap() < 34 * MIB as u64, "{said}");
     assert!(std::fs::read(out.join("large")).unwrap() == content);
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
-    assert!(reading.join().unwrap().stdout == content);
+    assert!([first, reading.join().unwrap().stdout].concat() == content);
 }
 
 #[test]
@@ -150,7 +165,7 @@ fn without_patience_it_ends_at_once_and_the_next_goes_on() {
     let home = Home::up();
     let content = noise(16 * MIB, 4);
     let file = home.file("large", &content);
-    let child = start(&home, &["put", "--wait", "0", "--limit-up", "8M", &file, "/large"]);
+    let child = start(&home, &["put", "--wait", "0", "--limit-up", "2M", &file, "/large"]);
     while disk(&home, "blobs") < 3 {
         pause(20);
     }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::support::Home;
+use crate::support::patience::{until, while_it_lives};
 use serde_json::Value;
 
 /// A home whose programs have another clock, if the library for that is there.
@@ -47,24 +48,21 @@ impl Faked {
         (count("memory", "records"), count("disk", "blobs"))
     }
 
-    /// Sets a value and a file that last 2 s, and sees them end and be freed.
+    /// Sets a value and a file that last a moment, and sees them end and be freed.
     fn lifetimes_end(&self) {
         let home = &self.home;
         let before = self.held();
-        home.run_with(&["put", "-", "/short", "--ttl", "2s"], &crate::support::noise(100_000, 7)).ends(0);
-        home.run(&["value", "set", "short", "secret", "--ttl", "2s"]).ends(0);
-        let during = self.held();
+        let (during, seconds) = while_it_lives(2, |seconds| {
+            let ttl = format!("{seconds}s");
+            home.run_with(&["put", "-", "/short", "--ttl", &ttl], &crate::support::noise(100_000, 7)).ends(0);
+            home.run(&["value", "set", "short", "secret", "--ttl", &ttl]).ends(0);
+            (self.held(), seconds)
+        });
         assert!(during.0 > before.0 && during.1 > before.1, "{before:?} {during:?}");
-        crate::support::pause(2_300);
+        crate::support::pause(seconds * 1_000 + 300);
         home.run(&["value", "get", "short"]).ends(3);
         home.run(&["cat", "/short"]).ends(3);
-        for _ in 0..60 {
-            if self.held() == before {
-                return;
-            }
-            crate::support::pause(500);
-        }
-        panic!("not freed: {before:?}, now {:?}", self.held());
+        until("all of it is freed", || self.held() == before);
     }
 }
 

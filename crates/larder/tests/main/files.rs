@@ -4,6 +4,7 @@ use std::io::Read;
 use std::process::Stdio;
 
 use crate::support::Home;
+use crate::support::patience::while_it_lives;
 
 /// Bytes that neither compress nor repeat.
 fn noise(len: usize) -> Vec<u8> {
@@ -103,10 +104,12 @@ fn conditions_hold_or_nothing_changes() {
 #[test]
 fn a_file_with_a_lifetime_goes_when_its_time_is_up() {
     let home = Home::up();
-    home.run_with(&["put", "--ttl", "1s", "-", "/brief"], b"x").ends(0);
-    assert_eq!(home.run(&["cat", "/brief"]).ends(0).out, "x");
-    let (_sender, receiver) = std::sync::mpsc::channel::<()>();
-    let _ = receiver.recv_timeout(std::time::Duration::from_millis(1200));
+    let (said, seconds) = while_it_lives(1, |seconds| {
+        home.run_with(&["put", "--ttl", &format!("{seconds}s"), "-", "/brief"], b"x").ends(0);
+        (home.run(&["cat", "/brief"]), seconds)
+    });
+    assert_eq!(said.ends(0).out, "x");
+    crate::support::pause(seconds * 1_000 + 200);
     home.run(&["cat", "/brief"]).ends(3);
     assert_eq!(home.run(&["ls"]).ends(0).out, "");
 }

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::support::http::{address, ask, get, metric, put};
+use crate::support::patience::{until, while_it_lives};
 use crate::support::{Home, Said};
 use serde_json::json;
 
@@ -109,19 +110,18 @@ fn lifetimes_are_kept_to_refused_with_the_limits_or_clamped_where_asked_for() {
     assert_eq!(ask(&door, "PUT", "/v1/data/refused", &[("x-ttl", "soon")], b"v").status, 400);
     assert_eq!(get(&door, "/v1/data/refused").status, 404, "nothing of it was stored");
 
-    put(&door, "/v1/data/short?ttl=0.3", b"v");
-    assert_eq!(get(&door, "/v1/data/short").status, 200);
-    crate::support::pause(400);
+    let (status, seconds) = while_it_lives(1, |seconds| {
+        put(&door, &format!("/v1/data/short?ttl={seconds}"), b"v");
+        (get(&door, "/v1/data/short").status, seconds)
+    });
+    assert_eq!(status, 200);
+    crate::support::pause(seconds * 1_000 + 100);
     assert_eq!(get(&door, "/v1/data/short").status, 404, "its time is up");
+    let before = metric(&door, "larder_expired_records_total", "memory");
     // Nobody asks for this one: reading what has ended removes it, too.
     put(&door, "/v1/data/unread?ttl=0.05", b"v");
     let expired = || metric(&door, "larder_expired_records_total", "memory");
-    (0..40)
-        .find(|_| {
-            crate::support::pause(50);
-            expired() >= 1.0
-        })
-        .expect("nothing was swept");
+    until("it is swept", || expired() > before);
 
     home.run(&["down"]).ends(0);
     let passphrase = home.path("passphrase");
@@ -310,7 +310,7 @@ fn a_door_can_be_elsewhere_or_closed_and_a_taken_port_is_said() {
             passphrase.to_str().unwrap(),
         ])
     };
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = crate::support::own_port();
     let at = taken.local_addr().unwrap().to_string();
     up(&at).ends(4).says("for HTTP").says("--http-listen");
     drop(taken);

@@ -411,7 +411,8 @@ fn values_that_may_only_be_taken_are_read_by_nothing_else() {
     };
     let first = take(Some("mine"));
     assert_eq!((first.status, &first.body[..], first.header("x-reads-left")), (200, &b"burn me"[..], "1"));
-    assert_eq!(first.header("x-remaining-ttl"), "90");
+    let left: u64 = first.header("x-remaining-ttl").parse().unwrap();
+    assert!((1..=90).contains(&left), "{left}");
     assert_eq!(take(Some("mine")).body, b"burn me", "the answer may have been lost: it is given again");
     let last = take(Some("other"));
     assert_eq!((last.status, last.header("x-reads-left")), (200, "0"));

@@ -79,7 +79,7 @@ fn a_stream_ends_with_the_token_it_came_with() {
     let (bearer, id) = create(&home, &["--right", "read"]);
     let mut stream = Connection::to(&door);
     stream.send(&request(&door, "GET", "/v1/watch", &[("authorization", &bearer)], b""));
-    stream.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut start = [0; 12];
     stream.stream.read_exact(&mut start).unwrap();
     assert_eq!(&start, b"HTTP/1.1 200");
@@ -98,13 +98,14 @@ fn a_value_lives_for_ever_where_the_namespace_allows_it() {
     let persist = |headers: &[(&str, &str)]| ask(&door, "POST", "/v1/data/k/persist", headers, b"");
     assert_eq!(persist(&[]).status, 400);
     home.run(&["namespace", "set", "raw", "--ttl-max", "none", "--ttl-default", "none"]).ends(0);
-    let kept = (0..30)
+    // It may be over before it is told to stay, where the machine is slow.
+    let kept = (0..300)
         .map(|_| {
             pause(100);
             put(&door, "/v1/data/k?ttl=1", b"v");
             persist(&[("idempotency-key", "keep")])
         })
-        .find(|answer| answer.status != 400)
+        .find(|answer| ![400, 404].contains(&answer.status))
         .expect("lifetimes are looked up anew");
     assert_eq!((kept.status, kept.header("x-original-ttl"), kept.header("x-remaining-ttl")), (200, "", ""));
     assert_eq!(kept.json()["ttl"], serde_json::Value::Null);

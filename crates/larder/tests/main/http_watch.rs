@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::support::Home;
 use crate::support::http::{address, ask, get, metric, put, request};
-use crate::support::{Home, pause};
+use crate::support::patience::{WAIT_MAX, until};
 use serde_json::Value;
 
 /// An event as it was sent.
@@ -205,13 +206,9 @@ fn watchers_are_bounded_for_each_caller_and_end_with_the_node() {
     assert!(refused.contains("503") && refused.to_lowercase().contains("retry-after: 1"), "{refused}");
     assert_eq!(get(&door, "/health").status, 200);
     drop(streams.split_off(1));
-    let again = (0..50).any(|_| {
-        pause(100);
-        ask(&door, "HEAD", "/v1/watch", &[], b"").status == 200
-    });
-    assert!(again, "places are given back");
+    until("places are given back", || ask(&door, "HEAD", "/v1/watch", &[], b"").status == 200);
     let mut last = streams.pop().unwrap();
-    last.socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    last.socket.set_read_timeout(Some(WAIT_MAX)).unwrap();
     home.run(&["down"]).ends(0);
     let mut sink = Vec::new();
     last.socket.read_to_end(&mut sink).expect("the stream ended with the node");
@@ -241,9 +238,7 @@ fn a_reader_that_does_not_read_holds_up_nobody_and_is_told_what_it_missed_or_cut
     });
     put(&door, "/v1/data/last", b"v");
     assert_eq!(reader.named(), pair("created", "last"), "others are told at once");
-    let cut = (0..600).any(|_| {
-        pause(100);
+    until("whoever takes nothing loses its place", || {
         metric(&door, "larder_refused_total", "door=\"http\",reason=\"too_slow\"") >= 1.0
     });
-    assert!(cut, "whoever takes nothing keeps its place for ever");
 }

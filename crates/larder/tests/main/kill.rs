@@ -11,9 +11,10 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::support::patience::until;
 use crate::support::{Home, noise, pause};
 
 /// Kills when nothing else is asked for.
@@ -61,9 +62,8 @@ fn work(
     worker: u64,
     dice: &mut Dice,
     known: &mut HashMap<String, Known>,
-    stop: &AtomicBool,
-) -> u64 {
-    let mut acknowledged = 0;
+    (stop, acknowledged): (&AtomicBool, &AtomicU64),
+) {
     while !stop.load(Ordering::Relaxed) {
         let path = format!("/w{worker}/f{}", dice.roll(FILES));
         let file = known.entry(path.clone()).or_default();
@@ -75,7 +75,7 @@ fn work(
                 let version = said.json()["version"].as_str().unwrap().to_owned();
                 file.versions.insert(version, number);
                 (file.now, file.maybe) = (Some(number), Vec::new());
-                acknowledged += 1;
+                acknowledged.fetch_add(1, Ordering::Relaxed);
             } else {
                 assert!([1, 9, 10].contains(&said.code), "{said:?}");
             }
@@ -86,7 +86,7 @@ fn work(
                 0 | 3 => {
                     (file.now, file.maybe) = (None, Vec::new());
                     file.versions.clear();
-                    acknowledged += 1;
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
                 }
                 // Its versions may be gone too, all or some.
                 code => {
@@ -96,7 +96,6 @@ fn work(
             }
         }
     }
-    acknowledged
 }
 
 /// Reads a file, and holds what is there against what is known. What is found is what is known from then on.
@@ -137,21 +136,23 @@ fn a_killed_node_keeps_all_it_acknowledged() {
     let mut dice = Dice(7);
     let mut files: Vec<HashMap<String, Known>> = (0..WORKERS).map(|_| HashMap::new()).collect();
     let mut restarts = Vec::new();
-    let (mut acknowledged, mut unanswered) = (0, 0);
+    let (acknowledged, mut unanswered) = (AtomicU64::new(0), 0);
     for kill in 0..kills {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let working: Vec<_> = (files.iter_mut().zip(0..))
                 .map(|(known, worker)| {
                     let mut dice = Dice(kill * WORKERS + worker);
-                    let (home, stop) = (&home, &stop);
-                    scope.spawn(move || work(home, worker, &mut dice, known, stop))
+                    let (home, done) = (&home, (&stop, &acknowledged));
+                    scope.spawn(move || work(home, worker, &mut dice, known, done))
                 })
                 .collect();
             pause(50 + dice.roll(1_500));
+            // On a slow machine nothing may have been done by then.
+            until("the node is at work", || acknowledged.load(Ordering::Relaxed) > kill + 1);
             home.kill("node");
             stop.store(true, Ordering::Relaxed);
-            acknowledged += working.into_iter().map(|w| w.join().unwrap()).sum::<u64>();
+            working.into_iter().for_each(|w| w.join().unwrap());
         });
         let from = Instant::now();
         home.bring_up().ends(0);
@@ -169,6 +170,7 @@ fn a_killed_node_keeps_all_it_acknowledged() {
         assert_eq!(status["node"]["damage"].as_array().map(Vec::len), Some(0), "{status}");
     }
     restarts.sort_unstable();
+    let acknowledged = acknowledged.into_inner();
     let versions: usize = files.iter().flatten().map(|(_, file)| file.versions.len()).sum();
     eprintln!(
         "{kills} kills: {acknowledged} writes acknowledged, {unanswered} unanswered, {versions} versions kept; \

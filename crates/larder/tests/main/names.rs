@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::support::patience::{WAIT_MAX, until, while_it_lives};
 use crate::support::{Home, Said, pause};
 use serde_json::Value;
 
@@ -23,13 +24,7 @@ fn index(home: &Home) -> Value {
 #[track_caller]
 fn wait_for_index(home: &Home) {
     home.run(&["ls"]).ends(0);
-    for _ in 0..200 {
-        if index(home)["ready"] == true {
-            return;
-        }
-        pause(50);
-    }
-    panic!("the index never came to be: {}", index(home));
+    until("the index comes to be", || index(home)["ready"] == true);
 }
 
 /// A watch, and its lines as they come.
@@ -56,7 +51,7 @@ impl Watch {
     /// The next line; it must come soon.
     #[track_caller]
     fn next(&self) -> Value {
-        self.lines.recv_timeout(Duration::from_secs(20)).expect("nothing was told")
+        self.lines.recv_timeout(WAIT_MAX).expect("nothing was told")
     }
 
     /// The next line as event and path (or name).
@@ -66,6 +61,23 @@ impl Watch {
         let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
         let what = if line["name"].is_string() { text("name") } else { text("path") };
         (text("event"), what)
+    }
+
+    /// Waits until it tells what happens, with things that happen for that. Nothing from before is told.
+    #[track_caller]
+    fn is_at_it(&self, happen: impl Fn(&str)) {
+        for number in 0..200 {
+            let name = format!("probe{number}");
+            happen(&name);
+            let Ok(line) = self.lines.recv_timeout(Duration::from_millis(500)) else { continue };
+            assert!(line.to_string().contains("probe"), "{line}");
+            let mut told = line.to_string();
+            while !told.contains(&name) {
+                told = self.next().to_string();
+            }
+            return;
+        }
+        panic!("nothing was told");
     }
 
     #[track_caller]
@@ -205,14 +217,14 @@ fn watch_tells_what_happens_and_goes_on_from_its_cursor() {
     wait_for_index(&home);
     let watch = Watch::start(&home, &[]);
     // It says nothing of what was there; the first thing it tells is the first that happens.
-    pause(700);
+    watch.is_at_it(|probe| drop(home.run(&["mkdir", &format!("/{probe}")]).ends(0)));
     home.run(&["put", &file, "/docs/"]).ends(0);
     assert_eq!(watch.told(), pair("created", "/docs"));
     assert_eq!(watch.told(), pair("created", "/docs/f.txt"));
     home.file("f.txt", b"two");
     home.run(&["put", &file, "/docs/"]).ends(0);
     assert_eq!(watch.told(), pair("updated", "/docs/f.txt"));
-    home.run(&["put", "--ttl", "1s", &file, "/brief.txt"]).ends(0);
+    home.run(&["put", "--ttl", "3s", &file, "/brief.txt"]).ends(0);
     assert_eq!(watch.told(), pair("created", "/brief.txt"));
     assert_eq!(watch.told(), pair("expired", "/brief.txt"));
     home.run(&["rm", "/docs/f.txt"]).ends(0);
@@ -241,7 +253,7 @@ fn watching_survives_a_killed_node_and_a_killed_agent() {
     home.run(&["put", &file, "/a.txt"]).ends(0);
     wait_for_index(&home);
     let watch = Watch::start(&home, &[]);
-    pause(700);
+    watch.is_at_it(|probe| drop(home.run(&["mkdir", &format!("/{probe}")]).ends(0)));
     home.run(&["put", &file, "/b.txt"]).ends(0);
     assert_eq!(watch.told(), pair("created", "/b.txt"));
     home.kill("node");
@@ -273,7 +285,9 @@ fn watching_survives_a_killed_node_and_a_killed_agent() {
     home.bring_up().ends(0);
     let again = Watch::start(&home, &["--from", &later]);
     assert_eq!(again.told(), pair("created", "/e.txt"));
-    assert_eq!(names(&home.run(&["ls"]).ends(0)), ["b.txt", "c.txt", "d.txt", "e.txt"]);
+    let mut left = names(&home.run(&["ls"]).ends(0));
+    left.retain(|name| !name.starts_with("probe"));
+    assert_eq!(left, ["b.txt", "c.txt", "d.txt", "e.txt"]);
 }
 
 #[test]
@@ -348,9 +362,12 @@ fn locking_takes_the_index_away_and_what_expired_is_not_shown() {
     let file = home.file("f.txt", b"one");
     home.run(&["put", &file, "/stays"]).ends(0);
     wait_for_index(&home);
-    home.run(&["put", "--ttl", "1s", &file, "/goes"]).ends(0);
-    assert_eq!(names(&home.run(&["ls"]).ends(0)).len(), 2);
-    pause(1_300);
+    let (listed, seconds) = while_it_lives(1, |seconds| {
+        home.run(&["put", "--ttl", &format!("{seconds}s"), &file, "/goes"]).ends(0);
+        (names(&home.run(&["ls"]).ends(0)), seconds)
+    });
+    assert_eq!(listed.len(), 2);
+    pause(seconds * 1_000 + 300);
     assert_eq!(names(&home.run(&["ls"]).ends(0)), ["stays"]);
     home.run(&["lock"]).ends(0);
     assert!(index(&home).is_null(), "{}", index(&home));
@@ -365,8 +382,8 @@ fn values_can_be_watched_with_their_expiry() {
     let home = Home::up();
     home.run(&["value", "set", "before", "x"]).ends(0);
     let watch = Watch::start(&home, &["--values"]);
-    pause(900);
-    home.run(&["value", "set", "token", "secret", "--ttl", "1s"]).ends(0);
+    watch.is_at_it(|probe| drop(home.run(&["value", "set", probe, "x"]).ends(0)));
+    home.run(&["value", "set", "token", "secret", "--ttl", "3s"]).ends(0);
     assert_eq!(watch.told(), pair("created", "token"));
     assert_eq!(watch.told(), pair("expired", "token"));
     home.run(&["value", "set", "before", "y"]).ends(0);

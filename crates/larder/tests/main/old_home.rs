@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::issued::options;
 use crate::support::Home;
+use crate::support::patience::until;
 use larder_client::remote::Remote;
 
 /// Copies a folder of the source tree.
@@ -123,10 +124,7 @@ fn a_home_with_rules_quotas_a_register_and_a_revocation_list_goes_by_them() {
     assert_eq!(state("bob"), ("good".into(), serde_json::Value::Null));
     assert!(lets_in(&home, "bob") && !lets_in(&home, "anna") && !lets_in(&home, "carl"));
     home.run(&["ca", "revoke", "bob"]).ends(0);
-    assert!((0..50).any(|_| {
-        crate::support::pause(100);
-        !lets_in(&home, "bob")
-    }));
+    until("bob stays out", || !lets_in(&home, "bob"));
     home.run(&["ca", "issue", "dora", "--to", home.home().join("issued/dora").to_str().unwrap()]).ends(0);
     assert!(lets_in(&home, "dora"));
     home.run(&["node", "scrub"]).ends(0);

@@ -1,6 +1,7 @@
 //! Quotas on the real program: refused before anything is stored, deleting always works, limits last and change while
 //! the node runs, and at a terminal a full node offers what to delete.
 
+use crate::support::patience::until;
 use crate::support::{Home, noise, pause};
 use serde_json::Value;
 
@@ -39,12 +40,7 @@ fn a_namespaces_quota_refuses_puts_before_they_are_stored_and_never_a_deletion()
     );
     home.run(&["cat", "/b"]).ends(3);
     // Nothing half done: what was accepted of it is let go of.
-    for _ in 0..50 {
-        if used(&home, "files") <= before {
-            break;
-        }
-        pause(200);
-    }
+    until("it is let go of", || used(&home, "files") <= before);
     assert_eq!(used(&home, "files"), before);
     // The same content again costs next to nothing; a new version of other content does not fit beside the old.
     put(&home, "/copy", 3 * MB, 1).ends(0);
@@ -68,12 +64,7 @@ fn a_namespaces_quota_refuses_puts_before_they_are_stored_and_never_a_deletion()
     home.run(&["rm", "-r", "/folder"]).ends(0);
     home.run(&["rm", "--now", "/a"]).ends(0);
     home.run(&["rm", "--now", "/copy"]).ends(0);
-    for _ in 0..50 {
-        if used(&home, "files") < 100_000 {
-            break;
-        }
-        pause(200);
-    }
+    until("room comes back", || used(&home, "files") < 100_000);
     put(&home, "/y", 10, 5).ends(0);
 }
 
@@ -124,7 +115,7 @@ fn a_nodes_quota_bounds_its_folder_and_room_comes_back() {
     for number in 0..files {
         home.run(&["rm", "--now", &format!("/f{number}")]).ends(0);
     }
-    for _ in 0..100 {
+    for _ in 0..500 {
         if put(&home, "/again", 6 * MB, 99).code == 0 {
             return;
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use crate::proxy::Proxy;
+use crate::support::patience::until;
 use crate::support::{Home, Said, noise, pause};
 use serde_json::Value;
 
@@ -58,7 +59,7 @@ fn a_killed_upload_goes_on_where_it_was() {
     let (mut interrupted, mut sent_before) = (0, 0);
     for attempt in 1..=kills() {
         let there = disk(&home, "blobs");
-        let mut child = start(&home, &["put", "--limit-up", "40M", &file, "/large"]);
+        let mut child = start(&home, &["put", "--limit-up", "10M", &file, "/large"]);
         let enough = there + length() / MIB / (2 * kills() + 2);
         while disk(&home, "blobs") < enough && child.try_wait().unwrap().is_none() {
             pause(5);
@@ -73,7 +74,7 @@ fn a_killed_upload_goes_on_where_it_was() {
     }
     assert!(interrupted > 0, "nothing was interrupted");
     // What had reached the node is stored before it is counted.
-    pause(300);
+    arrives(&proxy);
     let there = disk(&home, "blobs");
     let said = home.run(&["put", "--json", &file, "/large"]).ends(0).json();
     let on_the_wire = proxy.blob_bytes();
@@ -90,18 +91,21 @@ fn a_killed_upload_goes_on_where_it_was() {
     assert_eq!(home.run(&["versions", "--json", "/large"]).ends(0).json_lines().len(), 1);
     // Deleted, it is gone whole: no lease of an earlier try keeps a part.
     home.run(&["rm", "--now", "/large"]).ends(0);
-    for _ in 0..200 {
-        if disk(&home, "blobs") == 0 {
-            return;
-        }
+    until("no blob is kept by nothing", || disk(&home, "blobs") == 0);
+}
+
+/// Waits until what is on its way through a proxy has come: nothing comes for a second.
+fn arrives(proxy: &Proxy) {
+    let mut quiet = 0;
+    while quiet < 10 {
         pause(100);
+        quiet = if proxy.blob_bytes() == 0 { quiet + 1 } else { 0 };
     }
-    panic!("{} blobs are kept by nothing", disk(&home, "blobs"));
 }
 
 /// Begins to fetch, kills it once there is enough, and answers how much is left of it.
 fn fetch_and_kill(home: &Home, out: &Path) -> u64 {
-    let child = start(home, &["get", "--limit-down", "24M", "/large", text(out)]);
+    let child = start(home, &["get", "--limit-down", "8M", "/large", text(out)]);
     let folder = out.parent().unwrap();
     while parts(folder).first().is_none_or(|part| part.metadata().is_ok_and(|m| m.len() < 9 * MIB)) {
         pause(5);
@@ -127,8 +131,7 @@ fn a_killed_download_goes_on_where_it_was() {
     assert!(!out.exists());
     assert_eq!(parts(&folder)[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
     // What was on its way to the killed one arrives at the proxy all the same.
-    pause(300);
-    proxy.blob_bytes();
+    arrives(&proxy);
     let said = home.run(&["get", "--json", "/large", text(&out)]).ends(0).json();
     let on_the_wire = proxy.blob_bytes();
     let (fetched, kept) = (said["fetched"].as_u64().unwrap(), said["kept"].as_u64().unwrap());

@@ -56,10 +56,10 @@ fn what_was_replaced_a_moment_ago_is_within_every_time() {
     home.run(&["retention", "set", "/", "--within", "1h"]).ends(0);
     filled(&home, "/f", 4);
     assert_eq!(versions(&home, "/f"), 4);
-    home.run(&["retention", "set", "/", "--within", "1ms", "--daily", "2"]).ends(0);
+    home.run(&["retention", "set", "/", "--within", "1ms", "--yearly", "2"]).ends(0);
     pause(50);
     home.run(&["retention", "apply", "--yes"]).ends(0);
-    assert_eq!(versions(&home, "/f"), 1, "all were written today, and the current one is today's last");
+    assert_eq!(versions(&home, "/f"), 1, "all were written this year, and the current one is its last");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use crate::pty::Session;
 use crate::support::Home;
+use crate::support::patience::until;
 
 #[test]
 fn a_new_vault_asks_twice_and_shows_nothing_of_the_answer() {
@@ -86,13 +87,7 @@ fn without_room_it_is_offered_what_to_delete() {
     session.wait_for("Deleted for good: 1 version.");
     assert!(session.ends(5).contains("run the command again"));
     home.run(&["versions", "/old"]).ends(3);
-    for _ in 0..50 {
-        if home.run(&["put", &new, "/new"]).code == 0 {
-            return;
-        }
-        crate::support::pause(200);
-    }
-    panic!("no room came back");
+    until("room comes back", || home.run(&["put", &new, "/new"]).code == 0);
 }
 
 #[test]

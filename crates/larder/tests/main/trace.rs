@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::patience::{WAIT_MAX, until};
 use crate::support::{Home, noise, pause};
 
 /// Calls that may name the data folder or a file in it, each with what it is for. All of them are in the store's
@@ -182,7 +183,7 @@ fn traced_node(home: &Home, trace: &Path) -> Child {
     let from = Instant::now();
     // `up` finds the running node, and starts one of its own if it is too early: the log says when.
     while !std::fs::read_to_string(home.path("node.log")).unwrap().contains("ready") {
-        assert!(from.elapsed() < Duration::from_secs(30), "the traced node does not start");
+        assert!(from.elapsed() < WAIT_MAX, "the traced node does not start");
         pause(50);
     }
     child
@@ -334,15 +335,13 @@ fn after_a_failed_sync_the_node_stops_serving_and_says_why() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // Attached when the kernel says so.
-    let traced = || {
-        let status = std::fs::read_to_string(format!("/proc/{node}/status")).unwrap();
-        !status.lines().any(|line| line == "TracerPid:\t0")
-    };
-    while !traced() {
-        pause(20);
-    }
-    pause(300);
+    // Attached when the kernel says so, of every thread: any of them may sync.
+    until("it is traced", || {
+        let threads = std::fs::read_dir(format!("/proc/{node}/task")).unwrap();
+        threads
+            .map(|thread| std::fs::read_to_string(thread.unwrap().path().join("status")))
+            .all(|status| status.is_ok_and(|status| !status.lines().any(|line| line == "TracerPid:\t0")))
+    });
     let said = home.run_with(&["put", "-", "/f"], b"after");
     assert!([9, 10].contains(&said.code), "{said:?}");
     said.says("sync of the log failed");

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::inside::{Inside, version};
+use crate::proxy::{Fate, Proxy};
+use crate::support::patience::until;
 use crate::support::{Home, noise, pause};
 use larder_format::namespace::LifetimeRequest;
 use serde_json::Value;
@@ -232,16 +234,18 @@ fn a_killed_deletion_goes_on_and_all_of_it_comes_back() {
     home.run(&["put", tree.to_str().unwrap(), "/"]).ends(0);
     let inside = Inside::of(&home);
     let whole = inside.count();
+    // So slowly that whoever looks sees it in the middle.
+    let proxy = Proxy::before(&home);
+    proxy.decide(|_| {
+        pause(5);
+        Fate::Pass
+    });
     let mut child = home.command(&["rm", "-r", "/t"]).stdout(Stdio::null()).spawn().unwrap();
     // Keeping a version adds a record: some files are deleted, and most are not.
-    let mut polls = 0;
-    while inside.count() < whole + 3 {
-        polls += 1;
-        assert!(polls < 2_000);
-        pause(5);
-    }
+    until("some are deleted", || inside.count() >= whole + 3);
     child.kill().unwrap();
     assert!(!child.wait().unwrap().success(), "it was killed in the middle");
+    drop(proxy);
     home.run(&["ls", "/t"]).ends(4).says("being deleted");
     let done = home.run(&["rm", "-r", "--json", "/t"]).ends(0).json();
     assert!(done["files"].as_u64().unwrap() < FILES as u64 + 1, "{done}");

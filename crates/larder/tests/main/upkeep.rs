@@ -24,7 +24,7 @@ fn upkeep(home: &Home) -> Value {
 /// Waits until status says so.
 #[track_caller]
 fn wait(home: &Home, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-    for _ in 0..100 {
+    for _ in 0..600 {
         let now = upkeep(home);
         if holds(&now) {
             return now;

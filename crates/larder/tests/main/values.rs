@@ -1,26 +1,24 @@
 //! Values through the real binary: lifetimes, conditions, reading once; `status`, help and bad arguments.
 
-use std::time::Duration;
-
-use crate::support::Home;
-
-fn pause(length: Duration) {
-    // Lifetimes end in real time.
-    let (_sender, receiver) = std::sync::mpsc::channel::<()>();
-    let _ = receiver.recv_timeout(length);
-}
+use crate::support::patience::while_it_lives;
+use crate::support::{Home, pause};
 
 #[test]
 fn a_value_lives_as_long_as_it_was_told_to() {
     let home = Home::up();
-    home.run(&["value", "set", "code", "4711", "--ttl", "1s"]).ends(0);
-    assert_eq!(home.run(&["value", "get", "code"]).ends(0).out, "4711", "exactly the bytes");
-    home.run(&["value", "touch", "code", "--ttl", "2.5s"]).ends(0);
-    pause(Duration::from_millis(1300));
+    let (got, touched, seconds) = while_it_lives(1, |seconds| {
+        home.run(&["value", "set", "code", "4711", "--ttl", &format!("{seconds}s")]).ends(0);
+        let got = home.run(&["value", "get", "code"]);
+        (got, home.run(&["value", "touch", "code", "--ttl", "10m"]), seconds)
+    });
+    assert_eq!(got.ends(0).out, "4711", "exactly the bytes");
+    touched.ends(0);
+    pause(seconds * 1_000 + 300);
     let ttl = home.run(&["value", "ttl", "code", "--json"]).ends(0).json();
     let left = ttl["ttl_ms"].as_u64().unwrap();
-    assert!((1..=1_300).contains(&left), "{ttl}");
-    pause(Duration::from_millis(left + 50));
+    assert!((1..=600_000 - seconds * 1_000 - 200).contains(&left), "{ttl}");
+    home.run(&["value", "touch", "code", "--ttl", "1s"]).ends(0);
+    pause(1_050);
     home.run(&["value", "get", "code"]).ends(3);
     home.run(&["value", "ttl", "code"]).ends(3);
     let listed = home.run(&["value", "ls", "--json"]).ends(0);

@@ -8,6 +8,7 @@
 )]
 
 pub mod http;
+pub mod patience;
 pub mod small;
 
 use std::io::Write;
@@ -220,6 +221,16 @@ impl Drop for Home {
 pub fn pause(ms: u64) {
     let (_sender, receiver) = std::sync::mpsc::channel::<()>();
     let _ = receiver.recv_timeout(std::time::Duration::from_millis(ms));
+}
+
+/// A port that nobody else takes once it is let go: of an address of loopback that is this process' own. Those of 127.0.0.1
+/// are given to whoever asks for any.
+pub fn own_port() -> std::net::TcpListener {
+    use std::sync::atomic::{AtomicU8, Ordering};
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::net::TcpListener::bind((std::net::Ipv4Addr::from([127, 64 + high % 64, low, next]), 0)).unwrap()
 }
 
 /// Bytes that neither compress nor repeat, others for every seed.

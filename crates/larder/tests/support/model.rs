@@ -410,10 +410,10 @@ impl Maker {
             2 | 3 => ("PEXPIRE", &LONG_MS),
             4 => ("EXPIREAT", &MOMENTS_S),
             5 => ("PEXPIREAT", &MOMENTS_MS),
-            6 => return ("TTL", vec![key], Near(2)),
-            7 => return ("PTTL", vec![key], Near(2_000)),
-            8 => return ("EXPIRETIME", vec![key], Near(2)),
-            9 => return ("PEXPIRETIME", vec![key], Near(2_000)),
+            6 => return ("TTL", vec![key], Near(20)),
+            7 => return ("PTTL", vec![key], Near(20_000)),
+            8 => return ("EXPIRETIME", vec![key], Near(20)),
+            9 => return ("PEXPIRETIME", vec![key], Near(20_000)),
             _ => return ("PERSIST", vec![key], Bytes),
         };
         let mut rest = vec![key, self.text(numbers)];

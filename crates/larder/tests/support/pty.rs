@@ -13,7 +13,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use crate::support::{Home, binary};
 
 /// Longest wait for words on the terminal.
-const WORDS_TIME_MAX: Duration = Duration::from_secs(30);
+const WORDS_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// A command on a terminal of its own, and what is to be seen there.
 pub struct Session {

@@ -82,7 +82,7 @@ fn drain(stream: &mut Ordered<u64>) -> (Vec<u64>, Option<PipelineError>) {
 /// Waits for threads to end, on a channel that nothing is sent to.
 fn eventually(condition: impl Fn() -> bool) -> bool {
     let (_keep, never) = bounded::<()>(0);
-    for _ in 0..2_000 {
+    for _ in 0..24_000 {
         if condition() {
             return true;
         }

@@ -246,15 +246,21 @@ mod tests {
             drop(disk.open(&format!("{number:04}"), OpenMode::CreateNew).unwrap());
         }
         let done = std::sync::atomic::AtomicBool::new(false);
+        let rounds = std::sync::atomic::AtomicU64::new(0);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(std::sync::atomic::Ordering::Acquire) {
                     drop(disk.open("a.free", OpenMode::CreateNew).unwrap());
                     disk.rename("a.free", "a.seg").unwrap();
                     disk.remove("a.seg").unwrap();
+                    rounds.fetch_add(1, std::sync::atomic::Ordering::Release);
                 }
             });
-            let listed: Vec<_> = (0..500).map(|_| disk.list().map(|names| names.len())).collect();
+            let mut listed = Vec::new();
+            // However the processors are shared: until much was renamed and removed meanwhile.
+            while listed.len() < 500 || rounds.load(std::sync::atomic::Ordering::Acquire) < 500 {
+                listed.push(disk.list().map(|names| names.len()));
+            }
             done.store(true, std::sync::atomic::Ordering::Release);
             for names in listed {
                 assert!(names.unwrap() >= 200);
