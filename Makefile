@@ -14,7 +14,7 @@ help: ## Lists the targets.
 run: ## Builds and starts a Larder of your own in ./.larder-run; ctrl-C stops it, a second run finds the data again.
 	@scripts/run.sh
 
-test: ## All tests, from nothing; 26 minutes on 2 cores when it was last timed.
+test: ## All tests, from nothing; 24 minutes on 2 cores when it was last timed.
 	@scripts/test.sh
 
 test-long: ## Every crash point, a million simulated seeds, the slow end-to-end tests (hours).
