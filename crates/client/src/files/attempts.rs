@@ -42,12 +42,16 @@ impl Attempts {
         use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
         let Some(folder) = &self.folder else { return };
         let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        let path = folder.join(format!("{}.{token}", hex(key.as_bytes())));
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        if let Ok(file) = file
-            && file.try_lock().is_ok()
-        {
+        // Locked before it has its name: whoever finds it free would take this upload for a dead one.
+        let (new, path) =
+            (folder.join(format!("{token}.new")), folder.join(format!("{}.{token}", hex(key.as_bytes()))));
+        let Ok(file) = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new) else {
+            return;
+        };
+        if file.try_lock().is_ok() && std::fs::rename(&new, &path).is_ok() {
             self.own.lock().insert(token, (path, file));
+        } else {
+            let _ = std::fs::remove_file(new);
         }
     }
 
@@ -142,5 +146,32 @@ mod tests {
             alive.ended(LeaseToken([token; _]));
         }
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "that of the other key stays");
+    }
+
+    #[test]
+    fn an_upload_that_just_begins_is_not_left_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("uploads");
+        let key = SealedKey::parse(&[1; 32]).unwrap().0;
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let uploads = Attempts::in_folder(Some(folder.clone()));
+                for number in 0..5_000_u16 {
+                    let mut token = [0; 16];
+                    token[..2].copy_from_slice(&number.to_le_bytes());
+                    uploads.begin(key, LeaseToken(token));
+                    uploads.ended(LeaseToken(token));
+                }
+                done.store(true, std::sync::atomic::Ordering::Release);
+            });
+            let mut looks = 0;
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                let found = Attempts::in_folder(Some(folder.clone())).left_over(key);
+                assert!(found.is_empty(), "taken for dead after {looks} looks: {found:?}");
+                looks += 1;
+            }
+        });
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
     }
 }
