@@ -80,8 +80,19 @@ pub fn remove_if(path: &Path, is_it: impl FnOnce(&[u8]) -> bool) -> Outcome {
     if !is_it(&Zeroizing::new(held)) {
         return Ok(());
     }
-    fs::remove_file(path).map_err(|e| Failure::io("remove", path, &e))?;
-    sync_folder(path)
+    remove(path)
+}
+
+/// Removes a file, so that it stays gone if the power fails right after. One that is not there is gone.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove(path: &Path) -> Outcome {
+    match fs::remove_file(path) {
+        Ok(()) => sync_folder(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Failure::io("remove", path, &error)),
+    }
 }
 
 fn beside(path: &Path) -> Outcome<PathBuf> {
@@ -149,6 +160,8 @@ mod tests {
         assert_eq!(read(&path, 5).unwrap().unwrap(), b"one");
         remove_if(&path, |held| held == b"one").unwrap();
         assert_eq!(read(&path, 5).unwrap(), None);
+        remove(&path).unwrap();
+        assert!(remove(dir.path()).is_err(), "a folder stays");
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! and what it holds. The note is there before the file, and gone before the vault's header gets its place: as long as
 //! there is a note, the code in that file belongs to no vault. A file that holds anything else is never touched.
 
-use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -32,16 +31,13 @@ pub fn write(folders: &Folders, path: &Path, code: &str) -> Outcome {
     atomic_file::write(path, line.as_bytes(), Existing::Keep)
 }
 
-/// Says that the vault is about to become real: from here on its code is somebody's way in.
+/// Says that the vault is about to become real: from here on its code is somebody's way in. A note that came back after a
+/// power failure would make the next look take it for one that opens nothing.
 ///
 /// # Errors
 /// What the file system says.
 pub fn counts(folders: &Folders) -> Outcome {
-    let note = folders.unused_code_note();
-    match std::fs::remove_file(&note) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::io("remove", &note, &error)),
-        _ => Ok(()),
-    }
+    atomic_file::remove(&folders.unused_code_note())
 }
 
 /// Removes the file with the code of a vault that never became real, if there is one.
